@@ -1,0 +1,1 @@
+"""What asv runs: time_*, track_* and peakmem_* over one workload."""

@@ -1,0 +1,220 @@
+"""Time one piece of work on one store; rounds of all work on all stores, which take turns.
+
+A figure is the median over rounds of the round's median: stores meet the same minute of the same
+machine, and no store is always first.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Any, Final
+
+from asv_benchmarks.benchmarks.workload import Document, Workload
+from asv_benchmarks.peers.store import FILE_WORKS, Store
+
+SAMPLES: Final = 1000
+SAMPLES_SCAN: Final = 20
+SAMPLES_SCAN_LARGE: Final = 3
+SAMPLES_DURABLE: Final = 50
+SAMPLES_BATCH: Final = 3
+SAMPLES_OPEN: Final = 3
+LARGE: Final = 10_000
+CALLS_PER_SAMPLE: Final = 50
+"""Of work that takes less than a microsecond, so that the timer's own 50 ns do not count."""
+TOP: Final = 10
+NANOSECONDS: Final = 1000.0
+MEGABYTE: Final = 1 << 20
+
+WORKS: Final = (
+    "encode", "decode", "find_one", "filter 1 %", "filter 20 %", "find by index", "sort+limit",
+    "sort+limit index", "count", "insert_one", "update_one", "delete_one", "insert_many/doc",
+    "open", "disk bytes/doc", "memory MB",
+)  # fmt: skip
+"""In the order in which they run: what insert_one adds delete_one takes away."""
+
+
+@dataclass
+class Figure:
+    """One cell of the table: each round's median and 99th percentile; times in microseconds."""
+
+    medians: list[float] = field(default_factory=list)
+    highs: list[float] = field(default_factory=list)
+
+    @property
+    def value(self) -> float:
+        """The median over rounds."""
+        return statistics.median(self.medians)
+
+
+Figures = dict[str, dict[str, Figure]]
+"""work -> store name -> figure"""
+
+
+def timed(call: Callable[[Any], object], arguments: Iterable[Any]) -> list[float]:
+    """Microseconds of each call."""
+    samples = []
+    for argument in arguments:
+        start = perf_counter_ns()
+        call(argument)
+        samples.append((perf_counter_ns() - start) / NANOSECONDS)
+    return samples
+
+
+def timed_many(call: Callable[[Any], object], arguments: list[Any]) -> list[float]:
+    """Microseconds of each call, taken over CALLS_PER_SAMPLE of them at a time."""
+    samples = []
+    for at in range(0, len(arguments), CALLS_PER_SAMPLE):
+        part = arguments[at : at + CALLS_PER_SAMPLE]
+        start = perf_counter_ns()
+        for argument in part:
+            call(argument)
+        samples.append((perf_counter_ns() - start) / NANOSECONDS / len(part))
+    return samples
+
+
+class Round:
+    """The inputs of one round: the same for every store."""
+
+    def __init__(self, workload: Workload, number: int) -> None:
+        self.workload = workload
+        self.ids = workload.sample_ids(SAMPLES, number)
+        self.agents = workload.sample_agents(SAMPLES // 10, number)
+        self.fresh = workload.take(SAMPLES_DURABLE)
+        self.batches = [workload.take(workload.batch_size) for _ in range(SAMPLES_BATCH)]
+        self.scans = SAMPLES_SCAN_LARGE if workload.count >= LARGE else SAMPLES_SCAN
+
+    def samples(self, work: str, store: Store) -> list[float]:
+        """Do the work on the store; what each time took."""
+        documents = self.workload.documents[:SAMPLES]
+        fresh_ids = [document["_id"] for document in self.fresh]
+        few = [None] * self.scans
+        many = [None] * CALLS_PER_SAMPLE * 4
+        ways: dict[str, Callable[[], list[float]]] = {
+            "encode": lambda: timed_many(store.encode, documents),
+            "decode": lambda: timed_many(store.decode, [store.encode(each) for each in documents]),
+            "find_one": lambda: timed(store.find_one, self.ids),
+            "filter 1 %": lambda: timed(lambda _: store.find_at_least(0.99), few),
+            "filter 20 %": lambda: timed(lambda _: store.find_at_least(0.8), few),
+            "find by index": lambda: timed(store.find_agent, self.agents),
+            "sort+limit": lambda: timed(lambda _: store.top_importance(TOP), few),
+            "sort+limit index": lambda: timed(lambda _: store.top_created(TOP), many),
+            "count": lambda: timed_many(lambda _: store.count(), many),
+            "open": lambda: timed(lambda _: store.open(), _closed(store, few[:SAMPLES_OPEN])),
+            "insert_one": lambda: timed(store.insert_one, self.fresh),
+            "update_one": lambda: timed(lambda each: store.update_one(each, 0.5), fresh_ids),
+            "delete_one": lambda: timed(store.delete_one, fresh_ids),
+            "insert_many/doc": lambda: [self._batch(store, batch) for batch in self.batches],
+        }
+        return ways[work]()
+
+    def _batch(self, store: Store, batch: list[Document]) -> float:
+        sample = timed(store.insert_many, [batch])[0] / len(batch)
+        if not store.is_floor or store.works >= {"find_one"}:
+            for document in batch:
+                store.delete_one(document["_id"])
+        return sample
+
+
+def _closed(store: Store, times: list[None]) -> Iterable[None]:
+    for each in times:
+        store.close()
+        yield each
+
+
+def verify(store: Store, workload: Workload) -> None:
+    """Stop unless the store gives the right answers; a fast wrong one is worth nothing."""
+    if "find_one" not in store.works:
+        return
+    documents = {document["_id"]: document for document in workload.documents}
+    by_importance = sorted(documents.values(), key=lambda each: each["importance"], reverse=True)
+    agent = workload.documents[0]["agent_id"]
+    identity = workload.ids[len(workload.ids) // 2]
+    _same(store, "find_one", [store.find_one(identity)], [documents[identity]])
+    _same(
+        store,
+        "filter",
+        store.find_at_least(0.8),
+        [each for each in by_importance if each["importance"] >= 0.8],
+    )
+    _same(
+        store,
+        "find by index",
+        store.find_agent(agent),
+        [each for each in workload.documents if each["agent_id"] == agent],
+    )
+    _same(store, "sort+limit index", store.top_created(TOP), workload.documents[-TOP:])
+    best = [document["importance"] for document in store.top_importance(TOP)]
+    if best != [document["importance"] for document in by_importance[:TOP]]:
+        raise SystemExit(f"{store.name}: wrong answer to sort+limit")
+    if store.count() != len(documents):
+        raise SystemExit(f"{store.name}: counts {store.count()} of {len(documents)} documents")
+
+
+def _same(store: Store, work: str, found: list[Any], expected: list[Document]) -> None:
+    def order(document: Document) -> str:
+        return str(document["_id"])
+
+    if None in found or sorted(found, key=order) != sorted(expected, key=order):
+        raise SystemExit(f"{store.name}: wrong answer to {work}")
+
+
+def load(store: Store, workload: Workload) -> None:
+    """Fill an empty store."""
+    store.open()
+    for at in range(0, workload.count, workload.batch_size):
+        store.insert_many(workload.documents[at : at + workload.batch_size])
+    store.settle()
+
+
+def memory_of(store: Store) -> float:
+    """Megabytes that opening the store and reading all of it adds to a fresh process."""
+    command = [sys.executable, "-m", "asv_benchmarks.peers.memory", store.name, str(store.folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout)["scanned"])
+
+
+def run(
+    stores: list[Store], workload: Workload, rounds: int, tell: Callable[[str], None]
+) -> Figures:
+    """Everything: load, check, rounds, files."""
+    figures: Figures = {work: {} for work in WORKS}
+    for store in stores:
+        tell(f"loading {workload.count} documents into {store.name}")
+        load(store, workload)
+        verify(store, workload)
+        if "disk bytes/doc" in store.works:
+            size = store.bytes_on_disk() / workload.count
+            figures["disk bytes/doc"][store.name] = Figure([size], [size])
+    for number in range(rounds):
+        tell(f"round {number + 1} of {rounds}")
+        turns = stores[number % len(stores) :] + stores[: number % len(stores)]
+        one_round(turns, Round(workload, number), figures)
+    for store in stores:
+        verify(store, workload)
+        store.close()
+        if "memory MB" in store.works:
+            size = memory_of(store)
+            figures["memory MB"][store.name] = Figure([size], [size])
+    return figures
+
+
+def one_round(turns: list[Store], inputs: Round, figures: Figures) -> None:
+    """All work once, the stores one after the other in each."""
+    for work in WORKS:
+        if work in FILE_WORKS - {"open"}:
+            continue
+        for store in turns:
+            if work not in store.works:
+                continue
+            gc.collect()
+            samples = sorted(inputs.samples(work, store))
+            figure = figures[work].setdefault(store.name, Figure())
+            figure.medians.append(statistics.median(samples))
+            figure.highs.append(samples[min(len(samples) - 1, len(samples) * 99 // 100)])

@@ -1,0 +1,64 @@
+"""Rango, encrypted, through its public API."""
+
+from __future__ import annotations
+
+import rango
+from asv_benchmarks.benchmarks.workload import COLLECTION, KEY, Document
+from asv_benchmarks.peers.store import ALL_WORKS, Store
+from rango._ext import record
+
+
+class RangoStore(Store):
+    """Every commit is sealed, chained and flushed before it is acknowledged."""
+
+    name = "rango (encrypted)"
+    works = ALL_WORKS
+
+    def open(self) -> None:
+        self._db = rango.open(self.folder / "db", key=KEY)
+        self._memory = self._db[COLLECTION]
+        if COLLECTION not in self._db.list_collection_names():
+            self._memory.create_index("agent_id")
+            self._memory.create_index("created_at")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def settle(self) -> None:
+        self._db.checkpoint()
+
+    def encode(self, document: Document) -> bytes:
+        return record.encode(document)
+
+    def decode(self, data: bytes) -> Document:
+        return dict(record.decode(data))
+
+    def find_one(self, identity: str) -> Document | None:
+        return self._memory.find_one({"_id": identity})
+
+    def find_at_least(self, importance: float) -> list[Document]:
+        return list(self._memory.find_many({"importance": {"$gte": importance}}))
+
+    def find_agent(self, agent: str) -> list[Document]:
+        return list(self._memory.find_many({"agent_id": agent}))
+
+    def top_importance(self, count: int) -> list[Document]:
+        return list(self._memory.find_many({}, sort=[("importance", -1)], limit=count))
+
+    def top_created(self, count: int) -> list[Document]:
+        return list(self._memory.find_many({}, sort=[("created_at", -1)], limit=count))
+
+    def count(self) -> int:
+        return int(self._memory.count_documents({}))
+
+    def insert_many(self, documents: list[Document]) -> None:
+        self._memory.insert_many(documents)
+
+    def insert_one(self, document: Document) -> None:
+        self._memory.insert_one(document)
+
+    def update_one(self, identity: str, importance: float) -> None:
+        self._memory.update_one({"_id": identity}, {"$set": {"importance": importance}})
+
+    def delete_one(self, identity: str) -> None:
+        self._memory.delete_one({"_id": identity})

@@ -1,0 +1,108 @@
+"""What a store must be able to do to take part, and what all of them share."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from asv_benchmarks.benchmarks.workload import Document
+
+SECTOR_SIZE = 512
+"""st_blocks counts in these."""
+
+
+class Store(ABC):
+    """One peer: `folder` is its own, everything durable unless the work says otherwise.
+
+    Work that a store has no way to do is left out of `works`, and then of the table.
+    """
+
+    name: ClassVar[str]
+    is_floor: ClassVar[bool] = False
+    """A floor is what the operating system or a dictionary costs; no product can be much below."""
+    works: ClassVar[frozenset[str]]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @abstractmethod
+    def open(self) -> None:
+        """Open, and create if it is not there."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close; open() may follow."""
+
+    def settle(self) -> None:  # noqa: B027 - most have nothing to do
+        """After loading: bring files and caches into the state of a store in use."""
+
+    def encode(self, document: Document) -> bytes:
+        """The bytes that are stored."""
+        raise NotImplementedError(self.name)
+
+    def decode(self, data: bytes) -> Document:
+        """And back."""
+        raise NotImplementedError(self.name)
+
+    def find_one(self, identity: str) -> Document | None:
+        """By _id."""
+        raise NotImplementedError(self.name)
+
+    def find_at_least(self, importance: float) -> list[Document]:
+        """All with at least this importance (no index)."""
+        raise NotImplementedError(self.name)
+
+    def find_agent(self, agent: str) -> list[Document]:
+        """All of one agent (index)."""
+        raise NotImplementedError(self.name)
+
+    def top_importance(self, count: int) -> list[Document]:
+        """The greatest by importance (no index)."""
+        raise NotImplementedError(self.name)
+
+    def top_created(self, count: int) -> list[Document]:
+        """The newest (index)."""
+        raise NotImplementedError(self.name)
+
+    def count(self) -> int:
+        """All documents."""
+        raise NotImplementedError(self.name)
+
+    def insert_many(self, documents: list[Document]) -> None:
+        """In one commit."""
+        raise NotImplementedError(self.name)
+
+    def insert_one(self, document: Document) -> None:
+        """In a commit of its own."""
+        raise NotImplementedError(self.name)
+
+    def update_one(self, identity: str, importance: float) -> None:
+        """Set the importance, in a commit of its own."""
+        raise NotImplementedError(self.name)
+
+    def delete_one(self, identity: str) -> None:
+        """In a commit of its own."""
+        raise NotImplementedError(self.name)
+
+    def bytes_on_disk(self) -> int:
+        """What the files of this store really occupy."""
+        return sum(
+            os.stat(path).st_blocks * SECTOR_SIZE
+            for path in self.folder.rglob("*")
+            if path.is_file()
+        )
+
+
+CODEC_WORKS = frozenset({"encode", "decode"})
+READ_WORKS = frozenset(
+    {
+        "find_one", "filter 1 %", "filter 20 %", "find by index", "sort+limit", "sort+limit index",
+        "count",
+    }
+)  # fmt: skip
+WRITE_WORKS = frozenset({"insert_one", "insert_many/doc", "update_one", "delete_one"})
+FILE_WORKS = frozenset({"open", "disk bytes/doc", "memory MB"})
+ALL_WORKS = CODEC_WORKS | READ_WORKS | WRITE_WORKS | FILE_WORKS

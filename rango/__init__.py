@@ -1,0 +1,63 @@
+"""Rango: a durable, encrypted document store that lives inside your program.
+
+    import rango
+    with rango.open("./my-data", passphrase="correct horse") as db:
+        rid = db["memory"].insert_one({"kind": "summary"}).inserted_id
+        db["memory"].find_one(rid)
+
+The names below are all there is to know; the rest is found from a Database. They load at their
+first use, so that `import rango` alone costs a command-line tool next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rango import errors as errors
+    from rango.collection import Collection
+    from rango.cursor import Cursor
+    from rango.database import Database, connect, open, salvage
+    from rango.errors import RangoError
+
+__version__: Final = "0.1.0"
+
+__all__ = [
+    "Collection",
+    "Cursor",
+    "Database",
+    "RangoError",
+    "__version__",
+    "connect",
+    "errors",
+    "open",
+    "salvage",
+]
+
+_PLACES: Final = {
+    "Collection": "rango.collection",
+    "Cursor": "rango.cursor",
+    "Database": "rango.database",
+    "RangoError": "rango.errors",
+    "connect": "rango.database",
+    "open": "rango.database",
+    "salvage": "rango.database",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use (PEP 562)."""
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("rango.errors")
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'rango' has no attribute {name!r}")
+    value = getattr(import_module(place), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

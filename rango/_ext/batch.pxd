@@ -1,0 +1,63 @@
+# Writes: one commit in the making. Encodes mutations and applies them to a private overlay at the same time.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from rango._ext.buffer cimport Buffer
+from rango._ext.key cimport IndexPath
+from rango._ext.overlay cimport Bloom, OverlayNode
+from rango._ext.view cimport Counts, View
+
+cdef enum:
+    INDEXES_MAX = 64                # limits.INDEXES_PER_COLLECTION_MAX
+
+
+cdef class IndexInfo:
+    cdef readonly str name
+    cdef readonly uint32_t tree_id
+    cdef readonly str path
+    cdef readonly int direction
+    cdef readonly bint unique
+    cdef public bint multikey
+    cdef IndexPath index_path
+
+
+cdef class CollectionInfo:
+    cdef readonly str name
+    cdef readonly uint32_t tree_id
+    cdef readonly tuple indexes     # that can answer queries
+    cdef readonly tuple maintained  # and those that are still being filled
+
+
+cdef class Clock:
+    # the node's hybrid logical clock: the last revision given out
+    cdef public uint64_t ms
+    cdef public uint16_t counter
+    cdef int tick(self, uint64_t now_ms) noexcept nogil
+    cdef int observe(self, uint64_t ms, uint16_t counter) noexcept nogil
+
+
+cdef class Batch:
+    cdef View work                  # its root is replaced as mutations are applied; nobody else sees it
+    cdef uint64_t owner
+    cdef Clock clock
+    cdef bytes node
+    cdef uint64_t first_ordinal     # of the commit that this will be
+    cdef readonly uint64_t base_ordinal     # of the snapshot that it started from
+    cdef Buffer body
+    cdef Buffer key                 # of the document at hand, tree id first
+    cdef Buffer fresh[64]           # index keys of the new version
+    cdef Buffer stale[64]           # and of the old one
+    cdef Buffer entry               # scratch: one prefixed key
+    cdef readonly uint32_t count
+    cdef readonly bint is_broken    # a mutation was half applied: only good for abort
+    cdef set multikey               # index trees that turned multikey
+    cdef int _room(self, size_t more) except -1
+    cdef int _start(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1
+    cdef int _mutation(self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous, uint64_t now_ms, bint has_old) except -1
+    cdef int _index_entries(self, CollectionInfo info, bint has_new, bint has_old, uint16_t *count) except -1
+    cdef int _index_entry(self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size) except -1
+    cdef int _keys(self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new) except -1
+    cdef int _check_unique(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1
+    cdef int _put(self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, uint32_t flags, bint is_record) except -1
+
+
+cdef int overlay_apply(View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record) except -1

@@ -1,0 +1,467 @@
+"""One commit in the making.
+
+Terms       mutation, overlay, transaction, revision: see the glossary.
+Invariants  I-7: a mutation carries the post-image and the index keys removed and added, so that applying it reads nothing.
+            I-8: a document and its index entries are one mutation. Everything that can be refused (a duplicate key, a limit) is
+            refused before the first byte of a mutation is written; if memory runs out in the middle the batch is broken and
+            can only be dropped.
+Layout      layout.pxd COMMIT_*, MUTATION_*, INDEX_ENTRY_*, RECORD_*; docs/reference/format.md#commit.
+States      open -> committed | dropped. Whoever uses a batch holds the append lock, so first_ordinal cannot move.
+Failure     DuplicateKey and LimitExceeded leave the batch as it was before the call.
+Sources     ADR-0003; Kulkarni et al., Logical Physical Clocks (2014) for the clock.
+"""
+
+from rango.errors import DuplicateKey, LimitExceeded, RangoError
+from rango.limits import TRANSACTION_SIZE_BYTES_MAX
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from rango._ext.bson_element cimport Element
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
+from rango._ext.key cimport IndexPath, key_append, key_cap
+from rango._ext.layout cimport (
+    COMMIT_COUNT,
+    COMMIT_HEADER_SIZE,
+    COMMIT_VERSION,
+    INDEX_ADD,
+    INDEX_ENTRY_HEADER_SIZE,
+    INDEX_ENTRY_KEY_SIZE,
+    INDEX_ENTRY_OP,
+    INDEX_ENTRY_SPLIT,
+    INDEX_ENTRY_TREE,
+    INDEX_REMOVE,
+    INDEX_VALUE_SIZE,
+    MUTATION_DELETE,
+    MUTATION_HEADER_SIZE,
+    MUTATION_INDEX_COUNT,
+    MUTATION_INSERT,
+    MUTATION_KEY_SIZE,
+    MUTATION_OP,
+    MUTATION_REPLACE,
+    MUTATION_SIZE,
+    MUTATION_TREE,
+    MUTATION_VALUE_SIZE,
+    RECORD_FLAG_TOMBSTONE,
+    RECORD_FLAGS,
+    RECORD_ORDINAL,
+    TREE_CATALOG,
+)
+from rango._ext.overlay cimport (
+    CELL_TOMBSTONE,
+    Cell,
+    OverlayNode,
+    cell_new,
+    cell_release,
+    cell_value,
+    overlay_owner_next,
+    overlay_put,
+)
+from rango._ext.page cimport key_compare
+from rango._ext.record cimport (
+    RecordHeader,
+    document_decode,
+    document_find,
+    record_header_read,
+    record_header_write,
+)
+from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32, store_u64
+from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_release
+
+cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
+
+
+cdef class IndexInfo:
+    """What a collection's index is: its name, path and tree."""
+
+    def __init__(self, str name not None, uint32_t tree_id, str path not None, int direction, bint unique, bint multikey):
+        self.name = name
+        self.tree_id = tree_id
+        self.path = path
+        self.direction = direction
+        self.unique = unique
+        self.multikey = multikey
+        self.index_path = IndexPath(path)
+
+    def __repr__(self) -> str:
+        return f"IndexInfo({self.name!r}, path={self.path!r}, unique={self.unique})"
+
+
+cdef class CollectionInfo:
+    """What a collection is: its name, tree and indexes. Immutable; the catalog makes a new one when something changes.
+
+    `indexes` can answer queries; `maintained` adds those that are still being filled.
+    """
+
+    def __init__(self, str name not None, uint32_t tree_id, tuple indexes not None, tuple maintained=None):
+        self.name = name
+        self.tree_id = tree_id
+        self.indexes = indexes
+        self.maintained = indexes if maintained is None else maintained
+
+    def __repr__(self) -> str:
+        return f"CollectionInfo({self.name!r}, indexes={[index.name for index in self.indexes]})"
+
+
+cdef class Clock:
+    """The last revision of this node; ticks only under the append lock."""
+
+    cdef int tick(self, uint64_t now_ms) noexcept nogil:
+        if now_ms > self.ms:
+            self.ms = now_ms
+            self.counter = 0
+        elif self.counter == 0xffff:
+            self.ms += 1
+            self.counter = 0
+        else:
+            self.counter += 1
+        return 0
+
+    cdef int observe(self, uint64_t ms, uint16_t counter) noexcept nogil:
+        # what was logged once is a floor
+        if ms > self.ms or (ms == self.ms and counter > self.counter):
+            self.ms = ms
+            self.counter = counter
+        return 0
+
+
+cdef int overlay_apply(View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
+                       size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record) except -1:  # hot
+    # one entry into work's private root; a record learns which commit it belongs to
+    cdef Cell *cell = cell_new(key, key_size, value, value_size, flags, ordinal)
+    cdef OverlayNode *root
+    if cell == NULL:
+        raise MemoryError
+    if is_record:
+        store_u64(cell_value(cell) + RECORD_ORDINAL, ordinal)
+    work.bloom.add(key, key_size)
+    root = overlay_put(work.root, owner, cell)
+    if root == NULL:
+        cell_release(cell)
+        raise MemoryError
+    work.root = root
+    return 0
+
+
+cdef class Batch:
+    """Mutations that will be one commit. Made by Store.begin under the append lock."""
+
+    def __cinit__(self, View view not None, Clock clock not None, bytes node not None, uint64_t first_ordinal):
+        cdef int at
+        cdef uint8_t *head
+        self.work = view.derive(view.root, view.counts.copy(), view.ordinal)
+        self.owner = overlay_owner_next()
+        self.clock = clock
+        self.node = node
+        self.first_ordinal = first_ordinal
+        self.base_ordinal = view.ordinal
+        self.multikey = set()
+        buffer_init(&self.body)
+        buffer_init(&self.key)
+        buffer_init(&self.entry)
+        for at in range(INDEXES_MAX):
+            buffer_init(&self.fresh[at])
+            buffer_init(&self.stale[at])
+        head = buffer_grow(&self.body, COMMIT_HEADER_SIZE)
+        if head == NULL:
+            raise MemoryError
+        head[COMMIT_VERSION] = 1
+        store_u32(head + COMMIT_COUNT, 0)
+
+    def __dealloc__(self):
+        cdef int at
+        buffer_free(&self.body)
+        buffer_free(&self.key)
+        buffer_free(&self.entry)
+        for at in range(INDEXES_MAX):
+            buffer_free(&self.fresh[at])
+            buffer_free(&self.stale[at])
+
+    # --- doors
+
+    def insert(self, CollectionInfo info not None, bytes bson not None, uint64_t now_ms) -> None:
+        """A new document. Raises DuplicateKey (`_id` or a unique index) or LimitExceeded before anything changes."""
+        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(bson)
+        cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
+        cdef Found found
+        cdef uint64_t previous = 0
+        cdef bint is_live = False
+        self._start(info, data, size)
+        if self.work.find(self.key.data, self.key.size, &found):
+            is_live = found.value[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE
+            previous = load_u64(found.value + RECORD_ORDINAL)
+            found_release(&found)
+            if is_live:
+                raise_duplicate("_id_", "_id", data, size)
+        self._keys(info, data, size, self.fresh, True)
+        self._check_unique(info, data, size)
+        self._mutation(MUTATION_INSERT, info, data, size, previous, now_ms, False)
+        self.work.counts.add(info.tree_id, 1)
+
+    def replace(self, CollectionInfo info not None, bytes old_record not None, bytes bson not None,
+                uint64_t now_ms) -> None:
+        """Another version of a document; old_record is the one that it replaces. Raises as insert does."""
+        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(bson)
+        cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
+        cdef RecordHeader old
+        read_header(old_record, &old)
+        self._start(info, data, size)
+        self._keys(info, old.bson, old.bson_size, self.stale, False)
+        self._keys(info, data, size, self.fresh, True)
+        self._check_unique(info, data, size)
+        self._mutation(MUTATION_REPLACE, info, data, size, old.ordinal, now_ms, True)
+
+    def delete(self, CollectionInfo info not None, bytes old_record not None, uint64_t now_ms) -> None:
+        """A document becomes a tombstone."""
+        cdef RecordHeader old
+        read_header(old_record, &old)
+        self._start(info, old.bson, old.bson_size)
+        self._keys(info, old.bson, old.bson_size, self.stale, False)
+        self._mutation(MUTATION_DELETE, info, NULL, 0, old.ordinal, now_ms, True)
+        self.work.counts.add(info.tree_id, -1)
+
+    def define(self, uint32_t tree, bytes definition, bint is_new) -> None:
+        """A tree's definition in the catalog; None drops the tree."""
+        cdef size_t size = 0 if definition is None else <size_t>PyBytes_GET_SIZE(definition)
+        cdef const uint8_t *value = NULL if definition is None else <const uint8_t *>PyBytes_AS_STRING(definition)
+        cdef uint8_t *head
+        cdef size_t start = self.body.size
+        self.key.size = 0
+        append_prefix(&self.key, TREE_CATALOG)
+        append_prefix(&self.key, tree)
+        self._room(MUTATION_HEADER_SIZE + self.key.size + size)
+        head = buffer_grow(&self.body, MUTATION_HEADER_SIZE)
+        if head == NULL:
+            raise MemoryError
+        head[MUTATION_OP] = MUTATION_DELETE if definition is None else (MUTATION_INSERT if is_new else MUTATION_REPLACE)
+        store_u32(head + MUTATION_TREE, TREE_CATALOG)
+        store_u16(head + MUTATION_KEY_SIZE, TREE_PREFIX)
+        store_u32(head + MUTATION_VALUE_SIZE, <uint32_t>size)
+        store_u16(head + MUTATION_INDEX_COUNT, 0)
+        if buffer_put(&self.body, self.key.data + TREE_PREFIX, TREE_PREFIX) < 0 or buffer_put(&self.body, value, size) < 0:
+            raise MemoryError
+        store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
+        self._put(self.key.data, self.key.size, value, size, CELL_TOMBSTONE if definition is None else 0, False)
+        self.count += 1
+
+    def fill_index(self, CollectionInfo info not None, IndexInfo index not None, bytes record not None) -> None:
+        """Add the entries of one existing document to an index that is being built. Raises DuplicateKey."""
+        cdef RecordHeader header
+        cdef CollectionInfo only = CollectionInfo(info.name, info.tree_id, (index,))
+        cdef uint16_t count = 0
+        cdef uint8_t *head
+        cdef size_t start
+        read_header(record, &header)
+        self._start(info, header.bson, header.bson_size)
+        self._keys(only, header.bson, header.bson_size, self.fresh, True)
+        self._check_unique(only, header.bson, header.bson_size)
+        self._room(MUTATION_HEADER_SIZE + self.key.size)
+        start = self.body.size
+        head = buffer_grow(&self.body, MUTATION_HEADER_SIZE)
+        if head == NULL:
+            raise MemoryError
+        # no document changes: a mutation of the index's own tree that only carries entries
+        head[MUTATION_OP] = MUTATION_INSERT
+        store_u32(head + MUTATION_TREE, index.tree_id)
+        store_u16(head + MUTATION_KEY_SIZE, 0)
+        store_u32(head + MUTATION_VALUE_SIZE, 0)
+        self.is_broken = True
+        self._index_entries(only, True, False, &count)
+        store_u16(self.body.data + start + MUTATION_INDEX_COUNT, count)
+        store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
+        self.count += 1
+        self.is_broken = False
+
+    def snapshot(self):
+        """A View that sees what this batch has done so far."""
+        cdef View view = self.work.derive(self.work.root, self.work.counts.copy(), self.work.ordinal)
+        # the nodes are shared from now on
+        self.owner = overlay_owner_next()
+        return view
+
+    @property
+    def catalog(self):
+        """The catalog that this batch works with; what it sets here goes with its view."""
+        return self.work.catalog
+
+    @catalog.setter
+    def catalog(self, value) -> None:
+        self.work.catalog = value
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the commit body so far."""
+        return self.body.size
+
+    # --- kernels
+
+    cdef int _room(self, size_t more) except -1:
+        if self.is_broken:
+            raise RangoError("this transaction ran out of memory half-way through a write; abort it")
+        if self.body.size + more > BODY_SIZE_MAX:
+            raise LimitExceeded(
+                "TRANSACTION_SIZE_BYTES_MAX", self.body.size + more,
+                f"a transaction may hold {BODY_SIZE_MAX} bytes of changes; commit in smaller pieces",
+            )
+        return 0
+
+    cdef int _start(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1:
+        # the key of the document at hand
+        cdef Element element
+        cdef size_t start
+        self.key.size = 0
+        append_prefix(&self.key, info.tree_id)
+        start = self.key.size
+        if document_find(bson, size, "_id", 3, &element) != 1:
+            raise AssertionError("a document without _id reached the engine")
+        key_append(&self.key, element.type, element.value, element.value_size)
+        key_cap(&self.key, start)
+        return self._room(MUTATION_HEADER_SIZE + self.key.size + size + 4096)
+
+    cdef int _keys(self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new) except -1:
+        cdef int at
+        cdef int multikey
+        cdef int count
+        cdef IndexInfo index
+        for at in range(len(info.maintained)):
+            index = <IndexInfo>info.maintained[at]
+            into[at].size = 0
+            multikey = 0
+            count = index.index_path.keys(bson, size, &into[at], &multikey)
+            if is_new and count > 1 and not index.multikey:
+                # set before the entries can be seen, and kept if the commit fails: too wide a plan is never wrong
+                index.multikey = True
+            if is_new and count > 1:
+                self.multikey.add(index.tree_id)
+        return 0
+
+    cdef int _check_unique(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1:
+        cdef int at
+        cdef size_t place
+        cdef size_t key_size
+        cdef IndexInfo index
+        for at in range(len(info.maintained)):
+            index = <IndexInfo>info.maintained[at]
+            if not index.unique:
+                continue
+            place = 0
+            while place < self.fresh[at].size:
+                key_size = load_u16(self.fresh[at].data + place)
+                self.entry.size = 0
+                append_prefix(&self.entry, index.tree_id)
+                if buffer_put(&self.entry, self.fresh[at].data + place + 2, key_size) < 0:
+                    raise MemoryError
+                if self.work.other_entry(self.entry.data, self.entry.size, self.key.data + TREE_PREFIX,
+                                         self.key.size - TREE_PREFIX):
+                    raise_duplicate(index.name, index.path, bson, size)
+                place += 2 + key_size
+        return 0
+
+    cdef int _mutation(self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous,
+                       uint64_t now_ms, bint has_old) except -1:
+        cdef size_t start = self.body.size
+        cdef size_t record
+        cdef uint16_t count = 0
+        cdef uint8_t *head = buffer_grow(&self.body, MUTATION_HEADER_SIZE)
+        if head == NULL:
+            raise MemoryError
+        self.is_broken = True
+        head[MUTATION_OP] = <uint8_t>op
+        store_u32(head + MUTATION_TREE, info.tree_id)
+        store_u16(head + MUTATION_KEY_SIZE, <uint16_t>(self.key.size - TREE_PREFIX))
+        if buffer_put(&self.body, self.key.data + TREE_PREFIX, self.key.size - TREE_PREFIX) < 0:
+            raise MemoryError
+        record = self.body.size
+        self.clock.tick(now_ms)
+        record_header_write(
+            &self.body, RECORD_FLAG_TOMBSTONE if op == MUTATION_DELETE else 0, self.clock.ms, self.clock.counter,
+            <int64_t>now_ms, previous, <const uint8_t *>PyBytes_AS_STRING(self.node),
+            <size_t>PyBytes_GET_SIZE(self.node),
+        )
+        if buffer_put(&self.body, bson, size) < 0:
+            raise MemoryError
+        store_u32(self.body.data + start + MUTATION_VALUE_SIZE, <uint32_t>(self.body.size - record))
+        self._put(self.key.data, self.key.size, self.body.data + record, self.body.size - record, 0, True)
+        self._index_entries(info, op != MUTATION_DELETE, has_old, &count)
+        store_u16(self.body.data + start + MUTATION_INDEX_COUNT, count)
+        store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
+        self.count += 1
+        self.is_broken = False
+        return 0
+
+    cdef int _index_entries(self, CollectionInfo info, bint has_new, bint has_old, uint16_t *count) except -1:
+        # both key lists are sorted and distinct: what is in one of them only is added or removed
+        cdef int at
+        cdef IndexInfo index
+        cdef size_t new
+        cdef size_t old
+        cdef size_t new_end
+        cdef size_t old_end
+        cdef int order
+        for at in range(len(info.maintained)):
+            index = <IndexInfo>info.maintained[at]
+            new = 0
+            old = 0
+            new_end = self.fresh[at].size if has_new else 0
+            old_end = self.stale[at].size if has_old else 0
+            while new < new_end or old < old_end:
+                if new == new_end:
+                    order = 1
+                elif old == old_end:
+                    order = -1
+                else:
+                    order = key_compare(
+                        self.fresh[at].data + new + 2, load_u16(self.fresh[at].data + new),
+                        self.stale[at].data + old + 2, load_u16(self.stale[at].data + old),
+                    )
+                if order < 0:
+                    self._index_entry(INDEX_ADD, index.tree_id, self.fresh[at].data + new + 2,
+                                      load_u16(self.fresh[at].data + new))
+                    count[0] += 1
+                elif order > 0:
+                    self._index_entry(INDEX_REMOVE, index.tree_id, self.stale[at].data + old + 2,
+                                      load_u16(self.stale[at].data + old))
+                    count[0] += 1
+                if order <= 0:
+                    new += 2 + load_u16(self.fresh[at].data + new)
+                if order >= 0:
+                    old += 2 + load_u16(self.stale[at].data + old)
+        return 0
+
+    cdef int _index_entry(self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size) except -1:
+        cdef uint8_t *head = buffer_grow(&self.body, INDEX_ENTRY_HEADER_SIZE)
+        cdef uint8_t split[INDEX_VALUE_SIZE]
+        if head == NULL:
+            raise MemoryError
+        head[INDEX_ENTRY_OP] = op
+        store_u32(head + INDEX_ENTRY_TREE, tree)
+        store_u16(head + INDEX_ENTRY_SPLIT, <uint16_t>size)
+        store_u16(head + INDEX_ENTRY_KEY_SIZE, <uint16_t>(size + self.key.size - TREE_PREFIX))
+        self.entry.size = 0
+        append_prefix(&self.entry, tree)
+        if (
+            buffer_put(&self.entry, key, size) < 0
+            or buffer_put(&self.entry, self.key.data + TREE_PREFIX, self.key.size - TREE_PREFIX) < 0
+            or buffer_put(&self.body, self.entry.data + TREE_PREFIX, self.entry.size - TREE_PREFIX) < 0
+        ):
+            raise MemoryError
+        store_u16(split, <uint16_t>size)
+        return self._put(self.entry.data, self.entry.size, split, INDEX_VALUE_SIZE if op == INDEX_ADD else 0,
+                         0 if op == INDEX_ADD else CELL_TOMBSTONE, False)
+
+    cdef int _put(self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, uint32_t flags,
+                  bint is_record) except -1:
+        return overlay_apply(self.work, self.owner, key, key_size, value, value_size, flags, self.first_ordinal,
+                             is_record)
+
+
+cdef int read_header(bytes record, RecordHeader *out) except -1:
+    if record_header_read(<const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), out) < 0:
+        raise AssertionError("the engine was given something that is not a record")
+    return 0
+
+
+cdef int raise_duplicate(str index, str path, const uint8_t *bson, size_t size) except -1:
+    value = document_decode(bson, size)
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    raise DuplicateKey(index, {path: value})

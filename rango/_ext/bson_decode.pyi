@@ -1,0 +1,1 @@
+"""BSON to Python: kernels only; the Python doors are those of record."""

@@ -1,0 +1,1 @@
+"""Python to BSON: kernels only; the Python doors are those of record."""

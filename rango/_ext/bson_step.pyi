@@ -1,0 +1,1 @@
+"""Inside the encoder: kernels only; the Python doors are those of record."""

@@ -1,0 +1,5 @@
+"""B+trees of sealed pages: kernels; the Python doors are those of store."""
+from rango._ext.pager import Pager
+
+class TreeMerge:
+    def __init__(self, pager: Pager) -> None: ...

@@ -1,0 +1,541 @@
+"""B+trees of sealed pages.
+
+Terms       tree, leaf, branch, link, overlay, checkpoint: see the glossary.
+Invariants  I-2 (nothing is overwritten: a merge writes new pages and gives the old ones up), I-4 (a branch cell holds its
+            child's link, so the root's tag vouches for the tree). A separator is greater than every key before it and not
+            greater than any key behind it. A branch counts the leaf entries below each child (ADR-0010).
+Layout      Only the checkpoint writes: `TreeMerge` streams the old tree and the sorted overlay cells into one builder a level;
+            a child that no overlay cell touches keeps its link, so each touched leaf is written once, parents after children.
+            A touched page that comes out small takes its neighbour in; an overfull one is cut into equal halves, except at the
+            right edge, where appends fill pages to the brim.
+Failure     Whatever is wrong with a page is PageCorrupted from the pager. A merge that fails leaves the old tree as it is.
+Sources     Bayer and Unterauer, Prefix B-Trees (1977) for separators; Rodeh, B-trees, shadowing and clones (2008).
+"""
+
+from rango.errors import PageCorrupted
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put, buffer_reserve
+from rango._ext.layout cimport (
+    LINK_SIZE,
+    LINK_UNIT,
+    OVERFLOW_LINKS,
+    OVERFLOW_PIECE_SIZE,
+    OVERFLOW_SIZE,
+    PAGE_BRANCH,
+    PAGE_LEAF,
+    PAGE_OVERFLOW,
+    RECORD_FLAG_TOMBSTONE,
+    RECORD_FLAGS,
+    UNIT_SIZE,
+)
+from rango._ext.overlay cimport CELL_TOMBSTONE, Cell, cell_key, cell_value
+from rango._ext.page cimport (
+    PageBuilder,
+    branch_entries,
+    branch_find,
+    branch_key,
+    branch_link,
+    builder_add_branch,
+    builder_add_leaf,
+    builder_cell,
+    builder_clear,
+    builder_drop,
+    builder_free,
+    builder_init,
+    builder_page,
+    builder_size,
+    key_compare,
+    leaf_find,
+    leaf_is_overflow,
+    leaf_key,
+    leaf_value,
+    page_cell,
+    page_count,
+)
+from rango._ext.pager cimport Page, Pager, page_bytes, page_release
+from rango._ext.span cimport load_u16, load_u32, load_u48, store_u32
+
+cdef enum:
+    TREE_PREFIX = 4                 # overlay keys start with the tree's id
+    PAGE_SIZE_MAX = 16384           # opened size at which a page closes (ADR-0002: 8, 16 and 32 KiB were measured)
+    PAGE_SIZE_SMALL = 4096          # a touched page below this takes its neighbour in
+    OVERFLOW_THRESHOLD = 4096       # a greater value is kept in overflow pages: at least four records a leaf
+
+
+cdef int raise_tree(Pager pager, const uint8_t *link, str what) except -1 with gil:
+    raise PageCorrupted(f"{pager.path}:{load_u48(link + LINK_UNIT) * UNIT_SIZE}", what)
+
+
+cdef int raise_memory() except -1 with gil:
+    raise MemoryError
+
+
+# --- reading
+
+
+cdef int tree_get(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, Page **page,
+                  const uint8_t **cell) except -1 nogil:  # hot
+    cdef const uint8_t *link = tree.link
+    cdef Page *at
+    cdef Page *below
+    cdef int level = tree.height
+    cdef int slot
+    cdef bint found
+    if level == 0:
+        return 0
+    at = pager.read(link)
+    while level > 1:
+        if at.kind != PAGE_BRANCH:
+            page_release(at)
+            raise_tree(pager, link, "a branch was expected here")
+        link = branch_link(page_cell(page_bytes(at), branch_find(page_bytes(at), key, key_size)))
+        try:
+            below = pager.read(link)
+        finally:
+            page_release(at)
+        at = below
+        level -= 1
+    if at.kind != PAGE_LEAF:
+        page_release(at)
+        raise_tree(pager, tree.link, "a leaf was expected below this root")
+    slot = leaf_find(page_bytes(at), key, key_size, &found)
+    if not found:
+        page_release(at)
+        return 0
+    page[0] = at
+    cell[0] = page_cell(page_bytes(at), slot)
+    return 1
+
+
+cdef int _descend(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, TreeCursor *cursor) except -1 nogil:
+    # pages and slots from the root to the leaf that covers key (NULL: the leftmost); the leaf's slot is not set
+    cdef const uint8_t *link = tree.link
+    cdef int level
+    cdef Page *page
+    cursor.height = 0
+    for level in range(tree.height):
+        page = pager.read(link)
+        cursor.pages[level] = page
+        cursor.slots[level] = 0
+        cursor.height = level + 1
+        if page.kind != (PAGE_LEAF if level + 1 == tree.height else PAGE_BRANCH):
+            tree_close(cursor)
+            raise_tree(pager, tree.link, "a page of another kind was expected below this root")
+        if level + 1 < tree.height:
+            if key != NULL:
+                cursor.slots[level] = branch_find(page_bytes(page), key, key_size)
+            link = branch_link(page_cell(page_bytes(page), cursor.slots[level]))
+    return 0
+
+
+cdef int _step(Pager pager, TreeCursor *cursor, int direction) except -1 nogil:
+    # the leaf before or behind the current one; its slot is set to its first or last cell. 0 = there is none (closed)
+    cdef int level = cursor.height - 2
+    cdef int height = cursor.height
+    cdef Page *page
+    while level >= 0:
+        cursor.slots[level] += direction
+        if 0 <= cursor.slots[level] < page_count(page_bytes(cursor.pages[level])):
+            break
+        level -= 1
+    if level < 0:
+        tree_close(cursor)
+        return 0
+    while level + 1 < height:
+        page = pager.read(branch_link(page_cell(page_bytes(cursor.pages[level]), cursor.slots[level])))
+        level += 1
+        page_release(cursor.pages[level])
+        cursor.pages[level] = page
+        cursor.slots[level] = 0 if direction > 0 else page_count(page_bytes(page)) - 1
+        if page.kind != (PAGE_LEAF if level + 1 == height else PAGE_BRANCH):
+            tree_close(cursor)
+            raise_tree(pager, <const uint8_t *>b"\0\0\0\0\0\0\0\0", "a page of another kind was expected in this tree")
+    return 1
+
+
+cdef int tree_seek(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, TreeCursor *cursor) except -1 nogil:
+    cdef int last
+    cdef bint found
+    if tree.height == 0:
+        cursor.height = 0
+        return 0
+    _descend(pager, tree, key, key_size, cursor)
+    last = cursor.height - 1
+    if key != NULL:
+        cursor.slots[last] = leaf_find(page_bytes(cursor.pages[last]), key, key_size, &found)
+    if cursor.slots[last] < page_count(page_bytes(cursor.pages[last])):
+        return 1
+    return _step(pager, cursor, 1)
+
+
+cdef int tree_seek_before(Pager pager, Tree *tree, const uint8_t *key, size_t key_size,
+                          TreeCursor *cursor) except -1 nogil:
+    cdef int last
+    cdef int level
+    cdef bint found
+    if tree.height == 0:
+        cursor.height = 0
+        return 0
+    if key == NULL:
+        _descend(pager, tree, NULL, 0, cursor)
+        # to the right edge: step "back" from behind the root's last child
+        for level in range(cursor.height):
+            cursor.slots[level] = page_count(page_bytes(cursor.pages[level])) - 1
+            if level + 1 < cursor.height:
+                _redescend(pager, cursor, level)
+        return 1
+    _descend(pager, tree, key, key_size, cursor)
+    last = cursor.height - 1
+    cursor.slots[last] = leaf_find(page_bytes(cursor.pages[last]), key, key_size, &found) - 1
+    if cursor.slots[last] >= 0:
+        return 1
+    return _step(pager, cursor, -1)
+
+
+cdef int _redescend(Pager pager, TreeCursor *cursor, int level) except -1 nogil:
+    # replace the page below `level` by the child at its slot
+    cdef Page *page = pager.read(branch_link(page_cell(page_bytes(cursor.pages[level]), cursor.slots[level])))
+    page_release(cursor.pages[level + 1])
+    cursor.pages[level + 1] = page
+    return 0
+
+
+cdef int tree_next(Pager pager, TreeCursor *cursor) except -1 nogil:  # hot
+    cdef int last = cursor.height - 1
+    cursor.slots[last] += 1
+    if cursor.slots[last] < page_count(page_bytes(cursor.pages[last])):
+        return 1
+    return _step(pager, cursor, 1)
+
+
+cdef int tree_previous(Pager pager, TreeCursor *cursor) except -1 nogil:
+    cdef int last = cursor.height - 1
+    cursor.slots[last] -= 1
+    if cursor.slots[last] >= 0:
+        return 1
+    return _step(pager, cursor, -1)
+
+
+cdef const uint8_t *tree_cell(const TreeCursor *cursor) noexcept nogil:
+    return page_cell(page_bytes(cursor.pages[cursor.height - 1]), cursor.slots[cursor.height - 1])
+
+
+cdef void tree_close(TreeCursor *cursor) noexcept nogil:
+    while cursor.height > 0:
+        cursor.height -= 1
+        page_release(cursor.pages[cursor.height])
+
+
+cdef int overflow_read(Pager pager, const uint8_t *value, size_t size, Buffer *out) except -1 nogil:
+    cdef size_t pieces = (size - OVERFLOW_LINKS) // LINK_SIZE
+    cdef size_t total
+    cdef size_t at
+    cdef Page *page
+    out.size = 0
+    if size < OVERFLOW_LINKS + LINK_SIZE:
+        raise_tree(pager, <const uint8_t *>b"\0\0\0\0\0\0\0\0", "an overflow list is too short")
+    total = load_u32(value + OVERFLOW_SIZE)
+    if buffer_reserve(out, total) < 0:
+        raise_memory()
+    for at in range(pieces):
+        page = pager.read(value + OVERFLOW_LINKS + at * LINK_SIZE)
+        if page.kind != PAGE_OVERFLOW or page.size > total - out.size:
+            page_release(page)
+            raise_tree(pager, value + OVERFLOW_LINKS + at * LINK_SIZE, "an overflow page does not fit its list")
+        buffer_put(out, page_bytes(page), page.size)
+        page_release(page)
+    if out.size != total:
+        raise_tree(pager, value + OVERFLOW_LINKS, "the overflow pages are shorter than their list says")
+    return 0
+
+
+# --- the checkpoint's merge
+
+
+cdef bint _is_tombstone(const uint8_t *cell) noexcept nogil:
+    # of a leaf cell: documents leave a tombstone record, index entries and catalog values are never one
+    cdef size_t size
+    cdef const uint8_t *value = leaf_value(cell, &size)
+    return size > 0 and not leaf_is_overflow(cell) and value[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE
+
+
+cdef class TreeMerge:
+    """One tree's merge at a checkpoint: begin, feed or add_cell in key order, finish."""
+
+    def __cinit__(self, Pager pager not None):
+        cdef int level
+        self.pager = pager
+        self.page_size = PAGE_SIZE_MAX
+        buffer_init(&self.scratch)
+        for level in range(TREE_HEIGHT_MAX):
+            builder_init(&self.levels[level], PAGE_LEAF if level == 0 else PAGE_BRANCH)
+            buffer_init(&self.separators[level])
+
+    def __dealloc__(self):
+        cdef int level
+        buffer_free(&self.scratch)
+        for level in range(TREE_HEIGHT_MAX):
+            builder_free(&self.levels[level])
+            buffer_free(&self.separators[level])
+
+    cdef int begin(self) except -1 nogil:
+        cdef int level
+        for level in range(TREE_HEIGHT_MAX):
+            builder_clear(&self.levels[level])
+            self.separators[level].size = 0
+        self.top = 0
+        self.live = 0
+        self.appending = False
+        return 0
+
+    cdef int feed(self, const uint8_t *link, int level, const uint8_t *separator, size_t separator_size,
+                  uint64_t entries, Cell **cells, size_t count) except -1 nogil:
+        # the old subtree under link (level 0 = a leaf), and the overlay cells that fall into it
+        cdef Page *page
+        cdef int below
+        cdef bint joins = False
+        if count == 0:
+            for below in range(level + 1):
+                if self.levels[below].count == 0:
+                    continue
+                if builder_size(&self.levels[below]) < PAGE_SIZE_SMALL:
+                    joins = True
+                    break
+                self._flush(below)
+            if not joins:
+                return self._add_entry(level + 1, separator, separator_size, link, entries)
+        page = self.pager.read(link)
+        try:
+            if page.kind != (PAGE_LEAF if level == 0 else PAGE_BRANCH):
+                raise_tree(self.pager, link, "a page of another kind was expected in this tree")
+            self.pager.free_link(link)
+            if level == 0:
+                if self.levels[0].count == 0:
+                    self._set_separator(0, separator, separator_size)
+                self._feed_leaf(page, cells, count)
+            else:
+                self._feed_branch(page, level, separator, separator_size, cells, count)
+        finally:
+            page_release(page)
+        return 0
+
+    cdef int _feed_branch(self, const Page *page, int level, const uint8_t *separator, size_t separator_size,
+                          Cell **cells, size_t count) except -1 nogil:
+        cdef int slot
+        cdef int children = page_count(page_bytes(page))
+        cdef const uint8_t *cell
+        cdef const uint8_t *key = separator
+        cdef size_t key_size = separator_size
+        cdef const uint8_t *next_key = NULL
+        cdef size_t next_size = 0
+        cdef size_t taken = 0
+        cdef size_t last
+        cdef bint rightmost = self.appending
+        for slot in range(children):
+            cell = page_cell(page_bytes(page), slot)
+            last = count
+            if slot + 1 < children:
+                next_key = branch_key(page_cell(page_bytes(page), slot + 1), &next_size)
+                last = taken
+                while last < count and key_compare(cell_key(cells[last]) + TREE_PREFIX,
+                                                   cells[last].key_size - TREE_PREFIX, next_key, next_size) < 0:
+                    last += 1
+            self.appending = rightmost and slot + 1 == children
+            self.feed(branch_link(cell), level - 1, key, key_size, branch_entries(cell), cells + taken, last - taken)
+            taken = last
+            if slot + 1 < children:
+                key = next_key
+                key_size = next_size
+        return 0
+
+    cdef int _feed_leaf(self, const Page *page, Cell **cells, size_t count) except -1 nogil:
+        cdef int slot = 0
+        cdef int slots = page_count(page_bytes(page))
+        cdef size_t taken = 0
+        cdef int order
+        cdef const uint8_t *cell = NULL
+        cdef const uint8_t *key
+        cdef const uint8_t *value
+        cdef size_t key_size
+        cdef size_t value_size
+        while slot < slots or taken < count:
+            order = 1
+            if slot < slots:
+                cell = page_cell(page_bytes(page), slot)
+                key = leaf_key(cell, &key_size)
+                order = -1
+                if taken < count:
+                    order = key_compare(key, key_size, cell_key(cells[taken]) + TREE_PREFIX,
+                                        cells[taken].key_size - TREE_PREFIX)
+            if order < 0:
+                value = leaf_value(cell, &value_size)
+                self._add(key, key_size, value, value_size, leaf_is_overflow(cell))
+                slot += 1
+                continue
+            if order == 0:
+                # replaced or gone
+                value = leaf_value(cell, &value_size)
+                self.live -= 0 if _is_tombstone(cell) else 1
+                if leaf_is_overflow(cell):
+                    self._free_overflow(value, value_size)
+                slot += 1
+            self.add_cell(cells[taken])
+            taken += 1
+        return 0
+
+    cdef int _free_overflow(self, const uint8_t *value, size_t size) except -1 nogil:
+        cdef size_t at = OVERFLOW_LINKS
+        while at + LINK_SIZE <= size:
+            self.pager.free_link(value + at)
+            at += LINK_SIZE
+        return 0
+
+    cdef int add_cell(self, Cell *cell) except -1 nogil:
+        # one overlay cell: `live` counts against what the old tree had, so the caller starts it with the old number
+        cdef const uint8_t *value = cell_value(cell)
+        cdef const uint8_t *key = cell_key(cell) + TREE_PREFIX
+        cdef size_t key_size = cell.key_size - TREE_PREFIX
+        cdef size_t left = cell.value_size
+        cdef size_t piece
+        cdef uint8_t link[LINK_SIZE]
+        if cell.flags & CELL_TOMBSTONE:
+            return 0
+        if cell.value_size <= OVERFLOW_THRESHOLD:
+            if not (cell.value_size and value[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE):
+                self.live += 1
+            return self._add(key, key_size, value, cell.value_size, False)
+        self.live += 1
+        self.scratch.size = 0
+        memset(link, 0, LINK_SIZE)
+        store_u32(link, cell.value_size)
+        if buffer_put(&self.scratch, link, OVERFLOW_LINKS) < 0:
+            raise_memory()
+        while left:
+            piece = left if left < OVERFLOW_PIECE_SIZE else OVERFLOW_PIECE_SIZE
+            self.pager.write(PAGE_OVERFLOW, value, piece, True, False, link)
+            if buffer_put(&self.scratch, link, LINK_SIZE) < 0:
+                raise_memory()
+            value += piece
+            left -= piece
+        return self._add(key, key_size, self.scratch.data, self.scratch.size, True)
+
+    cdef int _add(self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
+                  bint overflow) except -1 nogil:
+        cdef PageBuilder *builder = &self.levels[0]
+        builder_add_leaf(builder, key, key_size, value, value_size, overflow)
+        if builder_size(builder) > 2 * self.page_size:
+            self._cut(0)
+        return 0
+
+    cdef int _add_entry(self, int level, const uint8_t *separator, size_t separator_size, const uint8_t *link,
+                        uint64_t entries) except -1 nogil:
+        cdef PageBuilder *builder
+        if level >= TREE_HEIGHT_MAX:
+            raise_tree(self.pager, link, "the tree would grow too high")
+        builder = &self.levels[level]
+        if level > self.top:
+            self.top = level
+        if builder.count == 0:
+            self._set_separator(level, separator, separator_size)
+        builder_add_branch(builder, separator, separator_size, link, entries)
+        if builder_size(builder) > 2 * self.page_size:
+            self._cut(level)
+        return 0
+
+    cdef int _set_separator(self, int level, const uint8_t *key, size_t key_size) except -1 nogil:
+        self.separators[level].size = 0
+        if buffer_put(&self.separators[level], key, key_size) < 0:
+            raise_memory()
+        return 0
+
+    cdef int _cut(self, int level) except -1 nogil:
+        # write one page's worth off the front of an overfull builder
+        cdef PageBuilder *builder = &self.levels[level]
+        cdef size_t size = 0
+        cdef int slot = 0
+        while slot < builder.count - 1:
+            size = <size_t>(builder_cell(builder, slot + 1) - builder.cells.data) + <size_t>(slot + 1) * 2
+            if slot > 0 and size > self.page_size - 64:
+                break
+            slot += 1
+        return self._emit(level, 0, slot if slot > 0 else 1)
+
+    cdef int _emit(self, int level, int first, int last) except -1 nogil:
+        # write cells first..last-1 (always from the front), tell the parent, forget them
+        cdef PageBuilder *builder = &self.levels[level]
+        cdef Buffer page
+        cdef uint8_t link[LINK_SIZE]
+        cdef uint64_t entries = 0
+        cdef int slot
+        cdef const uint8_t *before
+        cdef const uint8_t *behind
+        cdef size_t before_size
+        cdef size_t behind_size
+        cdef size_t common = 0
+        buffer_init(&page)
+        try:
+            builder_page(builder, first, last, &page)
+            self.pager.write(builder.kind, page.data, page.size, level == 0, True, link)
+        finally:
+            buffer_free(&page)
+        if last == builder.count:
+            entries = builder.entries
+        else:
+            for slot in range(first, last):
+                entries += 1 if level == 0 else branch_entries(builder_cell(builder, slot))
+        self._add_entry(level + 1, self.separators[level].data, self.separators[level].size, link, entries)
+        if last < builder.count:
+            if level == 0:
+                # the shortest prefix of the next key that is greater than the last one written
+                before = leaf_key(builder_cell(builder, last - 1), &before_size)
+                behind = leaf_key(builder_cell(builder, last), &behind_size)
+                while common < before_size and common < behind_size and before[common] == behind[common]:
+                    common += 1
+                self._set_separator(level, behind, common + 1 if common < behind_size else behind_size)
+            else:
+                behind = branch_key(builder_cell(builder, last), &behind_size)
+                self._set_separator(level, behind, behind_size)
+        return builder_drop(builder, last)
+
+    cdef int _flush(self, int level) except -1 nogil:
+        cdef PageBuilder *builder = &self.levels[level]
+        cdef size_t half
+        cdef int slot = 1
+        if builder.count == 0:
+            return 0
+        if builder_size(builder) > self.page_size and builder.count > 1:
+            if self.appending:
+                self._cut(level)
+            else:
+                half = builder.cells.size // 2
+                while slot < builder.count - 1 and <size_t>(builder_cell(builder, slot) - builder.cells.data) < half:
+                    slot += 1
+                self._emit(level, 0, slot)
+            return self._flush(level)
+        return self._emit(level, 0, builder.count)
+
+    cdef int finish(self, Tree *out) except -1 nogil:
+        # write what is pending, level by level, until one page stands alone: the root
+        cdef int level = 0
+        cdef PageBuilder *builder
+        cdef const uint8_t *cell
+        while True:
+            builder = &self.levels[level]
+            if level > 0 and level >= self.top and builder.count == 1:
+                cell = builder_cell(builder, 0)
+                memcpy(out.link, branch_link(cell), LINK_SIZE)
+                out.height = level
+                out.entries = branch_entries(cell)
+                out.live = self.live
+                builder_clear(builder)
+                return 0
+            if builder.count == 0 and level >= self.top:
+                memset(out.link, 0, LINK_SIZE)
+                out.height = 0
+                out.entries = 0
+                out.live = 0
+                return 0
+            self._flush(level)
+            level += 1

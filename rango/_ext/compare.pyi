@@ -1,0 +1,3 @@
+"""Comparison of BSON values as they are stored."""
+
+def compare_fields(left: bytes, right: bytes) -> int: ...

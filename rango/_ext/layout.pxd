@@ -1,0 +1,216 @@
+# THE byte offsets and sizes of everything that Rango stores. Nothing else defines an offset; layout.pyx shows the same
+# numbers to Python, and tests/unit/test_layout.py compares them with docs/reference/format.md.
+# All integers are little-endian and read byte by byte (span.pxd). Sizes and offsets are bytes unless the name says otherwise.
+
+cdef enum:
+    # --- sizes that every file shares
+    TAG_SIZE = 16
+    NONCE_SIZE = 12
+    KEY_SIZE = 32
+    CHAIN_SIZE = 32                 # a chain value H(n): BLAKE2b-256
+    DATABASE_ID_SIZE = 16
+    FORMAT_VERSION = 1
+
+    # --- kinds of file, one byte of every AAD
+    FILE_KIND_SUPERBLOCK = 1
+    FILE_KIND_PAGE = 2
+    FILE_KIND_FRAME = 3
+    FILE_KIND_KEYS = 4
+    FILE_KIND_SPILL = 5
+
+    # --- data.rango: units, page images
+    UNIT_SIZE = 4096
+    SLOT_UNITS = 2                  # units 0 and 1 are the superblock slots
+    IMAGE_UNITS_MAX = 16            # so an image is at most 64 KiB
+    IMAGE_EPOCH = 0                 # u32
+    IMAGE_NONCE = 4                 # 12
+    IMAGE_LENGTH = 16               # u32: bytes of ciphertext; bit 31 set: the opened bytes are LZ4 (u32 size, then the block)
+    IMAGE_HEADER_SIZE = 20          # ciphertext starts here, the tag follows it
+    IMAGE_OVERHEAD = 36             # header + tag
+    IMAGE_COMPRESSED = 0x80000000
+
+    # --- a link to a page image: place + part of its tag
+    LINK_UNIT = 0                   # u48: first unit
+    LINK_UNITS = 6                  # u8: units of the image
+    LINK_KIND = 7                   # u8: PAGE_*
+    LINK_TAG = 8                    # first 8 bytes of the image's tag
+    LINK_SIZE = 16
+
+    # --- an opened page
+    PAGE_LEAF = 1
+    PAGE_BRANCH = 2
+    PAGE_OVERFLOW = 3               # opened bytes are a piece of one record, no header
+    PAGE_BITMAP = 4                 # opened bytes are bits, one per unit, 1 = used; no header
+    PAGE_KIND = 0                   # u8
+    PAGE_FLAGS = 1                  # u8, 0
+    PAGE_COUNT = 2                  # u16: slots
+    PAGE_USED = 4                   # u32: size of the opened page
+    PAGE_HEADER_SIZE = 8            # then u16 offsets of the cells in key order, then the cells
+    PAGE_SLOT_SIZE = 2
+
+    # leaf cell: key_size u16, value_size u32 (bit 31: value is an overflow list), key, value
+    LEAF_CELL_KEY_SIZE = 0
+    LEAF_CELL_VALUE_SIZE = 2
+    LEAF_CELL_HEADER_SIZE = 6
+    LEAF_CELL_OVERFLOW = 0x80000000
+
+    # overflow list: size of the whole record u32, then a link for each piece
+    OVERFLOW_SIZE = 0
+    OVERFLOW_LINKS = 4
+    OVERFLOW_PIECE_SIZE = 61440     # 15 units of content leave room for header and tag in 16 units
+
+    # branch cell: key_size u16, link 16, entries below u64, key (the first cell's key is empty)
+    BRANCH_CELL_KEY_SIZE = 0
+    BRANCH_CELL_LINK = 2
+    BRANCH_CELL_ENTRIES = 18
+    BRANCH_CELL_HEADER_SIZE = 26
+
+    # --- record: the value of a collection's tree
+    RECORD_FLAGS = 0                # u8: 0 live, 1 tombstone (no BSON follows)
+    RECORD_NODE_SIZE = 1            # u8: bytes of the node id
+    RECORD_COUNTER = 2              # u16: counter of the revision
+    RECORD_MS = 4                   # u64: milliseconds of the revision
+    RECORD_UPDATED_AT = 12          # i64: wall clock, milliseconds since the epoch
+    RECORD_ORDINAL = 20             # u64: first ordinal of a commit. In a tree: the one that wrote this version.
+                                    # In the log: the one that wrote the version before it, 0 = none
+    RECORD_HEADER_SIZE = 28         # then the node id, then the BSON document
+    RECORD_FLAG_TOMBSTONE = 1
+
+    # --- oplog: segments and frames
+    SEGMENT_MAGIC = 0               # 8 bytes "RANGOLOG"
+    SEGMENT_VERSION = 8             # u32
+    SEGMENT_FEATURES = 12           # u32: bits; an unknown one means refuse
+    SEGMENT_DATABASE_ID = 16        # 16
+    SEGMENT_ID = 32                 # u64
+    SEGMENT_PREDECESSOR = 40        # u64: id of the segment before, 0 = none
+    SEGMENT_PREDECESSOR_END = 48    # u64: where its last frame ended
+    SEGMENT_FIRST_ORDINAL = 56      # u64: ordinal of the first frame of this segment
+    SEGMENT_CHAIN = 64              # 32: chain value before the first frame
+    SEGMENT_SALT = 96               # 16: for the subkey
+    SEGMENT_EPOCH = 112             # u32: key epoch
+    SEGMENT_TAG = 120               # 16: keyed BLAKE2b-128 of bytes 0..119 (unkeyed without a key)
+    SEGMENT_HEADER_SIZE = 136
+
+    FRAME_MAGIC_VALUE = 0x4d465247  # "GRFM" as stored
+    FRAME_MAGIC = 0                 # u32
+    FRAME_CHECK = 4                 # u32: CRC-32 of header bytes 8..67
+    FRAME_BODY_SIZE = 8             # u32: ciphertext bytes, without the tag
+    FRAME_KIND = 12                 # u8: FRAME_PART, FRAME_COMMIT or FRAME_CLOSED
+    FRAME_FLAGS = 13                # u8: 0
+    FRAME_RESERVED = 14             # u16: 0
+    FRAME_ORDINAL = 16              # u64
+    FRAME_FIRST_ORDINAL = 24        # u64: ordinal of the first frame of this commit
+    FRAME_DURABLE = 32              # u64: greatest ordinal known to be durable when this frame was written
+    FRAME_PREVIOUS = 40             # 16: first half of the chain value before this frame
+    FRAME_NONCE = 56                # 12
+    FRAME_HEADER_SIZE = 68          # ciphertext, then the tag, then zeros to a multiple of 8
+    FRAME_ALIGN = 8
+    FRAME_OVERHEAD = 84             # header + tag
+    FRAME_PART = 1                  # a piece of a commit that goes on in the next frame
+    FRAME_COMMIT = 2                # the last (or only) frame of a commit
+    FRAME_CLOSED = 3                # written and flushed by close(): empty body
+    BLOCK_SIZE = 65536              # no frame crosses a multiple of this: one can find any ordinal by bisection over blocks
+    SEGMENT_SIZE_MAX = 67108864
+    SEGMENT_FRAMES_MAX = 1048576    # AES-GCM with random nonces: 2^20 seals a subkey
+    SEGMENT_FIRST_STEP = 262144     # prewritten at creation
+    SEGMENT_STEP_MAX = 4194304      # prewritten ahead in steps that double up to this
+
+    # --- commit body: mutations, back to back
+    COMMIT_VERSION = 0              # u8, 1
+    COMMIT_COUNT = 1                # u32: mutations
+    COMMIT_HEADER_SIZE = 5
+    MUTATION_SIZE = 0               # u32: bytes of this mutation, this field included
+    MUTATION_OP = 4                 # u8: MUTATION_*
+    MUTATION_TREE = 5               # u32: tree that holds the record
+    MUTATION_KEY_SIZE = 9           # u16
+    MUTATION_VALUE_SIZE = 11        # u32: record bytes (a tombstone record for a delete of a document)
+    MUTATION_INDEX_COUNT = 15       # u16: index entries
+    MUTATION_HEADER_SIZE = 17       # key, value, index entries
+    MUTATION_INSERT = 1             # no live document had this key
+    MUTATION_REPLACE = 2            # a live document is replaced
+    MUTATION_DELETE = 3             # a live document becomes a tombstone (in the catalog: the tree is gone)
+    # index entry; the key is the key of the value, then the key of the document's _id. It is also the value of the index's tree: split
+    INDEX_ENTRY_OP = 0              # u8: INDEX_ADD or INDEX_REMOVE
+    INDEX_ENTRY_TREE = 1            # u32
+    INDEX_ENTRY_SPLIT = 5           # u16: size of the first of the two keys
+    INDEX_ENTRY_KEY_SIZE = 7        # u16
+    INDEX_ENTRY_HEADER_SIZE = 9
+    INDEX_ADD = 1
+    INDEX_REMOVE = 2
+    INDEX_VALUE_SIZE = 2            # the value in the index's tree: split, u16
+
+    TREE_CATALOG = 0                # tree 0 is the catalog; keys are tree ids (u32 big-endian)
+
+    # --- superblock slot (one unit)
+    SLOT_MAGIC = 0                  # 8 bytes "RANGODAT"
+    SLOT_VERSION = 8                # u32
+    SLOT_FEATURES = 12              # u32
+    SLOT_DATABASE_ID = 16           # 16
+    SLOT_EPOCH = 32                 # u32: key epoch
+    SLOT_NONCE = 36                 # 12
+    SLOT_BODY = 48                  # ciphertext of the body, then the tag
+    SLOT_BODY_SIZE = 4032           # 4096 - 48 - 16
+    # body
+    SLOT_GENERATION = 0             # u64
+    SLOT_ORDINAL = 8                # u64: T, the last ordinal that the trees hold
+    SLOT_CHAIN = 16                 # 32: H(T)
+    SLOT_LOG_SEGMENT = 48           # u64: where the frame after T starts
+    SLOT_LOG_OFFSET = 56            # u64
+    SLOT_FILE_UNITS = 64            # u64: the file is at least this long
+    SLOT_CATALOG = 72               # link of the catalog tree's root (zeros = empty)
+    SLOT_CATALOG_HEIGHT = 88        # u8
+    SLOT_CLEAN = 89                 # u8: 1 = closed cleanly with nothing after T but a closed frame
+    SLOT_TREE_NEXT = 92             # u32: next tree id
+    SLOT_HLC_MS = 96                # u64: greatest revision logged up to T
+    SLOT_HLC_COUNTER = 104          # u16
+    SLOT_BITMAP_COUNT = 106         # u16: links of bitmap pages
+    SLOT_SEALS = 108                # u64: pages sealed under this epoch so far
+    SLOT_BITMAP = 128               # then links, BITMAP_LINKS_MAX at most
+    BITMAP_LINKS_MAX = 240
+    BITMAP_PIECE_SIZE = 61440       # bytes of bits in one bitmap page = 491,520 units = 1.9 GiB of file
+
+    # catalog value, then the definition as BSON
+    CATALOG_LINK = 0
+    CATALOG_HEIGHT = 16
+    CATALOG_ENTRIES = 17            # u64: keys in the tree
+    CATALOG_LIVE = 25               # u64: entries that are not tombstones
+    CATALOG_FLAGS = 33              # u8: CATALOG_FLAG_*
+    CATALOG_HEADER_SIZE = 34
+    CATALOG_FLAG_MULTIKEY = 1       # sticky: some document had an array on the path of this index
+
+    # --- keys: two equal copies of one unit each
+    # Magic, version, features and check lie where they lie in every version, so that an older Rango can say "too new".
+    KEYS_MAGIC = 0                  # 8 bytes "RANGOKEY"
+    KEYS_VERSION = 8                # u32
+    KEYS_FEATURES = 12              # u32: bits; an unknown one means refuse
+    KEYS_DATABASE_ID = 16           # 16
+    KEYS_GENERATION = 32            # u64: number of this state of the file, from 1
+    KEYS_EPOCH = 40                 # u32: newest key epoch, from 1
+    KEYS_CIPHER = 44                # u8: KEYS_CIPHER_*
+    KEYS_RESERVED = 45              # 3: 0
+    KEYS_VERIFY_KEY = 48            # 32: Ed25519 public key, in clear
+    KEYS_SIGN_NONCE = 80            # 12
+    KEYS_SIGN_SEED = 92             # 48: Ed25519 seed sealed under the root key (without a key: checksummed only)
+    KEYS_SLOTS = 256                # KEYS_SLOTS_MAX key slots
+    KEYS_SLOTS_MAX = 8
+    KEYS_SLOT_SIZE = 256
+    KEYS_MAC = 4048                 # 32: BLAKE2b-256 keyed by the root key over bytes 0..4047 (zeros without a key)
+    KEYS_CHECK = 4080               # 16: BLAKE2b-128 of bytes 0..4079
+    KEYS_COPY_SIZE = 4096
+    KEYS_COPIES = 2
+    KEYS_FILE_SIZE = 8192
+    KEYS_CIPHER_PLAIN = 0
+    KEYS_CIPHER_AES256GCM = 1
+
+    # key slot: one secret that unwraps the root key
+    KEYS_SLOT_KIND = 0              # u8: KEYS_KIND_*
+    KEYS_SLOT_VERSION = 1           # u8: 1; of the slot, so that a newer file may keep older slots unopened
+    KEYS_SLOT_OPERATIONS = 4        # u32: Argon2id passes
+    KEYS_SLOT_MEMORY = 8            # u64: Argon2id memory, bytes
+    KEYS_SLOT_SALT = 16             # 16
+    KEYS_SLOT_NONCE = 32            # 12
+    KEYS_SLOT_WRAPPED = 44          # 48: the root key, sealed under the key that comes from the secret
+    KEYS_SLOT_EXTRA = 92            # 164: 0; room for a challenge or a credential name
+    KEYS_KIND_EMPTY = 0
+    KEYS_KIND_PASSPHRASE = 1        # Argon2id 1.3, one lane
+    KEYS_KIND_RAW = 2               # 32 random bytes, given or from a key file

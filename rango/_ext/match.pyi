@@ -1,0 +1,1 @@
+"""Kernels only; nothing is visible from Python."""

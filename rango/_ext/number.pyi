@@ -1,0 +1,1 @@
+"""Numbers inside keys: kernels only; the Python doors are those of key."""

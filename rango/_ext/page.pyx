@@ -1,0 +1,249 @@
+"""Slotted pages.
+
+Terms       page, slot, cell, leaf, branch: see the glossary.
+Invariants  Keys of a page are strictly ascending. The first cell of a branch has an empty key: it covers everything below the
+            second. Cells lie behind the slots and do not overlap. A page is at most 64 KiB, so 16-bit offsets reach every cell.
+Layout      layout.pxd PAGE_*, LEAF_CELL_*, BRANCH_CELL_*; docs/reference/format.md#pages.
+Failure     page_check refuses whatever a search could trip over; it runs once, when a page enters the cache.
+Sources     Graefe, Modern B-Tree Techniques (2011), 3.3-3.5; ADR-0002, ADR-0010.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memmove
+from rango._ext.buffer cimport (
+    Buffer,
+    buffer_free,
+    buffer_grow,
+    buffer_init,
+)
+from rango._ext.layout cimport (
+    BRANCH_CELL_ENTRIES,
+    BRANCH_CELL_HEADER_SIZE,
+    BRANCH_CELL_LINK,
+    LEAF_CELL_HEADER_SIZE,
+    LEAF_CELL_OVERFLOW,
+    LEAF_CELL_VALUE_SIZE,
+    LINK_SIZE,
+    PAGE_BRANCH,
+    PAGE_COUNT,
+    PAGE_FLAGS,
+    PAGE_HEADER_SIZE,
+    PAGE_KIND,
+    PAGE_LEAF,
+    PAGE_SLOT_SIZE,
+    PAGE_USED,
+)
+from rango._ext.span cimport load_u16, load_u32, store_u16, store_u32, store_u64
+
+
+cdef int leaf_find(const uint8_t *page, const uint8_t *key, size_t key_size, bint *found) noexcept nogil:  # hot
+    cdef int low = 0
+    cdef int high = page_count(page)
+    cdef int middle
+    cdef int order
+    cdef size_t size
+    cdef const uint8_t *cell_key
+    found[0] = False
+    while low < high:
+        middle = (low + high) >> 1
+        cell_key = leaf_key(page_cell(page, middle), &size)
+        order = key_compare(cell_key, size, key, key_size)
+        if order < 0:
+            low = middle + 1
+        else:
+            high = middle
+            if order == 0:
+                found[0] = True
+    return low
+
+
+cdef int branch_find(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil:  # hot
+    # slot 0 covers everything below slot 1, so its key is never looked at
+    cdef int low = 1
+    cdef int high = page_count(page)
+    cdef int middle
+    cdef size_t size
+    cdef const uint8_t *cell_key
+    while low < high:
+        middle = (low + high) >> 1
+        cell_key = branch_key(page_cell(page, middle), &size)
+        if key_compare(cell_key, size, key, key_size) <= 0:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
+
+
+cdef int page_check(const uint8_t *page, size_t size, int kind) noexcept nogil:
+    cdef size_t slots_end
+    cdef size_t offset
+    cdef size_t header_size = LEAF_CELL_HEADER_SIZE if kind == PAGE_LEAF else BRANCH_CELL_HEADER_SIZE
+    cdef size_t key_size
+    cdef size_t value_size
+    cdef size_t previous_size = 0
+    cdef const uint8_t *previous = NULL
+    cdef const uint8_t *key
+    cdef int count
+    cdef int slot
+    if size < PAGE_HEADER_SIZE or size > 65536 or page[PAGE_KIND] != kind or load_u32(page + PAGE_USED) != size:
+        return -1
+    if kind != PAGE_LEAF and kind != PAGE_BRANCH:
+        return -1
+    count = page_count(page)
+    slots_end = PAGE_HEADER_SIZE + <size_t>count * PAGE_SLOT_SIZE
+    if count == 0 or slots_end > size:
+        return -1
+    for slot in range(count):
+        offset = load_u16(page + PAGE_HEADER_SIZE + slot * PAGE_SLOT_SIZE)
+        if offset < slots_end or header_size > size - offset:
+            return -1
+        key_size = load_u16(page + offset)
+        value_size = 0
+        if kind == PAGE_LEAF:
+            value_size = load_u32(page + offset + LEAF_CELL_VALUE_SIZE) & 0x7fffffffU
+        if key_size > size - offset - header_size or value_size > size - offset - header_size - key_size:
+            return -1
+        key = page + offset + header_size
+        if previous != NULL and key_compare(previous, previous_size, key, key_size) >= 0:
+            return -1
+        if kind == PAGE_BRANCH and slot == 0 and key_size != 0:
+            return -1
+        previous = key
+        previous_size = key_size
+    return 0
+
+
+# --- builder
+
+
+cdef void builder_init(PageBuilder *builder, int kind) noexcept nogil:
+    builder.kind = kind
+    builder.count = 0
+    builder.entries = 0
+    buffer_init(&builder.cells)
+    buffer_init(&builder.offsets)
+
+
+cdef void builder_free(PageBuilder *builder) noexcept nogil:
+    buffer_free(&builder.cells)
+    buffer_free(&builder.offsets)
+    builder.count = 0
+    builder.entries = 0
+
+
+cdef void builder_clear(PageBuilder *builder) noexcept nogil:
+    builder.cells.size = 0
+    builder.offsets.size = 0
+    builder.count = 0
+    builder.entries = 0
+
+
+cdef size_t builder_size(const PageBuilder *builder) noexcept nogil:
+    return PAGE_HEADER_SIZE + <size_t>builder.count * PAGE_SLOT_SIZE + builder.cells.size
+
+
+cdef const uint8_t *builder_cell(const PageBuilder *builder, int slot) noexcept nogil:
+    return builder.cells.data + load_u32(builder.offsets.data + slot * 4)
+
+
+cdef size_t builder_cell_size(const PageBuilder *builder, int slot) noexcept nogil:
+    cdef size_t start = load_u32(builder.offsets.data + slot * 4)
+    if slot + 1 < builder.count:
+        return load_u32(builder.offsets.data + (slot + 1) * 4) - start
+    return builder.cells.size - start
+
+
+cdef uint8_t *_builder_room(PageBuilder *builder, size_t size) except NULL nogil:
+    cdef uint8_t *offset
+    cdef uint8_t *cell
+    cdef uint32_t start = <uint32_t>builder.cells.size
+    offset = buffer_grow(&builder.offsets, 4)
+    if offset == NULL:
+        with gil:
+            raise MemoryError
+    cell = buffer_grow(&builder.cells, size)
+    if cell == NULL:
+        builder.offsets.size -= 4
+        with gil:
+            raise MemoryError
+    store_u32(offset, start)
+    builder.count += 1
+    return cell
+
+
+cdef int builder_add_leaf(PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *value,
+                          size_t value_size, bint overflow) except -1 nogil:
+    cdef uint8_t *cell = _builder_room(builder, LEAF_CELL_HEADER_SIZE + key_size + value_size)
+    store_u16(cell, <uint16_t>key_size)
+    store_u32(cell + LEAF_CELL_VALUE_SIZE, <uint32_t>value_size | (<uint32_t>LEAF_CELL_OVERFLOW if overflow else 0))
+    memcpy(cell + LEAF_CELL_HEADER_SIZE, key, key_size)
+    memcpy(cell + LEAF_CELL_HEADER_SIZE + key_size, value, value_size)
+    builder.entries += 1
+    return 0
+
+
+cdef int builder_add_branch(PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *link,
+                            uint64_t entries) except -1 nogil:
+    cdef uint8_t *cell = _builder_room(builder, BRANCH_CELL_HEADER_SIZE + key_size)
+    store_u16(cell, <uint16_t>key_size)
+    memcpy(cell + BRANCH_CELL_LINK, link, LINK_SIZE)
+    store_u64(cell + BRANCH_CELL_ENTRIES, entries)
+    memcpy(cell + BRANCH_CELL_HEADER_SIZE, key, key_size)
+    builder.entries += entries
+    return 0
+
+
+cdef int builder_page(const PageBuilder *builder, int first, int last, Buffer *out) except -1 nogil:
+    # the first cell of a branch loses its key here: the parent keeps it as the separator
+    cdef int slot
+    cdef size_t size = 0
+    cdef size_t cell_size
+    cdef size_t at
+    cdef uint8_t *page
+    cdef const uint8_t *cell
+    cdef size_t dropped = 0
+    if builder.kind == PAGE_BRANCH:
+        dropped = load_u16(builder_cell(builder, first))
+    for slot in range(first, last):
+        size += builder_cell_size(builder, slot)
+    at = PAGE_HEADER_SIZE + <size_t>(last - first) * PAGE_SLOT_SIZE
+    size += at - dropped
+    page = buffer_grow(out, size)
+    if page == NULL:
+        with gil:
+            raise MemoryError
+    page[PAGE_KIND] = <uint8_t>builder.kind
+    page[PAGE_FLAGS] = 0
+    store_u16(page + PAGE_COUNT, <uint16_t>(last - first))
+    store_u32(page + PAGE_USED, <uint32_t>size)
+    for slot in range(first, last):
+        cell = builder_cell(builder, slot)
+        cell_size = builder_cell_size(builder, slot)
+        store_u16(page + PAGE_HEADER_SIZE + (slot - first) * PAGE_SLOT_SIZE, <uint16_t>at)
+        if slot == first and dropped:
+            memcpy(page + at, cell, BRANCH_CELL_HEADER_SIZE)
+            store_u16(page + at, 0)
+            at += BRANCH_CELL_HEADER_SIZE
+        else:
+            memcpy(page + at, cell, cell_size)
+            at += cell_size
+    return 0
+
+
+cdef int builder_drop(PageBuilder *builder, int count) except -1 nogil:
+    cdef uint32_t start
+    cdef int slot
+    if count >= builder.count:
+        builder_clear(builder)
+        return 0
+    start = load_u32(builder.offsets.data + count * 4)
+    memmove(builder.cells.data, builder.cells.data + start, builder.cells.size - start)
+    builder.cells.size -= start
+    builder.count -= count
+    for slot in range(builder.count):
+        store_u32(builder.offsets.data + slot * 4, load_u32(builder.offsets.data + (slot + count) * 4) - start)
+    builder.offsets.size = <size_t>builder.count * 4
+    builder.entries = 0
+    for slot in range(builder.count):
+        builder.entries += 1 if builder.kind == PAGE_LEAF else branch_entries(builder_cell(builder, slot))
+    return 0

@@ -1,0 +1,454 @@
+"""Page images: cache, links, and the writing side of a checkpoint.
+
+Terms       unit, page image, link, generation: see the glossary.
+Invariants  I-2 (allocate gives out nothing that `kept` holds), I-4 (read compares the link's tag bytes, then the full tag),
+            I-6 (a fresh nonce for each image, subkey of the epoch).
+Layout      layout.pxd IMAGE_*, LINK_*; docs/reference/format.md#page-image. The cache is a chained hash table over (unit, tag)
+            with a clock ring for eviction: a reused unit has another tag, so stale pages simply age out.
+Failure     A wrong tag, length or content is PageCorrupted naming file and byte; a failed read is IoFailed. Neither latches.
+            A failed write raises before anything names the image: the checkpoint is abandoned (LowDisk or IoFailed).
+Sources     ADR-0002, ADR-0005; the clock after Corbato (1968).
+"""
+
+import errno
+
+from rango.errors import IoFailed, LowDisk, PageCorrupted
+
+from libc.errno cimport EDQUOT, ENOSPC
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+from rango._ext.compress cimport lz4_bound, lz4_compress, lz4_decompress
+from rango._ext.layout cimport (
+    DATABASE_ID_SIZE,
+    FILE_KIND_PAGE,
+    IMAGE_COMPRESSED,
+    IMAGE_EPOCH,
+    IMAGE_HEADER_SIZE,
+    IMAGE_LENGTH,
+    IMAGE_NONCE,
+    IMAGE_OVERHEAD,
+    IMAGE_UNITS_MAX,
+    LINK_KIND,
+    LINK_TAG,
+    LINK_UNIT,
+    LINK_UNITS,
+    PAGE_BRANCH,
+    PAGE_LEAF,
+    SLOT_UNITS,
+    TAG_SIZE,
+    UNIT_SIZE,
+)
+from rango._ext.page cimport page_check
+from rango._ext.span cimport load_u32, load_u48, load_u64, store_u32, store_u48, store_u64
+from rango._ext.units cimport (
+    units_copy,
+    units_find,
+    units_free,
+    units_get,
+    units_init,
+    units_mark,
+    units_merge,
+    units_resize,
+    units_used,
+)
+from rango._ext.vfs cimport vfs_read_all, vfs_write_all
+
+
+cdef extern from "<pthread.h>" nogil:
+    int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+    int pthread_mutex_destroy(pthread_mutex_t *mutex)
+
+
+cdef extern from *:
+    """
+    #define rango_add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_ACQ_REL)
+    """
+    int rango_add(int *place, int amount) noexcept nogil
+
+cdef enum:
+    FIRST_BUCKETS = 1024
+    IMAGE_SIZE_MAX = 65536      # IMAGE_UNITS_MAX * UNIT_SIZE
+    AAD_SIZE = 34               # kind of file 1, database id 16, epoch 4, unit 8, kind 1, length 4
+
+
+cdef void page_retain(Page *page) noexcept nogil:
+    rango_add(&page.refs, 1)
+
+
+cdef void page_release(Page *page) noexcept nogil:
+    if page != NULL and rango_add(&page.refs, -1) == 0:
+        free(page)
+
+
+cdef int raise_page(str path, uint64_t unit, str what) except -1 with gil:
+    raise PageCorrupted(f"{path}:{unit * UNIT_SIZE}", what)
+
+
+cdef int raise_io(str path, uint64_t unit, int64_t code, bint writing) except -1 with gil:
+    cdef int number = <int>-code
+    if writing and number in (ENOSPC, EDQUOT):
+        raise LowDisk(f"{path}: no space for the checkpoint ({errno.errorcode.get(number, number)}); "
+                      "nothing was lost, free space and write again")
+    verb = "writing" if writing else "reading"
+    raise IoFailed(f"{path}: {verb} at byte {unit * UNIT_SIZE} failed "
+                   f"({errno.errorcode.get(number, number)}); check the disk, then open the database again")
+
+
+cdef int raise_memory() except -1 with gil:
+    raise MemoryError
+
+
+cdef void image_aad(uint8_t *into, const uint8_t *database_id, uint32_t epoch, uint64_t unit, uint8_t kind,
+                    uint32_t length) noexcept nogil:
+    into[0] = FILE_KIND_PAGE
+    memcpy(into + 1, database_id, DATABASE_ID_SIZE)
+    store_u32(into + 17, epoch)
+    store_u64(into + 21, unit)
+    into[29] = kind
+    store_u32(into + 30, length)
+
+
+cdef class Pager:
+    """The data file's pages. One for each open database; safe for any number of threads."""
+
+    def __cinit__(self, Vfs vfs not None, str path not None, int fd, bytes database_id not None, object keyring,
+                  uint32_t epoch, uint64_t cache_size):
+        self.vfs = vfs
+        self.path = path
+        self.fd = fd
+        memcpy(self.database_id, <const uint8_t *><char *>database_id, DATABASE_ID_SIZE)
+        self.keyring = keyring
+        self.epoch = epoch
+        self.key = keyring.page_key(epoch)
+        self.older_keys = {}
+        self.cache_size = cache_size
+        self.bucket_mask = FIRST_BUCKETS - 1
+        self.buckets = <Page **>calloc(FIRST_BUCKETS, sizeof(Page *))
+        if self.buckets == NULL:
+            raise MemoryError
+        pthread_mutex_init(&self.mutex, NULL)
+        units_init(&self.used)
+        units_init(&self.kept)
+        self.search = SLOT_UNITS
+
+    def __dealloc__(self):
+        cdef uint64_t at
+        for at in range(self.ring_count):
+            page_release(self.ring[at])
+        free(self.ring)
+        free(self.buckets)
+        units_free(&self.used)
+        units_free(&self.kept)
+        pthread_mutex_destroy(&self.mutex)
+
+    # --- reading
+
+    cdef Page *read(self, const uint8_t *link) except NULL nogil:  # hot
+        cdef uint64_t unit = load_u48(link + LINK_UNIT)
+        cdef uint64_t tag = load_u64(link + LINK_TAG)
+        cdef Page *page
+        pthread_mutex_lock(&self.mutex)
+        page = self._find(unit, tag)
+        if page != NULL:
+            page.recent = 1
+            self.hits += 1
+            page_retain(page)
+            pthread_mutex_unlock(&self.mutex)
+            return page
+        pthread_mutex_unlock(&self.mutex)
+        page = self._load(link)
+        self._keep(page)
+        return page
+
+    cdef Page *_find(self, uint64_t unit, uint64_t tag) noexcept nogil:
+        cdef Page *page = self.buckets[(unit ^ tag) & self.bucket_mask]
+        while page != NULL:
+            if page.unit == unit and page.tag == tag:
+                return page
+            page = page.chain
+        return NULL
+
+    cdef Page *_load(self, const uint8_t *link) except NULL nogil:
+        # images are read to the heap: musl gives threads 128 KiB of stack
+        cdef size_t size = <size_t>link[LINK_UNITS] * UNIT_SIZE
+        cdef uint8_t *image
+        cdef Page *page
+        if size == 0 or size > IMAGE_SIZE_MAX or load_u48(link + LINK_UNIT) < SLOT_UNITS:
+            raise_page(self.path, load_u48(link + LINK_UNIT), "a link names an impossible place")
+        image = <uint8_t *>malloc(size * 2)
+        if image == NULL:
+            raise_memory()
+        try:
+            page = self._open_image(link, image, image + size)
+        finally:
+            free(image)
+        return page
+
+    cdef Page *_open_image(self, const uint8_t *link, uint8_t *image, uint8_t *opened) except NULL nogil:
+        cdef uint64_t unit = load_u48(link + LINK_UNIT)
+        cdef size_t units = link[LINK_UNITS]
+        cdef uint8_t kind = link[LINK_KIND]
+        cdef uint8_t aad[AAD_SIZE]
+        cdef uint32_t length
+        cdef uint32_t size
+        cdef uint32_t epoch
+        cdef int64_t got
+        cdef int authentic
+        got = vfs_read_all(self.vfs, self.fd, image, units * UNIT_SIZE, unit * UNIT_SIZE)
+        if got < 0:
+            raise_io(self.path, unit, got, False)
+        if <size_t>got < units * UNIT_SIZE:
+            raise_page(self.path, unit, "the file ends before the page does")
+        epoch = load_u32(image + IMAGE_EPOCH)
+        length = load_u32(image + IMAGE_LENGTH)
+        size = length & ~<uint32_t>IMAGE_COMPRESSED
+        if size > units * UNIT_SIZE - IMAGE_OVERHEAD:
+            raise_page(self.path, unit, "the page's length does not fit its units")
+        if load_u64(image + IMAGE_HEADER_SIZE + size) != load_u64(link + LINK_TAG):
+            raise_page(self.path, unit, "the page is not the one that its link names (stale, swapped or damaged)")
+        image_aad(aad, self.database_id, epoch, unit, kind, length)
+        if epoch == self.epoch:
+            authentic = self.key.open(aad, AAD_SIZE, image + IMAGE_NONCE, image + IMAGE_HEADER_SIZE,
+                                      size + TAG_SIZE, opened)
+        else:
+            with gil:
+                authentic = self._open_older(epoch, aad, image, size + TAG_SIZE, opened)
+        if not authentic:
+            raise_page(self.path, unit, "the page's tag does not match its content (damaged or altered)")
+        return self._page_from(link, opened, size, (length & IMAGE_COMPRESSED) != 0)
+
+    cdef Page *_page_from(self, const uint8_t *link, const uint8_t *opened, uint32_t size, bint packed) except NULL nogil:
+        cdef uint64_t unit = load_u48(link + LINK_UNIT)
+        cdef uint8_t kind = link[LINK_KIND]
+        cdef uint32_t full = size
+        cdef Page *page
+        if packed:
+            if size < 4 or load_u32(opened) > IMAGE_SIZE_MAX:
+                raise_page(self.path, unit, "the page's compressed form is malformed")
+            full = load_u32(opened)
+        page = <Page *>malloc(sizeof(Page) + full)
+        if page == NULL:
+            raise_memory()
+        if packed:
+            if lz4_decompress(opened + 4, <int>(size - 4), <uint8_t *>page_bytes(page), <int>full) != <int>full:
+                free(page)
+                raise_page(self.path, unit, "the page's compressed form is malformed")
+        else:
+            memcpy(<uint8_t *>page_bytes(page), opened, full)
+        if (kind == PAGE_LEAF or kind == PAGE_BRANCH) and page_check(page_bytes(page), full, kind) < 0:
+            free(page)
+            raise_page(self.path, unit, "the page's slots are malformed")
+        page.refs = 1
+        page.kind = kind
+        page.recent = 0
+        page.size = full
+        page.unit = unit
+        page.tag = load_u64(link + LINK_TAG)
+        page.chain = NULL
+        self.reads += 1
+        return page
+
+    cdef int _open_older(self, uint32_t epoch, const uint8_t *aad, const uint8_t *image, size_t sealed,
+                         uint8_t *into) except -1:
+        cdef SealKey key = self.older_keys.get(epoch)
+        if key is None:
+            key = self.keyring.page_key(epoch)
+            self.older_keys[epoch] = key
+        return key.open(aad, AAD_SIZE, image + IMAGE_NONCE, image + IMAGE_HEADER_SIZE, sealed, into)
+
+    # --- cache
+
+    cdef void _keep(self, Page *page) noexcept nogil:
+        # a page that cannot be kept (no memory for the tables, or somebody was faster) just stays outside the cache
+        cdef Page **grown
+        cdef uint64_t size
+        cdef uint64_t bucket
+        pthread_mutex_lock(&self.mutex)
+        if self._find(page.unit, page.tag) == NULL:
+            if self.ring_count == self.ring_size:
+                size = self.ring_size * 2 if self.ring_size else 256
+                grown = <Page **>realloc(self.ring, size * sizeof(Page *))
+                if grown != NULL:
+                    self.ring = grown
+                    self.ring_size = size
+            if self.ring_count < self.ring_size:
+                if self.ring_count > self.bucket_mask:
+                    self._grow_buckets()
+                bucket = (page.unit ^ page.tag) & self.bucket_mask
+                page.chain = self.buckets[bucket]
+                self.buckets[bucket] = page
+                page.place = self.ring_count
+                self.ring[self.ring_count] = page
+                self.ring_count += 1
+                self.cache_bytes += page.size + sizeof(Page)
+                page_retain(page)
+                while self.cache_bytes > self.cache_size and self.ring_count > 1:
+                    self._evict()
+        pthread_mutex_unlock(&self.mutex)
+
+    cdef void _evict(self) noexcept nogil:
+        cdef Page *page
+        cdef Page **place
+        while True:
+            if self.hand >= self.ring_count:
+                self.hand = 0
+            page = self.ring[self.hand]
+            if not page.recent:
+                break
+            page.recent = 0
+            self.hand += 1
+        place = &self.buckets[(page.unit ^ page.tag) & self.bucket_mask]
+        while place[0] != page:
+            place = &place[0].chain
+        place[0] = page.chain
+        self.ring_count -= 1
+        self.ring[page.place] = self.ring[self.ring_count]
+        self.ring[page.place].place = page.place
+        self.cache_bytes -= page.size + sizeof(Page)
+        page_release(page)
+
+    cdef int _grow_buckets(self) noexcept nogil:
+        cdef uint64_t mask = self.bucket_mask * 2 + 1
+        cdef Page **buckets = <Page **>calloc(mask + 1, sizeof(Page *))
+        cdef uint64_t at
+        cdef uint64_t bucket
+        if buckets == NULL:
+            return -1
+        for at in range(self.ring_count):
+            bucket = (self.ring[at].unit ^ self.ring[at].tag) & mask
+            self.ring[at].chain = buckets[bucket]
+            buckets[bucket] = self.ring[at]
+        free(self.buckets)
+        self.buckets = buckets
+        self.bucket_mask = mask
+        return 0
+
+    # --- writing a generation
+
+    cdef int allocate(self, uint32_t units, uint64_t *first) except -1 nogil:
+        cdef uint64_t unit = units_find(&self.used, &self.kept, self.search, self.file_units, units)
+        if unit == self.file_units and self.search > SLOT_UNITS:
+            unit = units_find(&self.used, &self.kept, SLOT_UNITS, self.file_units, units)
+        if unit == self.file_units:
+            # go on at the end, over what is free there already
+            unit = self.file_units
+            while unit > SLOT_UNITS and not units_get(&self.used, unit - 1) and not units_get(&self.kept, unit - 1):
+                unit -= 1
+            self.file_units = unit + units
+            if self.used.count < self.file_units:
+                units_resize(&self.used, self.file_units)
+        units_mark(&self.used, unit, units, True)
+        self.search = unit + units
+        first[0] = unit
+        return 0
+
+    cdef int free_link(self, const uint8_t *link) except -1 nogil:
+        cdef uint64_t unit = load_u48(link + LINK_UNIT)
+        cdef uint64_t units = link[LINK_UNITS]
+        if unit < SLOT_UNITS or unit + units > self.used.count or not units_get(&self.used, unit):
+            raise_page(self.path, unit, "a page that is given up is not marked as used")
+        units_mark(&self.used, unit, units, False)
+        return 0
+
+    cdef int write(self, int kind, const uint8_t *data, size_t size, bint squeeze, bint keep, uint8_t *link) except -1 nogil:
+        # squeeze: LZ4, if that saves a unit; keep: put the opened page into the cache
+        cdef uint8_t *packed = NULL
+        cdef uint32_t units = <uint32_t>((size + IMAGE_OVERHEAD + UNIT_SIZE - 1) // UNIT_SIZE)
+        cdef uint32_t fewer
+        cdef int packed_size = 0
+        cdef uint64_t unit
+        if squeeze and units > 1:
+            packed = <uint8_t *>malloc(units * UNIT_SIZE)
+            if packed == NULL:
+                raise_memory()
+            packed_size = lz4_compress(data, <int>size, packed + 4,
+                                       <int>((units - 1) * UNIT_SIZE - IMAGE_OVERHEAD - 4))
+        try:
+            if packed_size > 0:
+                fewer = <uint32_t>((packed_size + 4 + IMAGE_OVERHEAD + UNIT_SIZE - 1) // UNIT_SIZE)
+                store_u32(packed, <uint32_t>size)
+                self.allocate(fewer, &unit)
+                self.write_at(kind, unit, fewer, packed, <size_t>packed_size + 4, True, link)
+            else:
+                self.allocate(units, &unit)
+                self.write_at(kind, unit, units, data, size, False, link)
+        finally:
+            free(packed)
+        if keep:
+            self._keep_written(link, data, size)
+        return 0
+
+    cdef void _keep_written(self, const uint8_t *link, const uint8_t *data, size_t size) noexcept nogil:
+        cdef Page *page = <Page *>malloc(sizeof(Page) + size)
+        if page == NULL:
+            return
+        memcpy(<uint8_t *>page_bytes(page), data, size)
+        page.refs = 1
+        page.kind = link[LINK_KIND]
+        page.recent = 0
+        page.size = <uint32_t>size
+        page.unit = load_u48(link + LINK_UNIT)
+        page.tag = load_u64(link + LINK_TAG)
+        page.chain = NULL
+        self._keep(page)
+        page_release(page)
+
+    cdef int write_at(self, int kind, uint64_t unit, uint32_t units, const uint8_t *data, size_t size, bint packed,
+                      uint8_t *link) except -1 nogil:
+        cdef uint8_t *image = <uint8_t *>malloc(units * UNIT_SIZE)
+        cdef uint8_t aad[AAD_SIZE]
+        cdef uint32_t length = <uint32_t>size | (<uint32_t>IMAGE_COMPRESSED if packed else 0)
+        cdef size_t total = size + IMAGE_OVERHEAD
+        cdef int code
+        if image == NULL:
+            raise_memory()
+        image_aad(aad, self.database_id, self.epoch, unit, <uint8_t>kind, length)
+        store_u32(image + IMAGE_EPOCH, self.epoch)
+        store_u32(image + IMAGE_LENGTH, length)
+        try:
+            self.key.seal(aad, AAD_SIZE, data, size, image + IMAGE_NONCE, image + IMAGE_HEADER_SIZE)
+            self.seals += 1
+            memset(image + total, 0, units * UNIT_SIZE - total)
+            code = vfs_write_all(self.vfs, self.fd, image, units * UNIT_SIZE, unit * UNIT_SIZE)
+            memcpy(link + LINK_TAG, image + IMAGE_HEADER_SIZE + size, 8)
+        finally:
+            free(image)
+        if code < 0:
+            raise_io(self.path, unit, code, True)
+        store_u48(link + LINK_UNIT, unit)
+        link[LINK_UNITS] = <uint8_t>units
+        link[LINK_KIND] = <uint8_t>kind
+        return 0
+
+    # --- doors
+
+    def stats(self) -> dict:
+        """Cache and file counters: bytes, pages, hits, images read, images sealed."""
+        return {
+            "cache_bytes": self.cache_bytes,
+            "cache_pages": self.ring_count,
+            "cache_size": self.cache_size,
+            "hits": self.hits,
+            "reads": self.reads,
+            "seals": self.seals,
+            "file_units": self.file_units,
+            "used_units": units_used(&self.used),
+        }
+
+    def forget_cache(self) -> None:
+        """Drop every cached page (tests of damage, and `check`, want to read from the file)."""
+        pthread_mutex_lock(&self.mutex)
+        while self.ring_count:
+            self._evict()
+        pthread_mutex_unlock(&self.mutex)
+
+    def page_of(self, bytes link not None) -> tuple[int, bytes]:
+        """Kind and opened bytes of the page that a link names. Raises PageCorrupted."""
+        cdef Page *page = self.read(<const uint8_t *><char *>link)
+        cdef bytes data = page_bytes(page)[:page.size]
+        cdef int kind = page.kind
+        page_release(page)
+        return kind, data

@@ -1,0 +1,30 @@
+"""Records and the BSON codec: see record.pyx."""
+
+from collections.abc import Mapping
+from typing import Any
+
+def encode(document: Mapping[str, Any], id_value: object = None) -> bytes:
+    """BSON of a document; `id_value`, if given, is written first as `_id`."""
+
+def decode(data: bytes) -> dict[str, Any]:
+    """The document of BSON bytes, which are validated first."""
+
+def decode_trusted(data: bytes) -> dict[str, Any]:
+    """The document of BSON bytes that were validated before they were stored."""
+
+def validate(data: bytes) -> None:
+    """Check foreign bytes: InvalidDocument says what is wrong and where."""
+
+def record_build(
+    bson: bytes,
+    flags: int,
+    ms: int,
+    counter: int,
+    updated_at: int,
+    ordinal: int,
+    node: bytes,
+) -> bytes:
+    """Header, node id and document as one record."""
+
+def record_parts(record: bytes) -> tuple[int, int, int, int, int, bytes, bytes]:
+    """(flags, ms, counter, updated_at, ordinal, node, bson) of a record."""

@@ -1,0 +1,221 @@
+"""Records: the header, the node id and the BSON document; the doors of the codec.
+
+Terms       record, document, node, revision, ordinal: see the glossary.
+Invariants  What encode writes, validate accepts; what validate accepts, decode can read.
+Layout      layout.pxd RECORD_*; drawn in docs/reference/format.md#record.
+Failure     Foreign bytes go through document_validate: InvalidDocument with the offset, or
+            LimitExceeded. A record that is too short for its header or its node id is refused by
+            record_header_read.
+Sources     bsonspec.org, bson-corpus.md; bson_decode and bson_encode say which Python types are
+            used.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from rango._ext.bson_check cimport (
+    BSON_BAD_BINARY,
+    BSON_BAD_BOOL,
+    BSON_BAD_FRAME,
+    BSON_BAD_SCOPE,
+    BSON_BAD_UTF8,
+    BSON_DEPTH_MAX,
+    BSON_SOUND,
+    BSON_TOO_DEEP,
+    BSON_TOO_LARGE,
+    bson_check,
+)
+from rango._ext.bson_decode cimport element_decode, fields_decode
+from rango._ext.bson_element cimport Element, document_span, element_next
+from rango._ext.bson_encode cimport element_encode, fields_encode
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
+from rango._ext.layout cimport (
+    RECORD_COUNTER,
+    RECORD_FLAGS,
+    RECORD_HEADER_SIZE,
+    RECORD_MS,
+    RECORD_NODE_SIZE,
+    RECORD_ORDINAL,
+    RECORD_UPDATED_AT,
+)
+from rango._ext.span cimport Span, load_u16, load_u64, store_u16, store_u64
+
+from rango.errors import InvalidDocument, LimitExceeded
+
+cdef enum:
+    NOGIL_SIZE_MIN = 16384      # about 5 us of checking; releasing the GIL costs 25 ns
+
+
+cdef int record_header_read(
+    const uint8_t *record, size_t size, RecordHeader *out
+) noexcept nogil:
+    cdef size_t node_size
+    if size < RECORD_HEADER_SIZE:
+        return -1
+    node_size = record[RECORD_NODE_SIZE]
+    if node_size > size - RECORD_HEADER_SIZE:
+        return -1
+    out.flags = record[RECORD_FLAGS]
+    out.counter = load_u16(record + RECORD_COUNTER)
+    out.ms = load_u64(record + RECORD_MS)
+    out.updated_at = <int64_t>load_u64(record + RECORD_UPDATED_AT)
+    out.ordinal = load_u64(record + RECORD_ORDINAL)
+    out.node = record + RECORD_HEADER_SIZE
+    out.node_size = node_size
+    out.bson = out.node + node_size
+    out.bson_size = size - RECORD_HEADER_SIZE - node_size
+    return 0
+
+
+cdef int raise_memory() except -1 nogil:
+    with gil:
+        raise MemoryError
+
+
+cdef int record_header_write(
+    Buffer *out, uint8_t flags, uint64_t ms, uint16_t counter, int64_t updated_at,
+    uint64_t ordinal, const uint8_t *node, size_t node_size
+) except -1 nogil:
+    assert node_size <= 255
+    cdef uint8_t *into = buffer_grow(out, RECORD_HEADER_SIZE + node_size)
+    if into == NULL:
+        return raise_memory()
+    into[RECORD_FLAGS] = flags
+    into[RECORD_NODE_SIZE] = <uint8_t>node_size
+    store_u16(into + RECORD_COUNTER, counter)
+    store_u64(into + RECORD_MS, ms)
+    store_u64(into + RECORD_UPDATED_AT, <uint64_t>updated_at)
+    store_u64(into + RECORD_ORDINAL, ordinal)
+    if node_size:
+        memcpy(into + RECORD_HEADER_SIZE, node, node_size)
+    return 0
+
+
+cdef int document_find(
+    const uint8_t *bson, size_t size, const char *name, size_t name_size, Element *out
+) noexcept nogil:
+    cdef Span span
+    cdef int found
+    if document_span(bson, size, &span) < 0:
+        return -1
+    while True:
+        found = element_next(&span, out)
+        if found <= 0:
+            return found
+        if out.name_size == name_size and memcmp(out.name, name, name_size) == 0:
+            return 1
+
+
+cdef object document_decode(const uint8_t *bson, size_t size):
+    return fields_decode(bson, size, 1)
+
+
+cdef object value_decode(uint8_t type, const uint8_t *value, size_t size):
+    return element_decode(type, value, size, 1)
+
+
+cdef int document_encode(Buffer *out, object document, object id_value) except -1:
+    return fields_encode(out, document, id_value)
+
+
+cdef int value_encode(Buffer *out, object value, uint8_t *type) except -1:
+    return element_encode(out, value, type)
+
+
+cdef str fault_text(int fault):
+    if fault == BSON_BAD_FRAME:
+        return "the size of the document is not the number of bytes, or its last byte is not 0"
+    if fault == BSON_BAD_UTF8:
+        return "a string or a name is not valid UTF-8"
+    if fault == BSON_BAD_BOOL:
+        return "a boolean is neither 0 nor 1"
+    if fault == BSON_BAD_BINARY:
+        return "the inner size of a binary of subtype 2 does not fit its size"
+    if fault == BSON_BAD_SCOPE:
+        return "the sizes inside a code with scope do not fit together"
+    return "an element has an unknown type, or a size that does not fit"
+
+
+cdef int document_validate(const uint8_t *bson, size_t size) except -1:
+    cdef size_t at = 0
+    cdef int fault
+    if size >= NOGIL_SIZE_MIN:
+        with nogil:
+            fault = bson_check(bson, size, 1, &at)
+    else:
+        fault = bson_check(bson, size, 1, &at)
+    if fault == BSON_SOUND:
+        return 0
+    if fault == BSON_TOO_LARGE:
+        raise LimitExceeded("DOCUMENT_SIZE_BYTES_MAX", size)
+    if fault == BSON_TOO_DEEP:
+        raise LimitExceeded("NESTING_DEPTH_MAX", BSON_DEPTH_MAX + 1)
+    raise InvalidDocument(f"malformed BSON at offset {at}: {fault_text(fault)}")
+
+
+cdef bytes buffer_bytes(Buffer *buffer):
+    return PyBytes_FromStringAndSize(<char *>buffer.data, <Py_ssize_t>buffer.size)
+
+
+def encode(document not None, id_value=None):
+    cdef Buffer out
+    buffer_init(&out)
+    try:
+        document_encode(&out, document, id_value)
+        return buffer_bytes(&out)
+    finally:
+        buffer_free(&out)
+
+
+def decode(bytes data not None):
+    cdef const uint8_t *bson = <const uint8_t *>PyBytes_AS_STRING(data)
+    cdef size_t size = <size_t>PyBytes_GET_SIZE(data)
+    document_validate(bson, size)
+    return document_decode(bson, size)
+
+
+def decode_trusted(bytes data not None):
+    """decode without the check: for bytes that were validated before they were stored."""
+    return document_decode(
+        <const uint8_t *>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data)
+    )
+
+
+def validate(bytes data not None):
+    document_validate(
+        <const uint8_t *>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data)
+    )
+
+
+def record_build(
+    bytes bson not None, uint8_t flags, uint64_t ms, uint16_t counter, int64_t updated_at,
+    uint64_t ordinal, bytes node not None
+):
+    cdef Buffer out
+    if PyBytes_GET_SIZE(node) > 200:
+        raise LimitExceeded("NODE_ID_SIZE_BYTES_MAX", PyBytes_GET_SIZE(node))
+    buffer_init(&out)
+    try:
+        record_header_write(
+            &out, flags, ms, counter, updated_at, ordinal,
+            <const uint8_t *>PyBytes_AS_STRING(node), <size_t>PyBytes_GET_SIZE(node),
+        )
+        if buffer_put(&out, PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson)) < 0:
+            raise MemoryError
+        return buffer_bytes(&out)
+    finally:
+        buffer_free(&out)
+
+
+def record_parts(bytes record not None):
+    cdef RecordHeader header
+    if record_header_read(
+        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header
+    ) < 0:
+        raise InvalidDocument("the record is shorter than its header; its bytes are damaged")
+    return (
+        header.flags, header.ms, header.counter, header.updated_at, header.ordinal,
+        header.node[:header.node_size],
+        header.bson[:header.bson_size],
+    )

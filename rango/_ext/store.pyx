@@ -1,0 +1,720 @@
+"""One open database, below the files' names: commits, visibility, replay, and the building of generations.
+
+Terms       commit, ordinal, generation, overlay, checkpoint: see the glossary.
+Invariants  I-1, I-16: `current` moves only to commits that are durable (or, in "group" and "memory", appended), in order.
+            I-2: a generation is built into units that no reachable generation uses. I-5: its bitmap marks what it reaches.
+            Between the write of a frame and the moment when its view is queued no Python bytecode runs, so that neither a
+            signal nor another thread finds the log ahead of the memory.
+States      replaying (apply) -> open (begin, commit, publish) ; build -> adopt is one checkpoint.
+Failure     A commit that raises has changed nothing in memory; the appender says whether the log may have it (IoFailed) or
+            not (LowDisk). A build that raises leaves garbage in units that nothing names.
+Sources     architecture sections 3 and 8; ADR-0006.
+"""
+
+import weakref
+from collections import deque
+
+from rango.errors import LogCorrupted
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+from rango._ext.appender cimport Appender
+from rango._ext.batch cimport Batch, Clock, overlay_apply
+from rango._ext.btree cimport Tree, TreeCursor, TreeMerge, tree_cell, tree_close, tree_next, tree_seek
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
+from rango._ext.layout cimport (
+    BITMAP_LINKS_MAX,
+    BITMAP_PIECE_SIZE,
+    CATALOG_ENTRIES,
+    CATALOG_FLAG_MULTIKEY,
+    CATALOG_FLAGS,
+    CATALOG_HEADER_SIZE,
+    CATALOG_HEIGHT,
+    CATALOG_LINK,
+    CATALOG_LIVE,
+    COMMIT_COUNT,
+    COMMIT_HEADER_SIZE,
+    COMMIT_VERSION,
+    IMAGE_OVERHEAD,
+    INDEX_ADD,
+    INDEX_ENTRY_HEADER_SIZE,
+    INDEX_ENTRY_KEY_SIZE,
+    INDEX_ENTRY_OP,
+    INDEX_ENTRY_SPLIT,
+    INDEX_ENTRY_TREE,
+    INDEX_VALUE_SIZE,
+    LINK_KIND,
+    LINK_SIZE,
+    LINK_UNIT,
+    LINK_UNITS,
+    MUTATION_DELETE,
+    MUTATION_HEADER_SIZE,
+    MUTATION_INDEX_COUNT,
+    MUTATION_INSERT,
+    MUTATION_KEY_SIZE,
+    MUTATION_OP,
+    MUTATION_SIZE,
+    MUTATION_TREE,
+    MUTATION_VALUE_SIZE,
+    OVERFLOW_LINKS,
+    PAGE_BITMAP,
+    RECORD_HEADER_SIZE,
+    SLOT_UNITS,
+    TREE_CATALOG,
+    UNIT_SIZE,
+)
+from rango._ext.overlay cimport (
+    CELL_TOMBSTONE,
+    Bloom,
+    Cell,
+    OverlayCursor,
+    OverlayNode,
+    cell_key,
+    cell_new,
+    cell_release,
+    cell_retain,
+    cell_value,
+    overlay_bytes,
+    overlay_count,
+    overlay_next,
+    overlay_owner_next,
+    overlay_put,
+    overlay_release,
+    overlay_retain,
+    overlay_seek,
+)
+from rango._ext.page cimport (
+    branch_link,
+    leaf_is_overflow,
+    leaf_key,
+    leaf_value,
+    page_cell,
+    page_count,
+)
+from rango._ext.pager cimport Page, Pager, page_bytes, page_release
+from rango._ext.record cimport RecordHeader, record_header_read
+from rango._ext.span cimport (
+    Span,
+    load_u16,
+    load_u32,
+    load_u48,
+    load_u64,
+    span_of,
+    span_take,
+    store_u16,
+    store_u32,
+    store_u64,
+)
+from rango._ext.units cimport units_copy, units_mark, units_merge, units_resize
+from rango._ext.view cimport TREE_PREFIX, Counts, Generation, View, append_prefix
+
+cdef enum:
+    PIECE_UNITS = 491520            # BITMAP_PIECE_SIZE * 8: units that one bitmap page speaks of
+    BLOOM_KEYS_MIN = 8192
+    BLOOM_KEYS_MAX = 262144
+
+
+cdef uint32_t tree_of(const uint8_t *key) noexcept nogil:
+    return (<uint32_t>key[0] << 24) | (<uint32_t>key[1] << 16) | (<uint32_t>key[2] << 8) | key[3]
+
+
+cdef int raise_body(uint64_t ordinal) except -1:
+    raise LogCorrupted(f"oplog, commit {ordinal}", "the commit's body is malformed although its tag is right; "
+                       "it was written by a faulty program")
+
+
+def generation_empty() -> Generation:
+    """What a new database starts from: generation 0, no trees, both slots in use."""
+    cdef Generation generation = Generation(0, 0)
+    units_resize(&generation.used, SLOT_UNITS)
+    units_mark(&generation.used, 0, SLOT_UNITS, True)
+    return generation
+
+
+def generation_load(Pager pager not None, uint64_t number, uint64_t ordinal, bytes catalog_link not None,
+                    int catalog_height, list bitmap_links not None, uint64_t file_units,
+                    uint32_t next_tree) -> tuple:
+    """The generation that a slot names, and its definitions [(tree id, BSON)]. Raises PageCorrupted."""
+    cdef Generation generation = Generation(number, ordinal)
+    cdef list definitions = []
+    cdef TreeCursor cursor
+    cdef const uint8_t *cell
+    cdef const uint8_t *key
+    cdef const uint8_t *value
+    cdef size_t key_size
+    cdef size_t value_size
+    cdef Tree *tree
+    memcpy(generation.catalog.link, PyBytes_AS_STRING(catalog_link), LINK_SIZE)
+    generation.catalog.height = catalog_height
+    generation.bitmap_links = bitmap_links
+    generation.reserve(next_tree)
+    bitmap_load(pager, generation, file_units)
+    cursor.height = 0
+    try:
+        more = tree_seek(pager, &generation.catalog, NULL, 0, &cursor)
+        while more:
+            cell = tree_cell(&cursor)
+            key = leaf_key(cell, &key_size)
+            value = leaf_value(cell, &value_size)
+            if key_size != TREE_PREFIX or value_size < CATALOG_HEADER_SIZE or leaf_is_overflow(cell):
+                raise LogCorrupted(pager.path, "a catalog entry is malformed")
+            generation.reserve(tree_of(key) + 1)
+            tree = generation.tree(tree_of(key))
+            memcpy(tree.link, value + CATALOG_LINK, LINK_SIZE)
+            tree.height = value[CATALOG_HEIGHT]
+            tree.entries = load_u64(value + CATALOG_ENTRIES)
+            tree.live = load_u64(value + CATALOG_LIVE)
+            tree.flags = value[CATALOG_FLAGS]
+            definitions.append((tree_of(key), value[CATALOG_HEADER_SIZE:value_size]))
+            more = tree_next(pager, &cursor)
+    finally:
+        tree_close(&cursor)
+    generation.catalog.entries = len(definitions)
+    return generation, definitions
+
+
+def generation_units_only(Pager pager not None, uint64_t number, list bitmap_links not None, uint64_t file_units) -> Generation:
+    """A generation that is only known by the units that it uses. Raises PageCorrupted if its bitmap is not whole."""
+    cdef Generation generation = Generation(number, 0)
+    generation.bitmap_links = bitmap_links
+    bitmap_load(pager, generation, file_units)
+    return generation
+
+
+cdef int bitmap_load(Pager pager, Generation generation, uint64_t file_units) except -1:
+    cdef uint64_t place = 0
+    cdef uint64_t size = (file_units + 7) >> 3
+    cdef Page *page
+    units_resize(&generation.used, file_units)
+    for link in generation.bitmap_links:
+        page = pager.read(<const uint8_t *>PyBytes_AS_STRING(link))
+        try:
+            if page.kind != PAGE_BITMAP or place >= size or page.size < min(size - place, <uint64_t>BITMAP_PIECE_SIZE):
+                raise LogCorrupted(pager.path, "the bitmap is shorter than the file")
+            memcpy(generation.used.bits + place, page_bytes(page), min(size - place, <uint64_t>BITMAP_PIECE_SIZE))
+        finally:
+            page_release(page)
+        place += BITMAP_PIECE_SIZE
+    if place < size:
+        raise LogCorrupted(pager.path, "the bitmap is shorter than the file")
+    return 0
+
+
+cdef class Store:
+    """The committed state and what may be seen of it. The engine holds the append lock where a method says so."""
+
+    def __init__(self, Pager pager not None, Generation generation not None, bytes node not None):
+        self.pager = pager
+        self.node = node
+        self.clock = Clock()
+        self.pending = deque()
+        self.multikey = set()
+        self.generations = []
+        self.named = [generation]
+        self.bloom_keys = BLOOM_KEYS_MIN
+        self.head = self._view_of(generation)
+        self.current = self.head
+        for tree in range(generation.tree_count):
+            if generation.trees[tree].flags & CATALOG_FLAG_MULTIKEY:
+                self.multikey.add(tree)
+
+    cdef View _view_of(self, Generation generation):
+        cdef View view = View.__new__(View)
+        self.generations.append(weakref.ref(generation))
+        view.ordinal = generation.ordinal
+        view.generation = generation
+        view.pager = self.pager
+        view.bloom = Bloom(self.bloom_keys)
+        view.counts = Counts()
+        view.root = NULL
+        return view
+
+    # --- commits
+
+    def begin(self) -> Batch:
+        """A batch on top of the newest commit. Under the append lock, which is held until commit or drop."""
+        return Batch(self.head, self.clock, self.node, self.appender.ordinal + 1)
+
+    def commit(self, Batch batch not None) -> int:
+        """Append the batch and queue its view; returns its ordinal. Under the append lock. Durable only after a flush."""
+        cdef uint64_t ordinal = 0
+        cdef View view
+        cdef size_t size = batch.body.size
+        if batch.is_broken:
+            raise MemoryError("this transaction ran out of memory half-way through a write; abort it")
+        if batch.count == 0:
+            return self.head.ordinal
+        store_u32(batch.body.data + COMMIT_COUNT, batch.count)
+        # whatever may fail for want of memory comes before the append
+        view = batch.work.derive(batch.work.root, batch.work.counts, 0)
+        entry = [0, view]
+        self.pending.append(entry)
+        try:
+            self.appender.append(batch.body.data, size, &ordinal)
+        except BaseException:
+            self.pending.pop()
+            raise
+        view.ordinal = ordinal
+        entry[0] = ordinal
+        self.head = view
+        self.multikey |= batch.multikey
+        if self.visible_at_once:
+            self.pending.pop()
+            self.current = view
+        return ordinal
+
+    def publish(self) -> None:
+        """Let everything be seen that is durable by now. Any thread; never goes back."""
+        cdef uint64_t durable = self.appender.durable
+        while self.pending and self.pending[0][0] <= durable and self.pending[0][0] != 0:
+            view = self.pending.popleft()[1]
+            if (<View>view).ordinal > self.current.ordinal:
+                self.current = view
+
+    @property
+    def overlay_count(self) -> int:
+        """Entries in memory since the checkpoint."""
+        return overlay_count(self.head.root)
+
+    @property
+    def overlay_bytes(self) -> int:
+        """Bytes in memory since the checkpoint."""
+        return overlay_bytes(self.head.root)
+
+    @property
+    def revision_floor(self) -> tuple[int, int]:
+        """(ms, counter) of the last revision given out or seen."""
+        return self.clock.ms, self.clock.counter
+
+    def keep(self, Generation generation not None) -> None:
+        """Leave the pages of this generation alone until the next checkpoint is adopted: the other slot names it (I-2)."""
+        self.generations.append(weakref.ref(generation))
+        self.named.insert(0, generation)
+
+    def floor(self, uint64_t ms, uint16_t counter) -> None:
+        """No revision at or below this one will be given out again."""
+        self.clock.observe(ms, counter)
+
+    # --- replay
+
+    def apply(self, bytes body not None, uint64_t first_ordinal, uint64_t ordinal) -> list:
+        """One commit of the log, in order; returns what it changed in the catalog: [(tree id, definition or None)]."""
+        cdef list changes = []
+        self._apply(<const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body), first_ordinal,
+                    overlay_owner_next(), changes)
+        self.head.ordinal = ordinal
+        return changes
+
+    cdef int _apply(self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t owner,
+                    list changes) except -1:
+        cdef Span span = span_of(body, size)
+        cdef const uint8_t *head = span_take(&span, COMMIT_HEADER_SIZE)
+        cdef const uint8_t *mutation
+        cdef uint32_t count
+        cdef uint32_t at
+        cdef uint32_t mutation_size
+        if head == NULL or head[COMMIT_VERSION] != 1:
+            raise_body(first_ordinal)
+        count = load_u32(head + COMMIT_COUNT)
+        for at in range(count):
+            if span.size - span.at < MUTATION_HEADER_SIZE:
+                raise_body(first_ordinal)
+            mutation_size = load_u32(span.base + span.at + MUTATION_SIZE)
+            mutation = span_take(&span, mutation_size)
+            if mutation == NULL or mutation_size < MUTATION_HEADER_SIZE:
+                raise_body(first_ordinal)
+            self._apply_one(mutation, mutation_size, first_ordinal, owner, changes)
+        return 0
+
+    cdef int _apply_one(self, const uint8_t *mutation, size_t size, uint64_t ordinal, uint64_t owner,
+                        list changes) except -1:  # hot
+        cdef Span span = span_of(mutation, size)
+        cdef uint8_t room[TREE_PREFIX + 65536]
+        cdef uint8_t split[INDEX_VALUE_SIZE]
+        cdef const uint8_t *key
+        cdef const uint8_t *value
+        cdef const uint8_t *entry
+        cdef size_t key_size = load_u16(mutation + MUTATION_KEY_SIZE)
+        cdef size_t value_size = load_u32(mutation + MUTATION_VALUE_SIZE)
+        cdef uint32_t entries = load_u16(mutation + MUTATION_INDEX_COUNT)
+        cdef uint32_t tree = load_u32(mutation + MUTATION_TREE)
+        cdef uint8_t op = mutation[MUTATION_OP]
+        cdef uint32_t at
+        cdef uint32_t index = 0
+        cdef int64_t grown = 0
+        cdef RecordHeader header
+        span_take(&span, MUTATION_HEADER_SIZE)
+        key = span_take(&span, key_size)
+        value = span_take(&span, value_size)
+        if key == NULL or value == NULL:
+            raise_body(ordinal)
+        prefix_write(room, tree)
+        memcpy(room + TREE_PREFIX, key, key_size)
+        if tree == TREE_CATALOG:
+            if key_size != TREE_PREFIX:
+                raise_body(ordinal)
+            overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, value, value_size,
+                          CELL_TOMBSTONE if op == MUTATION_DELETE else 0, ordinal, False)
+            changes.append((tree_of(key), None if op == MUTATION_DELETE else value[:value_size]))
+        elif key_size:
+            if record_header_read(value, value_size, &header) < 0:
+                raise_body(ordinal)
+            overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, value, value_size, 0, ordinal, True)
+            self.clock.observe(header.ms, header.counter)
+            if op == MUTATION_INSERT:
+                self.head.counts.add(tree, 1)
+            elif op == MUTATION_DELETE:
+                self.head.counts.add(tree, -1)
+        for at in range(entries):
+            entry = span_take(&span, INDEX_ENTRY_HEADER_SIZE)
+            if entry == NULL:
+                raise_body(ordinal)
+            key_size = load_u16(entry + INDEX_ENTRY_KEY_SIZE)
+            key = span_take(&span, key_size)
+            if key == NULL:
+                raise_body(ordinal)
+            tree = load_u32(entry + INDEX_ENTRY_TREE)
+            prefix_write(room, tree)
+            memcpy(room + TREE_PREFIX, key, key_size)
+            store_u16(split, load_u16(entry + INDEX_ENTRY_SPLIT))
+            if entry[INDEX_ENTRY_OP] == INDEX_ADD:
+                overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, split, INDEX_VALUE_SIZE, 0, ordinal, False)
+            else:
+                overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, split, 0, CELL_TOMBSTONE, ordinal, False)
+            # a document that gains keys on balance has several now (it had one at the least: null)
+            if tree != index:
+                if grown > 0:
+                    self.multikey.add(index)
+                index = tree
+                grown = -1 if op == MUTATION_INSERT else 0
+            grown += 1 if entry[INDEX_ENTRY_OP] == INDEX_ADD else -1
+        if grown > 0:
+            self.multikey.add(index)
+        return 0
+
+    # --- generations
+
+    def build(self, View view not None, dict definitions not None, uint64_t number, uint64_t ordinal) -> Generation:
+        """Write everything that `view` has on top of its generation as generation `number`; nothing names it yet.
+
+        definitions: tree id -> BSON of every tree that `view` knows. No append lock is needed; one build at a time.
+        """
+        cdef Generation old = view.generation
+        cdef Generation new = Generation(number, ordinal)
+        cdef size_t count = overlay_count(view.root)
+        cdef Cell **cells = <Cell **>malloc((count + 1) * sizeof(Cell *))
+        cdef OverlayCursor cursor
+        cdef Cell *cell
+        cdef size_t at = 0
+        cdef set dropped = set()
+        cdef set changed = set()
+        if cells == NULL:
+            raise MemoryError
+        try:
+            self._begin_build(old)
+            new.reserve(max(old.tree_count, <uint32_t>(max(definitions, default=0) + 1)))
+            if old.tree_count:
+                memcpy(new.trees, old.trees, old.tree_count * sizeof(Tree))
+            new.catalog = old.catalog
+            cell = overlay_seek(&cursor, view.root, NULL, 0)
+            while cell != NULL:
+                cells[at] = cell
+                at += 1
+                cell = overlay_next(&cursor)
+            self._merge_all(view, old, new, definitions, cells, at, dropped, changed)
+        finally:
+            free(cells)
+        self._write_bitmap(old, new)
+        units_copy(&new.used, &self.pager.used)
+        return new
+
+    cdef int _begin_build(self, Generation old) except -1:
+        # what must stay readable: this generation, the other slot's, and those that somebody still reads
+        cdef Generation other
+        cdef list alive = []
+        units_copy(&self.pager.used, &old.used)
+        units_copy(&self.pager.kept, &old.used)
+        for reference in self.generations:
+            generation = reference()
+            if generation is not None:
+                alive.append(reference)
+                other = <Generation>generation
+                units_merge(&self.pager.kept, &other.used)
+        self.generations = alive
+        self.pager.file_units = self.pager.kept.count
+        if self.pager.used.count < self.pager.file_units:
+            units_resize(&self.pager.used, self.pager.file_units)
+        self.pager.search = SLOT_UNITS
+        return 0
+
+    cdef int _merge_all(self, View view, Generation old, Generation new, dict definitions, Cell **cells, size_t count,
+                        set dropped, set changed) except -1:
+        cdef TreeMerge merge = TreeMerge(self.pager)
+        cdef size_t first = 0
+        cdef size_t last
+        cdef uint32_t tree
+        cdef uint32_t inner
+        while first < count:
+            tree = tree_of(cell_key(cells[first]))
+            last = first
+            while last < count and tree_of(cell_key(cells[last])) == tree:
+                last += 1
+            if tree == TREE_CATALOG:
+                while first < last:
+                    inner = tree_of(cell_key(cells[first]) + TREE_PREFIX)
+                    if cells[first].flags & CELL_TOMBSTONE:
+                        dropped.add(inner)
+                    else:
+                        changed.add(inner)
+                    first += 1
+            elif tree in definitions:
+                changed.add(tree)
+                new.reserve(tree + 1)
+                with nogil:
+                    self._merge_one(merge, &new.trees[tree], cells + first, last - first)
+            first = last
+        for tree in dropped:
+            if tree < old.tree_count and old.trees[tree].height:
+                with nogil:
+                    self._free_tree(old.trees[tree].link, old.trees[tree].height)
+            if tree < new.tree_count:
+                memset(&new.trees[tree], 0, sizeof(Tree))
+        for tree in range(new.tree_count):
+            if tree in self.multikey and tree in definitions and not new.trees[tree].flags & CATALOG_FLAG_MULTIKEY:
+                new.trees[tree].flags |= CATALOG_FLAG_MULTIKEY
+                changed.add(tree)
+        return self._merge_catalog(merge, old, new, definitions, dropped, changed)
+
+    cdef int _merge_one(self, TreeMerge merge, Tree *tree, Cell **cells, size_t count) except -1 nogil:
+        cdef size_t at
+        cdef uint8_t flags = tree.flags
+        merge.begin()
+        merge.live = tree.live
+        merge.appending = True
+        if tree.height:
+            merge.feed(tree.link, tree.height - 1, <const uint8_t *>b"", 0, tree.entries, cells, count)
+        else:
+            for at in range(count):
+                merge.add_cell(cells[at])
+        merge.finish(tree)
+        tree.flags = flags
+        return 0
+
+    cdef int _merge_catalog(self, TreeMerge merge, Generation old, Generation new, dict definitions, set dropped,
+                            set changed) except -1:
+        cdef list ids = sorted((changed & definitions.keys()) | dropped)
+        cdef size_t count = len(ids)
+        cdef Cell **cells = <Cell **>malloc((count + 1) * sizeof(Cell *))
+        cdef size_t at = 0
+        cdef Buffer value
+        cdef uint8_t head[CATALOG_HEADER_SIZE]
+        cdef uint8_t key[TREE_PREFIX + TREE_PREFIX]
+        cdef Tree *tree
+        cdef bytes definition
+        if cells == NULL:
+            raise MemoryError
+        buffer_init(&value)
+        try:
+            prefix_write(key, TREE_CATALOG)
+            for tree_id in ids:
+                prefix_write(key + TREE_PREFIX, tree_id)
+                value.size = 0
+                definition = definitions.get(tree_id)
+                if definition is not None:
+                    new.reserve(tree_id + 1)
+                    tree = new.tree(tree_id)
+                    memcpy(head + CATALOG_LINK, tree.link, LINK_SIZE)
+                    head[CATALOG_HEIGHT] = <uint8_t>tree.height
+                    store_u64(head + CATALOG_ENTRIES, tree.entries)
+                    store_u64(head + CATALOG_LIVE, tree.live)
+                    head[CATALOG_FLAGS] = tree.flags
+                    if (
+                        buffer_put(&value, head, CATALOG_HEADER_SIZE) < 0
+                        or buffer_put(&value, PyBytes_AS_STRING(definition), <size_t>PyBytes_GET_SIZE(definition)) < 0
+                    ):
+                        raise MemoryError
+                cells[at] = cell_new(key, 2 * TREE_PREFIX, value.data, value.size,
+                                     0 if definition is not None else CELL_TOMBSTONE, 0)
+                if cells[at] == NULL:
+                    raise MemoryError
+                at += 1
+            self._merge_one(merge, &new.catalog, cells, at)
+        finally:
+            buffer_free(&value)
+            while at:
+                at -= 1
+                cell_release(cells[at])
+            free(cells)
+        return 0
+
+    cdef int _free_tree(self, const uint8_t *link, int height) except -1 nogil:
+        # give up every page of a tree, overflow pages too
+        cdef Page *page = self.pager.read(link)
+        cdef int slot
+        cdef const uint8_t *cell
+        cdef const uint8_t *value
+        cdef size_t size
+        cdef size_t at
+        try:
+            for slot in range(page_count(page_bytes(page))):
+                cell = page_cell(page_bytes(page), slot)
+                if height > 1:
+                    self._free_tree(branch_link(cell), height - 1)
+                elif leaf_is_overflow(cell):
+                    value = leaf_value(cell, &size)
+                    at = OVERFLOW_LINKS
+                    while at + LINK_SIZE <= size:
+                        self.pager.free_link(value + at)
+                        at += LINK_SIZE
+            self.pager.free_link(link)
+        finally:
+            page_release(page)
+        return 0
+
+    cdef int _write_bitmap(self, Generation old, Generation new) except -1:
+        # pieces that changed get new places; finding places changes pieces, so repeat until nothing moves
+        cdef Pager pager = self.pager
+        cdef dict places = {}
+        cdef list links
+        cdef uint64_t first
+        cdef uint64_t size
+        cdef uint64_t piece
+        cdef uint32_t need
+        cdef uint8_t link[LINK_SIZE]
+        moved = True
+        while moved:
+            moved = False
+            piece = 0
+            while piece * PIECE_UNITS < pager.file_units:
+                size = bitmap_piece_size(pager.file_units, piece)
+                need = <uint32_t>((size + IMAGE_OVERHEAD + UNIT_SIZE - 1) // UNIT_SIZE)
+                if piece in places:
+                    first, units = places[piece]
+                    if units < need:
+                        units_mark(&pager.used, first, units, False)
+                        del places[piece]
+                if piece not in places and not self._bitmap_same(old, piece, size):
+                    if piece < <uint64_t>len(old.bitmap_links):
+                        pager.free_link(<const uint8_t *>PyBytes_AS_STRING(old.bitmap_links[piece]))
+                    pager.allocate(need, &first)
+                    places[piece] = (first, need)
+                    moved = True
+                piece += 1
+        if piece > BITMAP_LINKS_MAX:
+            raise LogCorrupted(pager.path, "the data file would grow beyond what its slot can describe")
+        links = list(old.bitmap_links[:piece])
+        while <uint64_t>len(links) < piece:
+            links.append(b"")
+        for number, (start, units) in places.items():
+            size = bitmap_piece_size(pager.file_units, number)
+            pager.write_at(PAGE_BITMAP, start, units, pager.used.bits + <uint64_t>number * BITMAP_PIECE_SIZE, size,
+                           False, link)
+            links[number] = link[:LINK_SIZE]
+        new.bitmap_links = links
+        return 0
+
+    cdef bint _bitmap_same(self, Generation old, uint64_t piece, uint64_t size):
+        cdef uint64_t start = piece * BITMAP_PIECE_SIZE
+        if piece >= <uint64_t>len(old.bitmap_links) or bitmap_piece_size(old.used.count, piece) != size:
+            return False
+        return memcmp(self.pager.used.bits + start, old.used.bits + start, size) == 0
+
+    def adopt(self, Generation generation not None, bint is_named) -> None:
+        """Go on from a generation; is_named: its slot is durable. Under the append lock, with nothing pending.
+
+        Commits that came after its ordinal stay in the overlay; views that others hold are not touched.
+        """
+        cdef View head = self.head
+        cdef OverlayCursor cursor
+        cdef Cell *cell
+        cdef OverlayNode *root = NULL
+        cdef OverlayNode *grown
+        cdef uint64_t owner = overlay_owner_next()
+        cdef View view
+        cdef uint64_t count = overlay_count(head.root)
+        if self.pending:
+            raise AssertionError("a checkpoint was adopted while commits were pending")
+        self.bloom_keys = min(max(count * 2, <uint64_t>BLOOM_KEYS_MIN), <uint64_t>BLOOM_KEYS_MAX)
+        if is_named:
+            self.named = [self.named[len(self.named) - 1], generation]
+        view = self._view_of(generation)
+        view.ordinal = head.ordinal
+        view.catalog = head.catalog
+        cell = overlay_seek(&cursor, head.root, NULL, 0)
+        while cell != NULL:
+            if cell.ordinal > generation.ordinal:
+                cell_retain(cell)
+                view.bloom.add(cell_key(cell), cell.key_size)
+                grown = overlay_put(root, owner, cell)
+                if grown == NULL:
+                    cell_release(cell)
+                    overlay_release(root)
+                    raise MemoryError
+                root = grown
+            cell = overlay_next(&cursor)
+        view.root = root
+        view.counts = self._counts_after(head, generation)
+        self.head = view
+        self.current = view
+
+    cdef Counts _counts_after(self, View head, Generation generation):
+        # documents are base + counts before and after, so the difference of the bases moves over
+        cdef Counts counts = Counts()
+        cdef uint32_t tree
+        cdef Tree *base
+        cdef int64_t was
+        cdef int64_t now
+        for tree in range(max(head.counts.size, max(generation.tree_count, head.generation.tree_count))):
+            base = head.generation.tree(tree)
+            was = (0 if base == NULL else <int64_t>base.live) + head.counts.get(tree)
+            base = generation.tree(tree)
+            now = 0 if base == NULL else <int64_t>base.live
+            if was != now:
+                counts.add(tree, was - now)
+        return counts
+
+
+cdef void prefix_write(uint8_t *into, uint32_t tree) noexcept nogil:
+    into[0] = <uint8_t>(tree >> 24)
+    into[1] = <uint8_t>((tree >> 16) & 0xff)
+    into[2] = <uint8_t>((tree >> 8) & 0xff)
+    into[3] = <uint8_t>(tree & 0xff)
+
+
+cdef uint64_t bitmap_piece_size(uint64_t file_units, uint64_t piece) noexcept nogil:
+    cdef uint64_t size = (file_units + 7) >> 3
+    cdef uint64_t start = piece * BITMAP_PIECE_SIZE
+    if start >= size:
+        return 0
+    return BITMAP_PIECE_SIZE if size - start > BITMAP_PIECE_SIZE else size - start
+
+
+def generation_slot(Generation generation not None) -> dict:
+    """What the superblock slot of this generation says about its trees."""
+    return {
+        "generation": generation.number,
+        "ordinal": generation.ordinal,
+        "catalog_link": generation.catalog.link[:LINK_SIZE],
+        "catalog_height": generation.catalog.height,
+        "bitmap_links": generation.bitmap_links,
+        "file_units": generation.used.count,
+    }
+
+
+def generation_trees(Generation generation not None) -> dict:
+    """Tree id -> (root link, height, entries, live) of every tree that is not empty."""
+    return {
+        tree: (
+            generation.trees[tree].link[:LINK_SIZE], generation.trees[tree].height,
+            generation.trees[tree].entries, generation.trees[tree].live,
+        )
+        for tree in range(generation.tree_count)
+        if generation.trees[tree].height
+    }
+
+
+def generation_units(Generation generation not None) -> bytes:
+    """The bitmap, as stored: one bit a unit, lowest first."""
+    return generation.used.bits[:(generation.used.count + 7) >> 3]

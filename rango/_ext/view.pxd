@@ -1,0 +1,111 @@
+# Reads: an immutable snapshot of everything, and scans over it.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from rango._ext.btree cimport Tree, TreeCursor
+from rango._ext.buffer cimport Buffer
+from rango._ext.filter cimport Program
+from rango._ext.overlay cimport Bloom, Cell, OverlayCursor, OverlayNode
+from rango._ext.pager cimport Page, Pager
+from rango._ext.units cimport Units
+
+cdef enum:
+    TREE_PREFIX = 4                 # overlay keys start with the tree's id, u32 big-endian
+
+
+cdef class Generation:
+    # one checkpoint's worth of trees: what a superblock slot names
+    cdef object __weakref__
+    cdef readonly uint64_t number
+    cdef readonly uint64_t ordinal
+    cdef Tree catalog
+    cdef Tree *trees                # by tree id; height 0 = empty or absent
+    cdef readonly uint32_t tree_count
+    cdef Units used
+    cdef list bitmap_links          # bytes of each link, in order
+    cdef Tree *tree(self, uint32_t tree) noexcept nogil
+    cdef int reserve(self, uint32_t count) except -1
+
+
+cdef class Counts:
+    # documents inserted minus deleted since the checkpoint, by tree id; copied when it changes
+    cdef int64_t *values
+    cdef uint32_t size
+    cdef int add(self, uint32_t tree, int64_t amount) except -1
+    cdef int64_t get(self, uint32_t tree) noexcept nogil
+    cdef Counts copy(self)
+
+
+ctypedef struct Found:
+    # a value somewhere, and what keeps it there
+    const uint8_t *value
+    size_t size
+    Page *page                      # retained, or NULL
+    Cell *cell                      # retained, or NULL
+    uint8_t *owned                  # malloc'd, or NULL
+
+
+cdef void found_release(Found *found) noexcept nogil
+
+
+cdef class View:
+    cdef readonly uint64_t ordinal
+    cdef public object catalog      # the engine's: which trees there are as of this view
+    cdef Generation generation
+    cdef Pager pager
+    cdef Bloom bloom
+    cdef Counts counts
+    cdef OverlayNode *root          # retained
+    # key starts with the tree's id. 1 = found (release it), 0 = not there. Tombstone records are found.
+    cdef int find(self, const uint8_t *key, size_t size, Found *out) except -1 nogil
+    # an entry of this index tree whose key starts with `prefix` (tree id first) and whose document is another one: 1 or 0
+    cdef int other_entry(self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size) except -1 nogil
+    cdef int _is_current(self, const uint8_t *prefix, const uint8_t *key, size_t key_size) except -1 nogil
+    cdef View derive(self, OverlayNode *root, Counts counts, uint64_t ordinal)
+
+
+cdef int append_prefix(Buffer *out, uint32_t tree) except -1 nogil
+cdef int append_key_of(Buffer *out, object value) except -1
+
+
+ctypedef struct Entry:
+    const uint8_t *key              # without the tree's id
+    size_t key_size
+    const uint8_t *value
+    size_t value_size
+    bint overflow
+    Cell *cell                      # set if it is an overlay cell
+
+
+cdef class Scan:
+    cdef View view
+    cdef Pager pager
+    cdef readonly uint32_t tree
+    cdef uint32_t index_tree
+    cdef bint reverse
+    cdef bint done
+    cdef bint is_multikey
+    cdef Program program
+    cdef set seen
+    cdef bytes lower                # tree id first
+    cdef bytes upper                # tree id first
+    cdef const uint8_t *lower_key
+    cdef size_t lower_size
+    cdef const uint8_t *upper_key
+    cdef size_t upper_size
+    cdef TreeCursor base
+    cdef bint has_base
+    cdef OverlayCursor over
+    cdef Cell *cell
+    cdef int taken                  # what the last entry came from: TAKEN_*
+    cdef readonly uint64_t keys_examined
+    cdef readonly uint64_t records_examined
+    cdef readonly uint64_t matched
+    cdef int start(self) except -1
+    cdef int advance(self) except -1 nogil
+    cdef int entry(self, Entry *out) except -1 nogil
+    cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil
+    cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil
+    cdef int next_match(self, Found *out) except -1 nogil
+    cdef int _fill(self, Found *found, int limit) except -1
+    cdef int _is_fresh(self, const uint8_t *id_key, size_t size) except -1 with gil
+    cdef int _document(self, const Entry *entry, Found *out) except -1 nogil

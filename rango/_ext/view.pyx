@@ -1,0 +1,696 @@
+"""Reads: snapshots and scans.
+
+Terms       generation, overlay, snapshot, cursor: see the glossary.
+Invariants  I-16: a View is (generation, overlay root); neither changes while it is held. A read asks the overlay (behind a Bloom
+            filter), then the base; a scan merges both in key order, the overlay winning where both have a key.
+            Nobody below a View takes a lock: nodes and pages are reference counted, and a generation's units are not given out
+            again while a View holds it.
+States      Scan: fresh -> running -> done (exhausted, closed, or failed). A done scan holds no page.
+Failure     PageCorrupted and IoFailed come up from the pager; the scan is then done.
+Sources     architecture sections 0 and 8.
+"""
+
+from rango.errors import PageCorrupted
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+from rango._ext.bson_element cimport BSON_STRING, Element, document_span, element_next
+from rango._ext.btree cimport (
+    Tree,
+    overflow_read,
+    tree_cell,
+    tree_close,
+    tree_get,
+    tree_next,
+    tree_previous,
+    tree_seek,
+    tree_seek_before,
+)
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
+from rango._ext.filter cimport Program
+from rango._ext.key cimport key_append, key_cap
+from rango._ext.layout cimport (
+    RECORD_FLAG_TOMBSTONE,
+    RECORD_FLAGS,
+    RECORD_HEADER_SIZE,
+    RECORD_NODE_SIZE,
+)
+from rango._ext.overlay cimport (
+    CELL_TOMBSTONE,
+    Bloom,
+    Cell,
+    OverlayNode,
+    cell_key,
+    cell_release,
+    cell_retain,
+    cell_value,
+    overlay_count,
+    overlay_get,
+    overlay_next,
+    overlay_previous,
+    overlay_release,
+    overlay_retain,
+    overlay_seek,
+    overlay_seek_before,
+)
+from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
+from rango._ext.pager cimport Page, Pager, page_release, page_retain
+from rango._ext.record cimport document_decode, document_encode
+from rango._ext.span cimport Span, load_u16, store_u32
+from rango._ext.units cimport units_free, units_init
+
+
+cdef extern from "Python.h":
+    int PyGC_Disable()
+    int PyGC_Enable()
+
+
+cdef enum:
+    TAKEN_NOTHING = 0
+    TAKEN_BASE = 1
+    TAKEN_OVER = 2
+    TAKEN_BOTH = 3
+    BATCH = 256                     # matches collected without the GIL before they are decoded
+
+
+cdef int raise_memory() except -1 with gil:
+    raise MemoryError
+
+
+cdef int raise_overflow(Pager pager) except -1 with gil:
+    raise PageCorrupted(pager.path, "a record is too short to hold its header")
+
+
+cdef void found_release(Found *found) noexcept nogil:
+    page_release(found.page)
+    if found.cell != NULL:
+        cell_release(found.cell)
+    free(found.owned)
+    found.page = NULL
+    found.cell = NULL
+    found.owned = NULL
+
+
+cdef void found_clear(Found *found) noexcept nogil:
+    memset(found, 0, sizeof(Found))
+
+
+cdef int append_prefix(Buffer *out, uint32_t tree) except -1 nogil:
+    cdef uint8_t *p = buffer_grow(out, TREE_PREFIX)
+    if p == NULL:
+        raise_memory()
+    p[0] = <uint8_t>(tree >> 24)
+    p[1] = <uint8_t>((tree >> 16) & 0xff)
+    p[2] = <uint8_t>((tree >> 8) & 0xff)
+    p[3] = <uint8_t>(tree & 0xff)
+    return 0
+
+
+cdef int append_key_of(Buffer *out, object value) except -1:  # hot
+    # the key of a Python value, capped
+    cdef Py_ssize_t size
+    cdef const char *text
+    cdef uint8_t small[4 + 256]
+    cdef size_t start = out.size
+    cdef Buffer encoded
+    cdef Span span
+    cdef Element element
+    if type(value) is str:
+        text = PyUnicode_AsUTF8AndSize(value, &size)
+        if size < 256:
+            store_u32(small, <uint32_t>size + 1)
+            memcpy(small + 4, text, <size_t>size + 1)
+            key_append(out, BSON_STRING, small, <size_t>size + 5)
+            return 0
+    buffer_init(&encoded)
+    try:
+        document_encode(&encoded, {"": value}, None)
+        if document_span(encoded.data, encoded.size, &span) < 0 or element_next(&span, &element) != 1:
+            raise AssertionError("the codec wrote a malformed document")
+        key_append(out, element.type, element.value, element.value_size)
+        key_cap(out, start)
+    finally:
+        buffer_free(&encoded)
+    return 0
+
+
+cdef object record_document(const uint8_t *record, size_t size):
+    # the document of a record that the engine wrote
+    cdef size_t head = RECORD_HEADER_SIZE + <size_t>record[RECORD_NODE_SIZE]
+    return document_decode(record + head, size - head)
+
+
+cdef class Generation:
+    """The trees as of one checkpoint."""
+
+    def __cinit__(self, uint64_t number, uint64_t ordinal):
+        self.number = number
+        self.ordinal = ordinal
+        self.bitmap_links = []
+        memset(&self.catalog, 0, sizeof(Tree))
+        units_init(&self.used)
+
+    def __dealloc__(self):
+        free(self.trees)
+        units_free(&self.used)
+
+    cdef Tree *tree(self, uint32_t tree) noexcept nogil:
+        if tree >= self.tree_count:
+            return NULL
+        return &self.trees[tree]
+
+    cdef int reserve(self, uint32_t count) except -1:
+        cdef Tree *grown
+        if count <= self.tree_count:
+            return 0
+        grown = <Tree *>realloc(self.trees, count * sizeof(Tree))
+        if grown == NULL:
+            raise MemoryError
+        memset(grown + self.tree_count, 0, (count - self.tree_count) * sizeof(Tree))
+        self.trees = grown
+        self.tree_count = count
+        return 0
+
+
+cdef class Counts:
+    """Documents inserted minus documents deleted since the checkpoint, by tree id."""
+
+    def __dealloc__(self):
+        free(self.values)
+
+    cdef int add(self, uint32_t tree, int64_t amount) except -1:
+        cdef int64_t *grown
+        cdef uint32_t size
+        if tree >= self.size:
+            size = tree + 8
+            grown = <int64_t *>realloc(self.values, size * sizeof(int64_t))
+            if grown == NULL:
+                raise MemoryError
+            memset(grown + self.size, 0, (size - self.size) * sizeof(int64_t))
+            self.values = grown
+            self.size = size
+        self.values[tree] += amount
+        return 0
+
+    cdef int64_t get(self, uint32_t tree) noexcept nogil:
+        return self.values[tree] if tree < self.size else 0
+
+    cdef Counts copy(self):
+        cdef Counts other = Counts.__new__(Counts)
+        if self.size:
+            other.values = <int64_t *>malloc(self.size * sizeof(int64_t))
+            if other.values == NULL:
+                raise MemoryError
+            memcpy(other.values, self.values, self.size * sizeof(int64_t))
+            other.size = self.size
+        return other
+
+
+cdef class View:
+    """An immutable snapshot: read from it as long as it is held. Threads may share it."""
+
+    def __dealloc__(self):
+        overlay_release(self.root)
+
+    cdef View derive(self, OverlayNode *root, Counts counts, uint64_t ordinal):
+        # the same generation under another overlay root (retained here)
+        cdef View view = View.__new__(View)
+        view.ordinal = ordinal
+        view.catalog = self.catalog
+        view.generation = self.generation
+        view.pager = self.pager
+        view.bloom = self.bloom
+        view.counts = counts
+        view.root = overlay_retain(root)
+        return view
+
+    cdef int find(self, const uint8_t *key, size_t size, Found *out) except -1 nogil:  # hot
+        cdef Cell *cell
+        cdef Tree *tree
+        cdef const uint8_t *leaf = NULL
+        cdef uint32_t tree_id
+        cdef Buffer whole
+        out.page = NULL
+        out.cell = NULL
+        out.owned = NULL
+        if self.root != NULL and self.bloom.may_contain(key, size):
+            cell = overlay_get(self.root, key, size)
+            if cell != NULL:
+                if cell.flags & CELL_TOMBSTONE:
+                    return 0
+                cell_retain(cell)
+                out.cell = cell
+                out.value = cell_value(cell)
+                out.size = cell.value_size
+                return 1
+        tree_id = (<uint32_t>key[0] << 24) | (<uint32_t>key[1] << 16) | (<uint32_t>key[2] << 8) | key[3]
+        tree = self.generation.tree(tree_id)
+        if tree == NULL or tree_get(self.pager, tree, key + TREE_PREFIX, size - TREE_PREFIX, &out.page, &leaf) == 0:
+            return 0
+        out.value = leaf_value(leaf, &out.size)
+        if leaf_is_overflow(leaf):
+            buffer_init(&whole)
+            try:
+                overflow_read(self.pager, out.value, out.size, &whole)
+                out.owned = whole.data
+                out.value = whole.data
+                out.size = whole.size
+                buffer_init(&whole)
+            finally:
+                buffer_free(&whole)
+                page_release(out.page)
+                out.page = NULL
+        return 1
+
+    cdef int other_entry(self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size) except -1 nogil:
+        cdef OverlayCursor over
+        cdef Cell *cell = overlay_seek(&over, self.root, prefix, size)
+        cdef Tree *tree
+        cdef TreeCursor cursor
+        cdef const uint8_t *key
+        cdef size_t key_size
+        cdef int found = 0
+        while cell != NULL and cell.key_size >= size and key_compare(cell_key(cell), size, prefix, size) == 0:
+            if not (cell.flags & CELL_TOMBSTONE) and key_compare(
+                cell_key(cell) + size, cell.key_size - size, id_key, id_size
+            ) != 0:
+                return 1
+            cell = overlay_next(&over)
+        tree = self.generation.tree(
+            (<uint32_t>prefix[0] << 24) | (<uint32_t>prefix[1] << 16) | (<uint32_t>prefix[2] << 8) | prefix[3]
+        )
+        if tree == NULL:
+            return 0
+        cursor.height = 0
+        try:
+            if tree_seek(self.pager, tree, prefix + TREE_PREFIX, size - TREE_PREFIX, &cursor) == 0:
+                return 0
+            while True:
+                key = leaf_key(tree_cell(&cursor), &key_size)
+                if key_size < size - TREE_PREFIX or key_compare(
+                    key, size - TREE_PREFIX, prefix + TREE_PREFIX, size - TREE_PREFIX
+                ) != 0:
+                    break
+                if key_compare(key + size - TREE_PREFIX, key_size - (size - TREE_PREFIX), id_key, id_size) != 0:
+                    found = self._is_current(prefix, key, key_size)
+                    if found:
+                        break
+                if tree_next(self.pager, &cursor) == 0:
+                    break
+        finally:
+            tree_close(&cursor)
+        return found
+
+    cdef int _is_current(self, const uint8_t *prefix, const uint8_t *key, size_t key_size) except -1 nogil:
+        # whether the overlay has not removed this base entry of the tree that prefix starts with
+        cdef Buffer whole
+        cdef Cell *cell
+        if self.root == NULL:
+            return 1
+        buffer_init(&whole)
+        if buffer_put(&whole, prefix, TREE_PREFIX) < 0 or buffer_put(&whole, key, key_size) < 0:
+            buffer_free(&whole)
+            raise_memory()
+        cell = overlay_get(self.root, whole.data, whole.size)
+        buffer_free(&whole)
+        return 0 if cell != NULL and cell.flags & CELL_TOMBSTONE else 1
+
+    # --- doors
+
+    def get(self, uint32_t tree, bytes key not None):
+        """The record under an encoded key, or None."""
+        cdef Buffer whole
+        cdef Found found
+        cdef bytes record = None
+        buffer_init(&whole)
+        try:
+            append_prefix(&whole, tree)
+            if buffer_put(&whole, PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key)) < 0:
+                raise MemoryError
+            if self.find(whole.data, whole.size, &found):
+                if found.value[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE:
+                    record = PyBytes_FromStringAndSize(<const char *>found.value, <Py_ssize_t>found.size)
+                found_release(&found)
+        finally:
+            buffer_free(&whole)
+        return record
+
+    def find_id(self, uint32_t tree, object id_value):  # hot
+        """The document with this `_id`, decoded, or None: key, lookup and decoding in one call."""
+        cdef Buffer key
+        cdef Found found
+        cdef object document = None
+        buffer_init(&key)
+        try:
+            append_prefix(&key, tree)
+            append_key_of(&key, id_value)
+            if self.find(key.data, key.size, &found):
+                try:
+                    if found.value[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE:
+                        document = record_document(found.value, found.size)
+                finally:
+                    found_release(&found)
+        finally:
+            buffer_free(&key)
+        return document
+
+    def count(self, uint32_t tree) -> int:
+        """Documents of a collection, without looking at any."""
+        cdef Tree *base = self.generation.tree(tree)
+        cdef int64_t live = 0 if base == NULL else <int64_t>base.live
+        return live + self.counts.get(tree)
+
+    def scan(self, uint32_t tree, bytes lower, bytes upper, bint reverse, Program program):
+        """Records of a collection's tree with lower <= key < upper (None: no bound) that the program (None: all) matches."""
+        return Scan(self, tree, 0, lower, upper, reverse, program, False)
+
+    def index_scan(self, uint32_t index_tree, uint32_t tree, bytes lower, bytes upper, bint reverse, Program program,
+                   bint is_multikey=True):
+        """The same through an index: bounds are index keys, order is the index's; each document comes once."""
+        return Scan(self, tree, index_tree, lower, upper, reverse, program, is_multikey)
+
+    @property
+    def generation_number(self) -> int:
+        """Number of the checkpoint under this snapshot."""
+        return self.generation.number
+
+    @property
+    def generation_ordinal(self) -> int:
+        """The last commit that the checkpoint under this snapshot holds."""
+        return self.generation.ordinal
+
+    @property
+    def overlay_entries(self) -> int:
+        """Entries in memory on top of the checkpoint."""
+        return overlay_count(self.root)
+
+    def close(self) -> None:
+        """Nothing to do but let go: kept so that a snapshot can be closed like a cursor."""
+
+
+cdef bytes _bound(uint32_t tree, bytes key):
+    return tree.to_bytes(TREE_PREFIX, "big") + (key or b"")
+
+
+cdef class Scan:
+    """A running scan. One thread at a time."""
+
+    def __cinit__(self, View view not None, uint32_t tree, uint32_t index_tree, bytes lower, bytes upper, bint reverse,
+                  Program program, bint is_multikey):
+        cdef uint32_t scanned = index_tree if index_tree else tree
+        self.view = view
+        self.tree = tree
+        self.index_tree = index_tree
+        self.reverse = reverse
+        self.program = program
+        self.is_multikey = is_multikey and index_tree != 0
+        self.seen = set() if self.is_multikey else None
+        self.pager = view.pager
+        self.lower = _bound(scanned, lower)
+        self.upper = _bound(scanned, upper) if upper is not None else _bound(scanned + 1, None)
+        self.lower_key = <const uint8_t *>PyBytes_AS_STRING(self.lower)
+        self.lower_size = <size_t>PyBytes_GET_SIZE(self.lower)
+        self.upper_key = <const uint8_t *>PyBytes_AS_STRING(self.upper)
+        self.upper_size = <size_t>PyBytes_GET_SIZE(self.upper)
+        self.base.height = 0
+        self.cell = NULL
+        self.done = False
+        self.taken = -1
+
+    def __dealloc__(self):
+        tree_close(&self.base)
+
+    cdef int start(self) except -1:
+        cdef uint32_t scanned = self.index_tree if self.index_tree else self.tree
+        cdef Tree *tree = self.view.generation.tree(scanned)
+        cdef bint is_open = self.upper_size == TREE_PREFIX
+        self.taken = TAKEN_NOTHING
+        self.has_base = False
+        if self.reverse:
+            if tree != NULL:
+                self.has_base = tree_seek_before(self.pager, tree, NULL if is_open else self.upper_key + TREE_PREFIX,
+                                                 0 if is_open else self.upper_size - TREE_PREFIX, &self.base) == 1
+            self.cell = overlay_seek_before(&self.over, self.view.root, self.upper_key, self.upper_size)
+        else:
+            if tree != NULL:
+                self.has_base = tree_seek(self.pager, tree, self.lower_key + TREE_PREFIX,
+                                          self.lower_size - TREE_PREFIX, &self.base) == 1
+            self.cell = overlay_seek(&self.over, self.view.root, self.lower_key, self.lower_size)
+        return 0
+
+    cdef int advance(self) except -1 nogil:
+        # leave what the last entry was made of
+        if self.taken & TAKEN_BASE:
+            if self.reverse:
+                self.has_base = tree_previous(self.pager, &self.base) == 1
+            else:
+                self.has_base = tree_next(self.pager, &self.base) == 1
+        if self.taken & TAKEN_OVER:
+            self.cell = overlay_previous(&self.over) if self.reverse else overlay_next(&self.over)
+        self.taken = TAKEN_NOTHING
+        return 0
+
+    cdef int entry(self, Entry *out) except -1 nogil:  # hot
+        # the next entry in order: 1, or 0 at the end. Valid until the next call.
+        cdef const uint8_t *leaf = NULL
+        cdef int order
+        cdef int outside
+        cdef const uint8_t *bound = self.lower_key if self.reverse else self.upper_key
+        cdef size_t bound_size = self.lower_size if self.reverse else self.upper_size
+        while True:
+            self.advance()
+            if not self.has_base and self.cell == NULL:
+                return 0
+            order = 1
+            if self.has_base:
+                leaf = tree_cell(&self.base)
+                out.key = leaf_key(leaf, &out.key_size)
+                order = -1
+                if self.cell != NULL:
+                    order = self._order(out.key, out.key_size)
+            if order < 0:
+                self.taken = TAKEN_BASE
+                out.value = leaf_value(leaf, &out.value_size)
+                out.overflow = leaf_is_overflow(leaf)
+                out.cell = NULL
+                # an upper bound that is only the next tree's id bounds no base key
+                if bound_size > TREE_PREFIX:
+                    outside = key_compare(out.key, out.key_size, bound + TREE_PREFIX, bound_size - TREE_PREFIX)
+                    if (outside < 0) if self.reverse else (outside >= 0):
+                        return 0
+                return 1
+            self.taken = TAKEN_OVER if order > 0 else TAKEN_BOTH
+            outside = key_compare(cell_key(self.cell), self.cell.key_size, bound, bound_size)
+            if (outside < 0) if self.reverse else (outside >= 0):
+                # the base, if it has anything left, lies behind the overlay here
+                return 0
+            if self.cell.flags & CELL_TOMBSTONE:
+                continue
+            out.key = cell_key(self.cell) + TREE_PREFIX
+            out.key_size = self.cell.key_size - TREE_PREFIX
+            out.value = cell_value(self.cell)
+            out.value_size = self.cell.value_size
+            out.overflow = False
+            out.cell = self.cell
+            return 1
+
+    cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil:
+        # of the base's key against the overlay's, in the direction of the scan; cells of other trees lie behind
+        cdef const uint8_t *other = cell_key(self.cell)
+        cdef int order = key_compare(other, TREE_PREFIX, self.lower_key, TREE_PREFIX)
+        if order != 0:
+            return -1
+        order = key_compare(key, size, other + TREE_PREFIX, self.cell.key_size - TREE_PREFIX)
+        return -order if self.reverse else order
+
+    cdef int next_match(self, Found *out) except -1 nogil:  # hot
+        # the next record that the program matches: 1 (release it), or 0 at the end
+        cdef Entry entry
+        cdef int verdict
+        while self.entry(&entry):
+            self.keys_examined += 1
+            if self.index_tree:
+                if self._document(&entry, out) == 0:
+                    continue
+            else:
+                found_clear(out)
+                out.value = entry.value
+                out.size = entry.value_size
+                if entry.overflow:
+                    self._whole(&entry, out)
+            if out.value[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE:
+                found_release(out)
+                continue
+            self.records_examined += 1
+            if self.program is not None:
+                verdict = self.program.run(out.value, out.size)
+                if verdict <= 0:
+                    found_release(out)
+                    if verdict < 0:
+                        raise_memory()
+                    continue
+            if not self.index_tree and out.owned == NULL:
+                if entry.cell != NULL:
+                    cell_retain(entry.cell)
+                    out.cell = entry.cell
+                else:
+                    out.page = self.base.pages[self.base.height - 1]
+                    page_retain(out.page)
+            self.matched += 1
+            return 1
+        return 0
+
+    cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil:
+        cdef Buffer whole
+        buffer_init(&whole)
+        try:
+            overflow_read(self.pager, entry.value, entry.value_size, &whole)
+            out.owned = whole.data
+            out.value = whole.data
+            out.size = whole.size
+            buffer_init(&whole)
+        finally:
+            buffer_free(&whole)
+        return 0
+
+    cdef int _document(self, const Entry *entry, Found *out) except -1 nogil:
+        # the record that an index entry names: 1, or 0 if this scan has given it already
+        cdef size_t split
+        cdef Buffer key
+        cdef int found
+        split = load_u16(entry.value) if entry.value_size >= 2 else entry.key_size
+        if split >= entry.key_size:
+            raise_overflow(self.pager)
+        if self.is_multikey and not self._is_fresh(entry.key + split, entry.key_size - split):
+            return 0
+        buffer_init(&key)
+        try:
+            append_prefix(&key, self.tree)
+            if buffer_put(&key, entry.key + split, entry.key_size - split) < 0:
+                raise_memory()
+            found = self.view.find(key.data, key.size, out)
+        finally:
+            buffer_free(&key)
+        return found
+
+    cdef int _is_fresh(self, const uint8_t *id_key, size_t size) except -1 with gil:
+        name = PyBytes_FromStringAndSize(<const char *>id_key, <Py_ssize_t>size)
+        if name in self.seen:
+            return 0
+        self.seen.add(name)
+        return 1
+
+    cdef int _fill(self, Found *found, int limit) except -1:
+        # up to `limit` matches, without the GIL; the scan is done at the end or on an error
+        cdef int count = 0
+        if self.done:
+            return 0
+        if self.taken < 0:
+            self.start()
+        try:
+            with nogil:
+                while count < limit:
+                    if self.next_match(&found[count]) == 0:
+                        break
+                    count += 1
+            if count < limit:
+                self.close()
+        except BaseException:
+            self.close()
+            while count:
+                count -= 1
+                found_release(&found[count])
+            raise
+        return count
+
+    def next_documents(self, Py_ssize_t limit) -> list:
+        """At most `limit` more documents, decoded; an empty list at the end."""
+        cdef Found found[BATCH]
+        cdef list documents = []
+        cdef int count
+        cdef int at
+        while limit > 0:
+            count = self._fill(found, <int>(limit if limit < BATCH else BATCH))
+            at = 0
+            # decoding makes no garbage, only containers that would trigger a collection every few hundred
+            was_enabled = PyGC_Disable()
+            try:
+                while at < count:
+                    documents.append(record_document(found[at].value, found[at].size))
+                    found_release(&found[at])
+                    at += 1
+            finally:
+                if was_enabled:
+                    PyGC_Enable()
+                while at < count:
+                    found_release(&found[at])
+                    at += 1
+            if self.done:
+                break
+            limit -= count
+        return documents
+
+    def next_records(self, Py_ssize_t limit) -> list:
+        """At most `limit` more records as bytes; an empty list at the end."""
+        cdef Found found[BATCH]
+        cdef list records = []
+        cdef int count
+        cdef int at
+        while limit > 0:
+            count = self._fill(found, <int>(limit if limit < BATCH else BATCH))
+            for at in range(count):
+                records.append(PyBytes_FromStringAndSize(<const char *>found[at].value, <Py_ssize_t>found[at].size))
+                found_release(&found[at])
+            if self.done:
+                break
+            limit -= count
+        return records
+
+    def next_entries(self, Py_ssize_t limit) -> list:
+        """At most `limit` more (key, value) pairs as they lie in the tree, nothing filtered (for checks)."""
+        cdef list entries = []
+        cdef Entry entry
+        cdef Found whole
+        if self.done:
+            return entries
+        if self.taken < 0:
+            self.start()
+        while len(entries) < limit:
+            if self.entry(&entry) == 0:
+                self.close()
+                break
+            found_clear(&whole)
+            key = PyBytes_FromStringAndSize(<const char *>entry.key, <Py_ssize_t>entry.key_size)
+            if entry.overflow:
+                self._whole(&entry, &whole)
+                value = PyBytes_FromStringAndSize(<const char *>whole.value, <Py_ssize_t>whole.size)
+                found_release(&whole)
+            else:
+                value = PyBytes_FromStringAndSize(<const char *>entry.value, <Py_ssize_t>entry.value_size)
+            entries.append((key, value))
+        return entries
+
+    def count(self) -> int:
+        """Run to the end and return how many records matched in all; nothing is decoded."""
+        cdef Found found
+        if self.done:
+            return self.matched
+        if self.taken < 0:
+            self.start()
+        try:
+            with nogil:
+                while self.next_match(&found):
+                    found_release(&found)
+        finally:
+            self.close()
+        return self.matched
+
+    def close(self) -> None:
+        """Let the pages go. A closed scan is at its end."""
+        self.done = True
+        self.has_base = False
+        self.cell = NULL
+        tree_close(&self.base)

@@ -1,0 +1,103 @@
+"""Steps of the writes: a record replaced by its changed document, inserts in bounded commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rango._ext.key import key_of
+from rango._ext.record import encode, record_parts
+from rango.cursor import Document, record_document
+from rango.errors import DuplicateKey, InvalidUpdate, RangoError
+from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from rango.engine.core import CollectionInfo, Txn
+    from rango.transaction import Handle
+
+
+def replaced(
+    txn: Txn, info: CollectionInfo, record: bytes, change: Callable[[Document], Document]
+) -> bool:
+    """Replace a record by its document changed; False if that makes no difference."""
+    document = record_document(record)
+    changed = change(document)
+    if changed is document:
+        return False
+    if "_id" not in changed or key_of(changed["_id"]) != key_of(document["_id"]):
+        raise InvalidUpdate(
+            "the field '_id' cannot be changed; insert a new document and delete the old one"
+        )
+    data = encode(changed)
+    if data == record_parts(record)[6]:
+        return False
+    txn.replace(info, record, data)
+    return True
+
+
+def insert_batches(
+    handle: Handle, collection: str, encoded: list[bytes], ordered: bool
+) -> list[Document]:
+    """Insert in bounded commits; returns the write errors."""
+    errors: list[Document] = []
+    start = 0
+    while start < len(encoded) and not (errors and ordered):
+        end = batch_end(encoded, start)
+        try:
+            errors += _insert_batch(handle, collection, encoded, range(start, end), ordered)
+        except RangoError as error:
+            if start:
+                error.add_note(f"insert_many: the documents before number {start} were taken")
+            raise
+        start = end
+    return errors
+
+
+def _insert_batch(
+    handle: Handle, collection: str, encoded: list[bytes], places: range, ordered: bool
+) -> list[Document]:
+    def work(txn: Txn) -> tuple[int, list[Document]]:
+        info = txn.create_collection(collection)
+        inserted = 0
+        refused: list[Document] = []
+        for place in places:
+            try:
+                txn.insert(info, encoded[place])
+            except DuplicateKey as error:
+                refused.append({**error.details, "indexName": error.index, "index": place})
+                if ordered:
+                    break
+            else:
+                inserted += 1
+        return inserted, refused
+
+    # Not atomic: a limit passed half-way leaves a part in a transaction, which then must not
+    # commit.
+    inserted, refused = handle.write(work, is_atomic=False)
+    handle.metrics.inserts += inserted
+    return refused
+
+
+def batch_end(encoded: list[bytes], start: int) -> int:
+    """The end of the batch that starts at `start`: what one commit takes, at least one document."""
+    end, size = start + 1, len(encoded[start])
+    while end < len(encoded) and end - start < INSERT_BATCH_COUNT_MAX:
+        size += len(encoded[end])
+        if size > INSERT_BATCH_SIZE_BYTES_MAX:
+            break
+        end += 1
+    return end
+
+
+def bulk_details(errors: list[Document], inserted: int) -> Document:
+    """The details of a BulkWriteError, in PyMongo's shape."""
+    return {
+        "writeErrors": errors,
+        "writeConcernErrors": [],
+        "nInserted": inserted,
+        "nUpserted": 0,
+        "nMatched": 0,
+        "nModified": 0,
+        "nRemoved": 0,
+        "upserted": [],
+    }

@@ -1,0 +1,344 @@
+"""Open a database, and what one can do with it as a whole.
+
+Layers      Policy only: arguments are checked here, everything else is the engine's
+            (rango.engine.core).
+Invariants  I-12: clock, randomness and ids enter here and nowhere else.
+Failure     A handle that was closed raises DatabaseClosed; one that is not closed is released when
+            it is collected, and at interpreter exit.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from rango.collection import Collection
+from rango.errors import InvalidArgument, TransactionError
+from rango.ids import UuidGenerator, node_id_check
+from rango.names import collection_name_check
+from rango.transaction import Handle, Transaction
+
+if TYPE_CHECKING:
+    from rango._ext.vfs import Vfs
+    from rango.engine.core import Finding, OpenOptions
+
+Durability = Literal["commit", "group", "memory"]
+StrPath = str | os.PathLike[str]
+
+CACHE_SIZE_DEFAULT: Final = 64 * 1024 * 1024
+GROUP_DELAY_MS_MAX: Final = 60_000
+
+_DURABILITIES: Final = ("commit", "group", "memory")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+_default_ids = UuidGenerator(_now, os.urandom)
+
+
+def _default_ids_reset() -> None:
+    """A lock that another thread held at the fork would never be released in the child."""
+    global _default_ids  # noqa: PLW0603 - one generator for the process is what makes ids rise within it
+    _default_ids = UuidGenerator(_now, os.urandom)
+
+
+os.register_at_fork(after_in_child=_default_ids_reset)
+
+
+def _integer(name: str, value: object, lower: int, upper: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidArgument(f"{name} must be an int, not {type(value).__name__}")
+    if not lower <= value <= upper:
+        raise InvalidArgument(f"{name} is {value}; it must be from {lower} to {upper}")
+    return value
+
+
+def _callable(name: str, value: object) -> None:
+    if value is not None and not callable(value):
+        raise InvalidArgument(f"{name} must be a function, not {type(value).__name__}")
+
+
+def _path(path: StrPath) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument(f"path must be a str or a path, not {type(path).__name__}")
+    text: object = os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidArgument("path must be a str of at least one character and without NUL")
+    return text
+
+
+def _options(
+    path: StrPath,
+    secret: tuple[str | None, bytes | None, StrPath | None],
+    *,
+    node_id: str | None = None,
+    durability: str = "commit",
+    group_delay_ms: int = 5,
+    read_only: bool = False,
+    create: bool = True,
+    cache_size: int = CACHE_SIZE_DEFAULT,
+    clock: Callable[[], int] | None = None,
+    random: Callable[[int], bytes] | None = None,
+    ids: Callable[[], Any] | None = None,
+    vfs: Vfs | None = None,
+) -> OpenOptions:
+    """The engine's options, every argument checked."""
+    # The engine and the codec load when a database is opened: `import rango` stays cheap for a
+    # command-line tool.
+    from rango._ext.seal import Entropy
+    from rango._ext.vfs import POSIX
+    from rango.engine.core import OpenOptions
+    from rango.storage.keyring import secret_from
+
+    if durability not in _DURABILITIES:
+        raise InvalidArgument(
+            f"durability is {durability!r}; it must be one of {', '.join(_DURABILITIES)}"
+        )
+    for name, value in (("clock", clock), ("random", random), ("ids", ids)):
+        _callable(name, value)
+    passphrase, key, keyfile = secret
+    if ids is None:
+        ids = (
+            _default_ids
+            if clock is None and random is None
+            else UuidGenerator(clock or _now, random or os.urandom)
+        )
+    return OpenOptions(
+        path=_path(path),
+        secret=secret_from(
+            passphrase=passphrase, key=key, keyfile=None if keyfile is None else _path(keyfile)
+        ),
+        node_id=None if node_id is None else node_id_check(node_id),
+        durability=durability,
+        group_delay_ms=_integer("group_delay_ms", group_delay_ms, 0, GROUP_DELAY_MS_MAX),
+        read_only=bool(read_only),
+        create=bool(create),
+        cache_size=_integer("cache_size", cache_size, 0, 1 << 62),
+        clock=clock or _now,
+        entropy=Entropy(random),
+        ids=ids,
+        vfs=POSIX if vfs is None else vfs,
+    )
+
+
+def open(
+    path: StrPath,
+    *,
+    passphrase: str | None = None,
+    key: bytes | None = None,
+    keyfile: StrPath | None = None,
+    node_id: str | None = None,
+    durability: Durability = "commit",
+    group_delay_ms: int = 5,
+    read_only: bool = False,
+    create: bool = True,
+    cache_size: int = CACHE_SIZE_DEFAULT,
+    clock: Callable[[], int] | None = None,
+    random: Callable[[int], bytes] | None = None,
+    ids: Callable[[], Any] | None = None,
+    vfs: Vfs | None = None,
+) -> Database:
+    """Open the database in the directory `path`, and create it there if it is missing.
+
+    With one of `passphrase`, `key` (32 bytes) or `keyfile` (a file of 32 bytes or 64 hex digits)
+    everything on disk is encrypted; with none of them it is plain but checksummed. Losing the
+    secret loses the data.
+
+    `node_id`         this node's name in revisions; by default drawn once and kept in the database
+    `durability`      "commit": a write returns when it is on disk; "group": at once, flushed
+    within `group_delay_ms`;
+                      "memory": at once, flushed by flush(), checkpoint() and close()
+    `read_only`       never write, not even to repair; `create=False`: NotADatabase instead of a
+    new database
+    `cache_size`      bytes of opened pages to keep in memory
+    `clock`           returns milliseconds since 1970; `random(size)` returns that many random
+    bytes; `ids()` makes the
+                      `_id` of a document that has none. Give them to make a run repeatable
+    `vfs`             the table of file operations: the seam of the crash simulator, not for
+    programs
+
+    Raises KeyRejected (wrong secret), NotADatabase, FormatTooNew, DatabaseBusy (another process
+    has it; retry later), Corrupted and its kin (see rango.salvage), OSError (no permission). Close
+    it with close() or `with`.
+    """
+    from rango.engine.core import Core
+
+    options = _options(
+        path,
+        (passphrase, key, keyfile),
+        node_id=node_id,
+        durability=durability,
+        group_delay_ms=group_delay_ms,
+        read_only=read_only,
+        create=create,
+        cache_size=cache_size,
+        clock=clock,
+        random=random,
+        ids=ids,
+        vfs=vfs,
+    )
+    return Database(Handle(Core.open(options), options.path, options.ids))
+
+
+def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Database:
+    """The same as rango.open, under the name and argument order of the original Rango."""
+    return open(path, node_id=node_id, **options)
+
+
+def salvage(
+    path: StrPath,
+    *,
+    to: StrPath,
+    passphrase: str | None = None,
+    key: bytes | None = None,
+    keyfile: StrPath | None = None,
+) -> dict[str, Any]:
+    """Write what is intact in a database that does not open to the new directory `to`.
+
+    The original is not touched. Returns a report: what was kept, what was lost and where. Raises
+    KeyRejected, or InvalidArgument if `to` exists.
+    """
+    from rango.engine.core import salvage as engine_salvage
+
+    options = _options(path, (passphrase, key, keyfile), read_only=True, create=False)
+    report: dict[str, Any] = engine_salvage(options, _path(to))
+    return report
+
+
+class Database:
+    """One open database. Share it by threads, but open it anew in a forked child (ForkedHandle).
+
+    `db["name"]` is a collection; it comes into being with its first document or index.
+    """
+
+    __slots__ = ("__weakref__", "_collections", "_handle")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._collections: dict[str, Collection] = {}
+
+    def __getitem__(self, name: str) -> Collection:
+        """The collection with that name. Raises InvalidName if there cannot be one."""
+        try:
+            return self._collections[name]
+        except KeyError:
+            collection = Collection(self._handle, collection_name_check(name))
+            return self._collections.setdefault(name, collection)
+        except TypeError:
+            raise InvalidArgument(
+                f"a collection name is a str, not {type(name).__name__}"
+            ) from None
+
+    def collection(self, name: str) -> Collection:
+        """The same as `db[name]`."""
+        return self[name]
+
+    def list_collection_names(self) -> list[str]:
+        """The names of the collections that exist, sorted."""
+        return sorted(self._handle.view()[0].catalog.collections)
+
+    def drop_collection(self, name: str | Collection) -> None:
+        """Delete a collection with its documents and indexes; nothing happens if there is none."""
+        collection = name if isinstance(name, Collection) else self[name]
+        collection.drop()
+
+    def rename_collection(self, old: str, new: str) -> None:
+        """Give a collection another name. Raises NotFound; InvalidName if `new` is taken."""
+        self[old].rename(new)
+
+    def transaction(self) -> Transaction:
+        """Several statements as one: `with db.transaction(): ...`; Transaction says how."""
+        return Transaction(self._handle)
+
+    @property
+    def path(self) -> str:
+        """The directory, as it was given to open()."""
+        return self._handle.path
+
+    @property
+    def node_id(self) -> str:
+        """This node's name in revisions."""
+        return self._handle.core.node_id
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether close() was called on this handle."""
+        return self._handle.is_closed
+
+    def stats(self) -> dict[str, Any]:
+        """Figures about the database, for people and monitors. Sizes are bytes.
+
+        `operations` counts what this handle did since it was opened: inserts, updates, deletes,
+        queries, transactions, transactions_aborted, conflicts. `collections` gives, by name,
+        `documents` (count) and `indexes` (names). The other keys are the engine's:
+        docs/reference/stats.md lists them.
+        """
+        core = self._handle.core
+        view = core.view()
+        collections = {
+            name: {
+                "documents": view.count(info.tree_id),
+                "indexes": [index.name for index in info.indexes],
+            }
+            for name, info in sorted(view.catalog.collections.items())
+        }
+        return {
+            **core.stats(),
+            "collections": collections,
+            "operations": self._handle.metrics.as_dict(),
+        }
+
+    def checkpoint(self) -> None:
+        """Bring the data file up to the log. It happens by itself as well.
+
+        The next open then has little to replay.
+        """
+        self._handle.outside("checkpoint()").checkpoint()
+
+    def flush(self) -> None:
+        """Return when every commit so far is on disk; IoFailed if that could not be done."""
+        self._handle.core.flush()
+
+    def check(self) -> Iterator[Finding]:
+        """Read every page, frame and index and yield what is wrong with them: file, offset, what.
+        Nothing: all is well.
+
+        Reads and writes may go on meanwhile. Takes about as long as reading all files.
+        """
+        return self._handle.core.check()
+
+    def salvage(self, to: StrPath) -> dict[str, Any]:
+        """Write what is intact to the new directory `to` and return a report."""
+        return self._handle.core.salvage(_path(to))
+
+    def close(self) -> None:
+        """Flush and release the database. May be called again.
+
+        Its collections and cursors raise DatabaseClosed from then on.
+        Raises TransactionError inside a transaction of the same task, IoFailed if the last flush
+        failed.
+        """
+        if self._handle.is_closed:
+            return
+        if self._handle.transaction() is not None:
+            raise TransactionError("close() inside a transaction; leave the block first")
+        self._handle.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<rango.Database {self.path!r}{' (closed)' if self.is_closed else ''}>"

@@ -1,0 +1,1 @@
+"""Documents, transactions, plans. Knows trees and mutations, not files."""

@@ -1,0 +1,112 @@
+"""Which collections and indexes there are.
+
+Terms       definition: the BSON document that the catalog tree keeps for each tree; tree id: its number, never used twice.
+Invariants  A Catalog never changes: a change makes a new one, which goes with the View from which it can be seen (I-16).
+Layout      definitions, by tree id:
+            0           {kind: "database", node_id}
+            collection  {kind: "collection", name}
+            index       {kind: "index", collection: tree id, name, keys: {path: 1 | -1}, unique, state: "building" | "ready"}
+Failure     A definition of an unknown kind, or one that says more than this version understands: FormatTooNew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from rango._ext.batch import CollectionInfo, IndexInfo
+from rango._ext.record import decode, encode
+from rango.errors import FormatTooNew
+
+DATABASE_ID: Final = 0
+"""The tree id whose definition holds what is true of the database as a whole."""
+
+BUILDING: Final = "building"
+READY: Final = "ready"
+
+
+class Catalog:
+    """The definitions as of one commit, and what they mean."""
+
+    __slots__ = ("collections", "definitions", "settings", "tree_next")
+
+    def __init__(self, definitions: Mapping[int, bytes], multikey: Iterable[int], tree_next: int) -> None:
+        self.definitions: dict[int, bytes] = dict(definitions)
+        self.tree_next = max([tree_next, *(tree + 1 for tree in self.definitions)])
+        self.settings: dict[str, Any] = {}
+        self.collections: dict[str, CollectionInfo] = {}
+        names: dict[int, str] = {}
+        indexes: dict[int, list[tuple[IndexInfo, bool]]] = {}
+        turned = set(multikey)
+        for tree, definition in sorted(self.definitions.items()):
+            fields = decode(definition)
+            kind = fields.get("kind")
+            if kind == "database":
+                self.settings = fields
+            elif kind == "collection":
+                names[tree] = fields["name"]
+            elif kind == "index":
+                info = index_info(tree, fields, tree in turned)
+                indexes.setdefault(fields["collection"], []).append((info, fields["state"] == READY))
+            else:
+                raise FormatTooNew(f"the catalog holds a {kind!r}, which this Rango does not know; update Rango")
+        for tree, name in names.items():
+            mine = indexes.get(tree, [])
+            self.collections[name] = CollectionInfo(
+                name,
+                tree,
+                tuple(info for info, is_ready in mine if is_ready),
+                tuple(info for info, _ in mine),
+            )
+
+    def changed(self, changes: Iterable[tuple[int, bytes | None]], multikey: Iterable[int]) -> Catalog:
+        """The catalog after these definitions were set (or, with None, dropped)."""
+        definitions = dict(self.definitions)
+        for tree, definition in changes:
+            if definition is None:
+                definitions.pop(tree, None)
+            else:
+                definitions[tree] = definition
+        seen = [tree + 1 for tree, _ in changes]
+        return Catalog(definitions, multikey, max([self.tree_next, *seen]))
+
+    def building(self) -> list[int]:
+        """Trees of indexes whose filling was interrupted."""
+        return [
+            tree
+            for tree, definition in self.definitions.items()
+            if decode(definition).get("state") == BUILDING
+        ]
+
+
+def index_info(tree: int, fields: Mapping[str, Any], is_multikey: bool) -> IndexInfo:
+    """The index that a definition describes."""
+    keys = fields["keys"]
+    if len(keys) != 1:
+        raise FormatTooNew(f"index {fields['name']!r} has several fields; update Rango to use this database")
+    ((path, direction),) = keys.items()
+    return IndexInfo(fields["name"], tree, path, direction, fields["unique"], is_multikey)
+
+
+def collection_definition(name: str) -> bytes:
+    """The definition of a collection."""
+    return encode({"kind": "collection", "name": name})
+
+
+def index_definition(collection: int, name: str, path: str, direction: int, unique: bool, state: str) -> bytes:
+    """The definition of an index on one field."""
+    return encode(
+        {
+            "kind": "index",
+            "collection": collection,
+            "name": name,
+            "keys": {path: direction},
+            "unique": unique,
+            "state": state,
+        }
+    )
+
+
+def database_definition(node_id: str) -> bytes:
+    """What is true of the database as a whole."""
+    return encode({"kind": "database", "node_id": node_id})

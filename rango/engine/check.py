@@ -1,0 +1,251 @@
+"""Is the database whole? Reads everything, changes nothing.
+
+Terms       finding: one thing that is wrong, with its place; digest: a hash over content that two equal databases share.
+Invariants  checked: I-2 (both slots whole), I-4 (every page opens under its link), I-5 (bitmap = what is reachable), I-8 (index
+            entries = documents), and the counts that the trees claim; the log by storage/oplog.
+Failure     check() yields findings and goes on; it raises only if the files cannot be read at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rango._ext import layout
+from rango._ext.key import index_keys
+from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
+from rango._ext.record import record_parts, validate
+from rango._ext.store import generation_load, generation_slot, generation_trees, generation_units
+from rango.errors import Corrupted, RangoError
+from rango.storage.superblock import DATA_FILE, Slot, slots_read
+
+if TYPE_CHECKING:
+    from rango._ext.batch import CollectionInfo
+    from rango._ext.pager import Pager
+    from rango._ext.view import View
+    from rango.engine.core import Core
+
+CHUNK: int = 1_000
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: a kind for programs, a place, and a sentence."""
+
+    kind: str
+    where: str
+    what: str
+
+
+def check(core: Core) -> Iterator[Finding]:
+    """Every finding; nothing when all is well."""
+    for copy in core.keyring.damaged_copies:
+        yield Finding("keys", "keys", f"copy {copy} is damaged; the other one is used")
+    with core.checkpoint_lock:
+        yield from check_data_file(core)
+    yield from check_view(core.view())
+    for finding in core.log.verify():
+        yield Finding("log", finding.where, finding.what)
+
+
+def check_data_file(core: Core) -> Iterator[Finding]:
+    """Both slots, every page that they reach, and their bitmaps."""
+    if core.data_fd < 0 or core.slot is None:
+        return
+    path = os.path.join(core.path, DATA_FILE)
+    slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
+    for number, slot in enumerate(slots):
+        if slot is None:
+            if core.slot.generation > 1 or number == core.slot.generation % 2:
+                yield Finding("slot", f"{path}:{number * layout.UNIT_SIZE}", "this superblock slot is not whole")
+            continue
+        core.store.pager.forget_cache()
+        yield from check_generation(core.store.pager, slot, path)
+
+
+def check_generation(pager: Pager, slot: Slot, path: str) -> Iterator[Finding]:
+    """Every page that one slot reaches, and its bitmap."""
+    where = f"{path} (generation {slot.generation})"
+    try:
+        generation, _definitions = generation_load(
+            pager,
+            slot.generation,
+            slot.ordinal,
+            slot.catalog_link,
+            slot.catalog_height,
+            list(slot.bitmap_links),
+            slot.file_units,
+            slot.tree_next,
+        )
+    except RangoError as error:
+        yield Finding("page", where, str(error))
+        return
+    marked = generation_units(generation)
+    walk = Walk(pager)
+    walk.take(0, layout.SLOT_UNITS, "superblock slots")
+    for link in generation_slot(generation)["bitmap_links"]:
+        walk.take(*link_place(link), "bitmap")
+    walk.tree(slot.catalog_link, slot.catalog_height, None, "catalog")
+    for tree, (link, height, entries, live) in generation_trees(generation).items():
+        walk.tree(link, height, (entries, live), f"tree {tree}")
+    yield from (Finding("page", where, what) for what in walk.findings)
+    if not walk.findings:
+        used = {unit for unit in range(slot.file_units) if marked[unit >> 3] >> (unit & 7) & 1}
+        for unit in sorted(used - walk.units)[:10]:
+            yield Finding("bitmap", f"{path}:{unit * layout.UNIT_SIZE}", f"{where}: marked as used, reached by nothing")
+        for unit in sorted(walk.units - used)[:10]:
+            yield Finding("bitmap", f"{path}:{unit * layout.UNIT_SIZE}", f"{where}: in use, but marked as free")
+
+
+def link_place(link: bytes) -> tuple[int, int]:
+    """First unit and number of units of a link."""
+    return int.from_bytes(link[: layout.LINK_UNITS], "little"), link[layout.LINK_UNITS]
+
+
+class Walk:
+    """Visits every page below a link once: places, order of keys, counts."""
+
+    def __init__(self, pager: Pager) -> None:
+        self.pager = pager
+        self.units: set[int] = set()
+        self.findings: list[str] = []
+
+    def take(self, first: int, count: int, what: str) -> None:
+        """These units belong to `what`; nobody else may have them."""
+        for unit in range(first, first + count):
+            if unit in self.units:
+                self.findings.append(f"unit {unit} ({what}) is used twice")
+            self.units.add(unit)
+
+    def tree(self, link: bytes, height: int, counts: tuple[int, int] | None, what: str) -> None:
+        """One whole tree; counts: entries and live entries that the catalog claims."""
+        if height == 0:
+            return
+        try:
+            entries, live = self.page(link, height, b"", None, what)
+        except Corrupted as error:
+            self.findings.append(f"{what}: {error}")
+            return
+        if counts is not None and counts[0] != entries:
+            self.findings.append(f"{what}: the catalog claims {counts[0]} entries, there are {entries}")
+        is_index = live < 0
+        if counts is not None and not is_index and counts[1] != live:
+            self.findings.append(f"{what}: the catalog claims {counts[1]} live entries, there are {live}")
+
+    def page(self, link: bytes, height: int, lower: bytes, upper: bytes | None, what: str) -> tuple[int, int]:
+        """Entries and live entries below a link whose keys must be in lower <= key < upper."""
+        self.take(*link_place(link), what)
+        kind, data = self.pager.page_of(link)
+        if kind != (layout.PAGE_LEAF if height == 1 else layout.PAGE_BRANCH):
+            self.findings.append(f"{what}: page at unit {link_place(link)[0]} has kind {kind} at height {height}")
+            return 0, 0
+        cells = [
+            int.from_bytes(data[at : at + 2], "little")
+            for at in range(
+                layout.PAGE_HEADER_SIZE,
+                layout.PAGE_HEADER_SIZE + 2 * int.from_bytes(data[layout.PAGE_COUNT : layout.PAGE_COUNT + 2], "little"),
+                2,
+            )
+        ]
+        if height == 1:
+            return self.leaf(data, cells, lower, upper, what)
+        entries = live = 0
+        keys = [branch_cell_key(data, cell) for cell in cells]
+        for slot, cell in enumerate(cells):
+            child = data[cell + layout.BRANCH_CELL_LINK : cell + layout.BRANCH_CELL_LINK + layout.LINK_SIZE]
+            claimed = int.from_bytes(data[cell + layout.BRANCH_CELL_ENTRIES : cell + layout.BRANCH_CELL_ENTRIES + 8], "little")
+            low = lower if slot == 0 else keys[slot]
+            high = keys[slot + 1] if slot + 1 < len(keys) else upper
+            below, below_live = self.page(child, height - 1, low, high, what)
+            if below != claimed:
+                self.findings.append(f"{what}: a branch claims {claimed} entries below, there are {below}")
+            entries += below
+            live += below_live
+        return entries, live
+
+    def leaf(self, data: bytes, cells: list[int], lower: bytes, upper: bytes | None, what: str) -> tuple[int, int]:
+        """One leaf's entries and live entries; its overflow pages are visited."""
+        live = 0
+        for cell in cells:
+            key_size = int.from_bytes(data[cell : cell + 2], "little")
+            value_size = int.from_bytes(data[cell + 2 : cell + 6], "little")
+            start = cell + layout.LEAF_CELL_HEADER_SIZE
+            key = data[start : start + key_size]
+            value = data[start + key_size : start + key_size + (value_size & 0x7FFFFFFF)]
+            if key < lower or (upper is not None and key >= upper):
+                self.findings.append(f"{what}: a key lies outside the bounds of its page")
+            if value_size & layout.LEAF_CELL_OVERFLOW:
+                live += 1
+                for at in range(layout.OVERFLOW_LINKS, len(value), layout.LINK_SIZE):
+                    link = value[at : at + layout.LINK_SIZE]
+                    self.take(*link_place(link), f"{what}, overflow")
+                    self.pager.page_of(link)
+            elif not (value and value[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE):
+                live += 1
+        return len(cells), live
+
+
+def branch_cell_key(data: bytes, cell: int) -> bytes:
+    """The separator in a branch cell."""
+    size = int.from_bytes(data[cell : cell + 2], "little")
+    return data[cell + layout.BRANCH_CELL_HEADER_SIZE : cell + layout.BRANCH_CELL_HEADER_SIZE + size]
+
+
+def entries_of(view: View, tree: int) -> Iterator[tuple[bytes, bytes]]:
+    """Every entry of a tree in key order."""
+    scan = view.scan(tree, None, None, False, None)
+    while entries := scan.next_entries(CHUNK):
+        yield from entries
+
+
+def check_view(view: View) -> Iterator[Finding]:
+    """Documents are whole, index entries are exactly those of the documents, counts agree (I-8)."""
+    try:
+        for info in view.catalog.collections.values():
+            yield from check_collection(view, info)
+    except Corrupted as error:
+        yield Finding("page", error.where, error.what)
+
+
+def check_collection(view: View, info: CollectionInfo) -> Iterator[Finding]:
+    """One collection and its ready indexes."""
+    expected: dict[int, set[bytes]] = {index.tree_id: set() for index in info.indexes}
+    live = 0
+    for key, record in entries_of(view, info.tree_id):
+        if record[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE:
+            continue
+        live += 1
+        bson = record_parts(record)[6]
+        try:
+            validate(bson)
+        except RangoError as error:
+            yield Finding("document", f"{info.name}, key {key.hex()}", str(error))
+            continue
+        for index in info.indexes:
+            expected[index.tree_id].update(each + key for each in index_keys(bson, index.path)[0])
+    if live != view.count(info.tree_id):
+        yield Finding("count", info.name, f"{view.count(info.tree_id)} documents are counted, there are {live}")
+    for index in info.indexes:
+        found = {key for key, _value in entries_of(view, index.tree_id)}
+        missing, extra = expected[index.tree_id] - found, found - expected[index.tree_id]
+        if missing or extra:
+            yield Finding(
+                "index",
+                f"{info.name}.{index.name}",
+                f"{len(missing)} entries are missing, {len(extra)} belong to no document; drop and create the index",
+            )
+
+
+def digest(view: View) -> str:
+    """SHA-256 over definitions and documents with their revisions, in a fixed order; where they lie does not matter."""
+    total = hashlib.sha256()
+    catalog: Any = view.catalog
+    for name in sorted(catalog.collections):
+        info = catalog.collections[name]
+        total.update(repr((name, sorted((i.name, i.path, i.direction, i.unique) for i in info.indexes))).encode())
+        for key, record in entries_of(view, info.tree_id):
+            flags, ms, counter, updated_at, _ordinal, node, bson = record_parts(record)
+            total.update(repr((key, flags, ms, counter, updated_at, node, len(bson))).encode())
+            total.update(bson)
+    return total.hexdigest()

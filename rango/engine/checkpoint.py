@@ -1,0 +1,144 @@
+"""The checkpoint: the data file catches up with the log.
+
+Terms       checkpoint, generation, superblock slot: see the glossary.
+Invariants  I-2, I-3, I-18. Order: pages and bitmap -> the file's length -> flush -> log durable through T -> slot -> flush ->
+            adopt. Only then are the units of the generation before the last one given out again.
+States      idle -> building (others commit meanwhile) -> slot written -> adopted
+Failure     No space: the build is abandoned, nothing names it, LowDisk. A write or flush whose outcome is unknown latches the
+            database (I-10): nothing in the data file is lost, because no slot was touched before its flush.
+Sources     architecture section 3; ADR-0006.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rango._ext import layout
+from rango._ext.store import generation_slot, generation_units_only
+from rango._ext.vfs import Vfs
+from rango.errors import Corrupted, IoFailed
+from rango.storage.superblock import Slot, slot_write
+
+if TYPE_CHECKING:
+    from rango._ext.store import Store
+    from rango._ext.view import Generation
+    from rango.engine.core import Core
+
+OVERLAY_ENTRIES_MAX: Final = 98_304
+"""Overlay entries (documents and index entries) at which a checkpoint is due. Bounds replay and memory."""
+
+OVERLAY_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Overlay bytes at which a checkpoint is due."""
+
+CLOSE_ENTRIES_MAX: Final = 8_192
+"""close() leaves a tail up to this long to the next open (about 10 ms of replay), so that short runs cost one flush."""
+
+SHRINK_UNITS_MIN: Final = 256
+"""Free units at the end of the file (1 MiB) that are worth a truncation."""
+
+
+def is_due(core: Core) -> bool:
+    """Whether the overlay has grown to its bound."""
+    store = core.store
+    return store.overlay_count >= core.overlay_entries_max or store.overlay_bytes >= core.overlay_bytes_max
+
+
+def run(core: Core) -> None:
+    """Write one checkpoint. Under the checkpoint lock. Raises LowDisk (nothing happened), IoFailed or Corrupted (latched)."""
+    store = core.store
+    keep_fallback(core)
+    core.append_lock_take()
+    try:
+        view = store.head
+        segment, offset, ordinal, chain = store.appender.mark()
+        hlc_ms, hlc_counter = store.revision_floor
+        seals_before = store.pager.seals
+    finally:
+        core.append_lock.release()
+    if view.overlay_entries == 0:
+        return
+    # frames after the view's commit can only be closed frames: the slot names the log's end
+    number = 1 if core.slot is None else core.slot.generation + 1
+    generation = store.build(view, view.catalog.definitions, number, ordinal)
+    fields = generation_slot(generation)
+    write_file_end(core.vfs, core.data_fd, fields["file_units"])
+    core.vfs.flush(core.data_fd)
+    store.appender.flush(ordinal)
+    slot = Slot(
+        generation=fields["generation"],
+        ordinal=ordinal,
+        chain=chain,
+        log_segment=segment,
+        log_offset=offset,
+        file_units=fields["file_units"],
+        catalog_link=fields["catalog_link"],
+        catalog_height=fields["catalog_height"],
+        clean=False,
+        tree_next=view.catalog.tree_next,
+        hlc_ms=hlc_ms,
+        hlc_counter=hlc_counter,
+        bitmap_links=tuple(fields["bitmap_links"]),
+        seals=core.seals + store.pager.seals - seals_before,
+        epoch=store.pager.epoch,
+    )
+    slot_write(core.vfs, core.data_fd, slot, core.keyring)
+    core.vfs.flush(core.data_fd)
+    core.seals = slot.seals
+    adopt(core, generation, slot)
+
+
+def keep_fallback(core: Core) -> None:
+    """Before the first checkpoint: learn which units the other slot's generation uses (I-2), if nobody has."""
+    fallback, core.fallback = core.fallback, None
+    if fallback is not None:
+        core.findings.extend(keep_slot(core.store, fallback))
+
+
+def keep_slot(store: Store, fallback: Slot) -> list[str]:
+    """Keep the pages of the generation that the other slot names.
+
+    Opening does not wait for this. A bitmap that is not whole means that the other slot is of no use any more: then there is
+    nothing to keep, and the finding says so.
+    """
+    try:
+        generation = generation_units_only(
+            store.pager, fallback.generation, list(fallback.bitmap_links), fallback.file_units
+        )
+    except Corrupted as error:
+        return [f"the older superblock slot cannot be used: {error}"]
+    store.keep(generation)
+    return []
+
+
+def write_file_end(vfs: Vfs, fd: int, units: int) -> None:
+    """Make the file at least `units` long (I-3)."""
+    if vfs.size(fd) < units * layout.UNIT_SIZE:
+        vfs.truncate(fd, units * layout.UNIT_SIZE)
+
+
+def adopt(core: Core, generation: Generation, slot: Slot) -> None:
+    """Go on from the new generation, and give the end of the file back if nobody needs it."""
+    core.append_lock_take()
+    try:
+        core.store.appender.flush()
+        core.store.publish()
+        core.store.adopt(generation, True)
+    finally:
+        core.append_lock.release()
+    before, core.slot = core.slot, slot
+    units = max(slot.file_units, before.file_units if before is not None else 0)
+    if core.vfs.size(core.data_fd) >= (units + SHRINK_UNITS_MIN) * layout.UNIT_SIZE:
+        core.vfs.truncate(core.data_fd, units * layout.UNIT_SIZE)
+
+
+def guarded(core: Core) -> None:
+    """run(), with every failure that leaves the outcome unknown latched for the whole database."""
+    try:
+        run(core)
+    except (IoFailed, Corrupted) as error:
+        core.latch(error)
+        raise
+    except OSError as error:
+        failed = IoFailed(f"{core.path}: the checkpoint failed ({error}); check the disk, then open the database again")
+        core.latch(failed)
+        raise failed from error

@@ -1,0 +1,441 @@
+"""The engine of one open database: one for each directory and process, shared by all handles.
+
+Terms       core: this; append lock: one thread appends at a time; latch: no writes until the database is opened again.
+Invariants  I-1, I-10, I-16. One core per (device, inode) in a process: two would not see each other's locks.
+States      open -> closed (last release) ; open -> forked (in a child: every use raises ForkedHandle).
+            Writable cores can be latched: reads go on from the last durable state, writes raise what happened.
+Failure     A commit that raises IoFailed has an unknown outcome: it is whole or absent after the next open.
+Sources     architecture sections 3 and 8.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any, Final
+
+from rango._ext.batch import CollectionInfo, IndexInfo
+from rango._ext.view import View
+from rango.engine import check, checkpoint, index, recovery
+from rango.engine.catalog import collection_definition
+from rango.engine.check import Finding
+from rango.engine.options import OpenOptions
+from rango.engine.salvage import salvage
+from rango.engine.txn import Txn
+from rango.errors import (
+    DatabaseBusy,
+    DatabaseClosed,
+    DuplicateKey,
+    ForkedHandle,
+    InvalidArgument,
+    InvalidName,
+    LowDisk,
+    NotFound,
+    RangoError,
+    ReadOnly,
+)
+from rango.storage.keyring import Keyring
+
+__all__ = ["CollectionInfo", "Core", "Finding", "IndexInfo", "OpenOptions", "Txn", "salvage"]
+
+APPEND_WAIT_S: Final = 30.0
+"""How long a writer waits for another thread's transaction before DatabaseBusy."""
+
+CHECKPOINT_RETRY: Final = 1.25
+"""After a checkpoint found no space, the overlay grows by this factor before it is tried again."""
+
+_cores: dict[object, Core] = {}
+_cores_lock = threading.Lock()
+
+
+class _Gone:
+    """Stands where the store was, so that point reads need no check of their own."""
+
+    def __init__(self, error: type[RangoError], message: str) -> None:
+        self._error = error
+        self._message = message
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error(self._message)
+
+
+class Core:
+    """See the module. Made by Core.open; release() as often as it was opened."""
+
+    def __init__(self, options: OpenOptions) -> None:
+        self.path = options.path
+        self.options = options
+        self.vfs = options.vfs
+        self.clock = options.clock
+        self.durability = options.durability
+        self.is_read_only = options.read_only
+        self.append_lock = threading.Lock()
+        self.checkpoint_lock = threading.Lock()
+        self.overlay_entries_max = options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
+        self.overlay_bytes_max = options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
+        self.findings: list[str] = []
+        self.error: RangoError | None = None
+        self.references = 1
+        self.commits = 0
+        self.checkpoints = 0
+        self.flusher: Flusher | None = None
+        state = recovery.open_database(options)
+        self.lock = state.lock
+        self.keyring = state.keyring
+        self.log = state.log
+        self.data_fd = state.data_fd
+        self.slot = state.slot
+        self.fallback = state.fallback
+        self.seals = 0 if state.slot is None else state.slot.seals
+        self.findings.extend(state.findings)
+        self.node_id = state.node_id
+        self.tree_next = state.store.head.catalog.tree_next
+        self.store: Any = state.store
+        self.store.visible_at_once = options.durability != "commit"
+
+    @classmethod
+    def open(cls, options: OpenOptions) -> Core:
+        """The core of the database in options.path; made if this process has none. Raises what recovery raises."""
+        with _cores_lock:
+            core = _cores.get(identity(options))
+            if core is not None:
+                core.join(options)
+                return core
+            core = cls(options)
+            _cores[identity(options)] = core
+            core.start()
+            return core
+
+    def start(self) -> None:
+        """What comes after the core can be used: finish or drop what a crash left, start the flusher."""
+        if self.is_read_only:
+            return
+        for tree in self.store.head.catalog.building():
+            index.drop_unfinished(self, tree)
+        if self.durability == "group":
+            self.flusher = Flusher(self, self.options.group_delay_ms)
+
+    def join(self, options: OpenOptions) -> None:
+        """Another handle of this process: the same secret, and nothing that contradicts how it is open."""
+        for name in ("durability", "read_only"):
+            here, asked = getattr(self.options, name), getattr(options, name)
+            if here != asked:
+                raise InvalidArgument(
+                    f"{self.path} is already open in this process with {name}={here!r}, not {asked!r}; "
+                    "open it the same way, or close it first"
+                )
+        if options.node_id not in (None, self.node_id):
+            raise InvalidArgument(f"{self.path} is already open in this process as node {self.node_id!r}")
+        Keyring.open(self.vfs, self.path, options.secret, options.entropy).close()
+        self.references += 1
+
+    def release(self) -> None:
+        """Give one handle up; the last one closes: flush, checkpoint if the tail is long, closed frame."""
+        with _cores_lock:
+            self.references -= 1
+            if self.references or isinstance(self.store, _Gone):
+                return
+            _cores.pop(identity(self.options), None)
+            if self.flusher is not None:
+                self.flusher.stop()
+            try:
+                if not self.is_read_only and self.error is None:
+                    self._close_log()
+            finally:
+                self._let_go()
+
+    def _close_log(self) -> None:
+        if self.store.overlay_count > checkpoint.CLOSE_ENTRIES_MAX:
+            try:
+                self.checkpoint()
+            except LowDisk:
+                # the log has everything; the next open replays it
+                self.findings.append("no space for the checkpoint at close")
+        if self.commits or self.checkpoints:
+            with self.append_lock:
+                self.store.appender.append_closed()
+
+    def _let_go(self) -> None:
+        store, self.store = self.store, _Gone(DatabaseClosed, "this database was closed; open it again")
+        if store.appender is not None:
+            store.appender.close()
+        if self.data_fd >= 0:
+            self.vfs.close(self.data_fd)
+        self.lock.release()
+        self.keyring.close()
+
+    # --- reading
+
+    def view(self) -> View:
+        """A snapshot of what may be seen now."""
+        view: View = self.store.current
+        return view
+
+    def collections(self) -> dict[str, CollectionInfo]:
+        """The collections by name, as of the view that may be seen now."""
+        collections: dict[str, CollectionInfo] = self.store.current.catalog.collections
+        return collections
+
+    # --- writing
+
+    def begin(self, immediate: bool = False) -> Txn:
+        """A transaction; immediate takes the append lock now. Raises ReadOnly, IoFailed (latched), DatabaseBusy."""
+        return Txn(self, immediate)
+
+    def insert_one(self, info: CollectionInfo, bson: bytes) -> None:
+        """One document, one commit. Raises DuplicateKey, LowDisk, IoFailed."""
+        self.append_lock_take()
+        try:
+            store = self.store
+            batch = store.begin()
+            try:
+                batch.insert(batch.catalog.collections.get(info.name, info), bson, self.clock())
+            except DuplicateKey:
+                # the answer speaks of a commit that may not be durable yet
+                store.appender.flush(batch.base_ordinal)
+                raise
+            ordinal = store.commit(batch)
+        finally:
+            self.append_lock.release()
+        self.settle(ordinal)
+
+    def append_lock_take(self) -> None:
+        """Wait for the append lock, bounded. Raises ReadOnly, IoFailed or Corrupted (latched), DatabaseBusy."""
+        if self.is_read_only:
+            raise ReadOnly(f"{self.path} was opened with read_only=True; open it for writing")
+        if self.error is not None:
+            raise self.error
+        if not self.append_lock.acquire(timeout=APPEND_WAIT_S):
+            raise DatabaseBusy(
+                f"another thread of this process (pid {os.getpid()}) has been in a transaction for more than "
+                f"{APPEND_WAIT_S:.0f} s; end it, or retry later",
+                pid=os.getpid(),
+            )
+
+    def settle(self, ordinal: int) -> None:
+        """After a commit: wait for durability as the mode says, let it be seen, checkpoint if one is due."""
+        store = self.store
+        if self.durability == "commit":
+            if store.appender.durable < ordinal:
+                store.appender.flush(ordinal)
+            store.publish()
+        elif self.flusher is not None:
+            self.flusher.wake()
+        self.commits += 1
+        if checkpoint.is_due(self):
+            self._checkpoint_due()
+
+    def _checkpoint_due(self) -> None:
+        # the commit that brought us here is done, so a failure is latched or postponed, not raised
+        if not self.checkpoint_lock.acquire(blocking=False):
+            return
+        try:
+            checkpoint.guarded(self)
+            self.checkpoints += 1
+            self.overlay_entries_max = self.options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
+            self.overlay_bytes_max = self.options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
+        except LowDisk as error:
+            self.findings.append(str(error))
+            self.overlay_entries_max = int(self.store.overlay_count * CHECKPOINT_RETRY) + 1
+            self.overlay_bytes_max = int(self.store.overlay_bytes * CHECKPOINT_RETRY) + 1
+        except RangoError as error:
+            if self.error is None:
+                raise
+            self.findings.append(str(error))
+        finally:
+            self.checkpoint_lock.release()
+
+    def checkpoint(self) -> None:
+        """Bring the data file up to date now. Raises LowDisk, IoFailed, Corrupted."""
+        self._writable()
+        with self.checkpoint_lock:
+            checkpoint.guarded(self)
+            self.checkpoints += 1
+
+    def flush(self) -> None:
+        """Return when every commit so far is durable."""
+        self._writable()
+        self.store.appender.flush()
+        self.store.publish()
+
+    def latch(self, error: RangoError) -> None:
+        """No more writes: the outcome of one is unknown (I-10)."""
+        if self.error is None:
+            self.error = error
+
+    def _writable(self) -> None:
+        if self.is_read_only:
+            raise ReadOnly(f"{self.path} was opened with read_only=True; open it for writing")
+        if self.error is not None:
+            raise self.error
+
+    # --- catalog
+
+    def tree_take(self) -> int:
+        """A tree id that was never used. Under the append lock."""
+        tree = max(self.tree_next, self.store.head.catalog.tree_next)
+        self.tree_next = tree + 1
+        return tree
+
+    def create_collection(self, name: str) -> CollectionInfo:
+        """The collection, made if it is not there."""
+        txn = self.begin(immediate=True)
+        try:
+            info = txn.create_collection(name)
+        except BaseException:
+            txn.abort()
+            raise
+        txn.commit()
+        return info
+
+    def drop_collection(self, name: str) -> bool:
+        """Drop a collection with its documents and indexes: whether there was one."""
+
+        def change(catalog: Any) -> list[tuple[int, bytes | None]]:
+            info = catalog.collections.get(name)
+            if info is None:
+                return []
+            return [(info.tree_id, None), *((each.tree_id, None) for each in info.maintained)]
+
+        return self.change_catalog(change)
+
+    def rename_collection(self, old: str, new: str) -> None:
+        """Give a collection another name. Raises NotFound, InvalidName."""
+
+        def change(catalog: Any) -> list[tuple[int, bytes | None]]:
+            info = catalog.collections.get(old)
+            if info is None:
+                raise NotFound(f"there is no collection {old!r}")
+            if new in catalog.collections:
+                raise InvalidName(f"there is already a collection {new!r}; drop it first or choose another name")
+            return [(info.tree_id, collection_definition(new))]
+
+        self.change_catalog(change)
+
+    def change_catalog(self, change: Any) -> bool:
+        """One commit that sets and drops definitions: change(catalog) -> [(tree id, definition or None)]."""
+        self.append_lock_take()
+        try:
+            batch = self.store.begin()
+            changes = change(batch.catalog)
+            for tree, definition in changes:
+                batch.define(tree, definition, tree not in batch.catalog.definitions)
+            batch.catalog = batch.catalog.changed(changes, self.store.multikey)
+            ordinal = self.store.commit(batch)
+        finally:
+            self.append_lock.release()
+        self.settle(ordinal)
+        return bool(changes)
+
+    def create_index(self, name: str, path: str, direction: int, unique: bool, index_name: str) -> None:
+        """Build an index over what is there and maintain it from now on. Raises DuplicateKey, InvalidName, LimitExceeded."""
+        index.create(self, name, path, direction, unique, index_name)
+
+    def drop_index(self, name: str, index_name: str) -> None:
+        """Drop one index. Raises NotFound."""
+        index.drop(self, name, index_name)
+
+    # --- the whole
+
+    def stats(self) -> dict[str, Any]:
+        """Numbers about files, memory and work so far."""
+        store = self.store
+        appender = store.appender
+        return {
+            "path": self.path,
+            "node_id": self.node_id,
+            "encrypted": self.keyring.is_encrypted,
+            "crypto_provider": self.keyring.provider.name,
+            "read_only": self.is_read_only,
+            "durability": self.durability,
+            "ordinal": store.head.ordinal,
+            "durable": appender.durable if appender is not None else store.head.ordinal,
+            "generation": store.head.generation_number,
+            "overlay_entries": store.overlay_count,
+            "overlay_bytes": store.overlay_bytes,
+            "checkpoints": self.checkpoints,
+            "commits": self.commits,
+            "flushes": appender.flush_count if appender is not None else 0,
+            "data_bytes": self.vfs.size(self.data_fd) if self.data_fd >= 0 else 0,
+            "pages": store.pager.stats() if store.pager is not None else {},
+            "findings": list(self.findings),
+        }
+
+    def check(self) -> Iterator[Finding]:
+        """Everything that is wrong with the database; nothing when all is well."""
+        return check.check(self)
+
+    def digest(self) -> str:
+        """A hash of all documents with their revisions and of all definitions: equal content, equal digest."""
+        return check.digest(self.view())
+
+    def salvage(self, to: str) -> dict[str, Any]:
+        """Write what is intact in the oplog to a new database. The original is not changed."""
+        return salvage(self.options, to, keyring=self.keyring)
+
+
+class Flusher:
+    """The thread that makes "group" commits durable within group_delay_ms. Owned by its core; stops with it."""
+
+    def __init__(self, core: Core, delay_ms: int) -> None:
+        self._core = weakref.ref(core)
+        self._delay_s = delay_ms / 1000
+        self._due = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rango-flusher", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something was committed."""
+        self._due.set()
+
+    def stop(self) -> None:
+        """End the thread; what is not flushed yet is flushed by close()."""
+        self._stopping.set()
+        self._due.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            if self._stopping.wait(self._delay_s):
+                return
+            self._due.clear()
+            core = self._core()
+            if core is None:
+                return
+            try:
+                core.flush()
+            except RangoError as error:
+                # the appender is latched: every later write says so; there is nobody to raise it to here
+                core.latch(error)
+                return
+            del core
+
+
+def identity(options: OpenOptions) -> object:
+    """What tells one database directory from another inside this process."""
+    try:
+        status = os.stat(options.path)
+    except OSError:
+        return (id(options.vfs), os.path.abspath(options.path))
+    return (id(options.vfs), status.st_dev, status.st_ino)
+
+
+def _forget_after_fork() -> None:
+    """In a child: every core is the parent's. Descriptors were closed by vfs's own handler."""
+    global _cores_lock  # noqa: PLW0603 - the parent's lock may be held by a thread that does not exist here
+    _cores_lock = threading.Lock()
+    for core in _cores.values():
+        core.store = _Gone(
+            ForkedHandle,
+            "this database was opened before the fork; open it again in the child (and close this handle in neither)",
+        )
+        core.error = ForkedHandle("this database was opened before the fork; open it again in the child")
+    _cores.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,30 @@
+"""How a database is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rango._ext.seal import Entropy
+from rango._ext.vfs import Vfs
+from rango.storage.keyring import Secret
+
+
+class OpenOptions(NamedTuple):
+    """What `rango.open` was asked for, checked. Clock, entropy and ids are the only sources of their kind (I-12)."""
+
+    path: str
+    secret: Secret | None
+    node_id: str | None
+    durability: str
+    group_delay_ms: int
+    read_only: bool
+    create: bool
+    cache_size: int
+    clock: Callable[[], int]
+    entropy: Entropy
+    ids: Callable[[], Any]
+    vfs: Vfs
+    segment_size_max: int = 0
+    overlay_entries_max: int = 0
+    overlay_bytes_max: int = 0

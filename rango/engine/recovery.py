@@ -1,0 +1,255 @@
+"""Opening a database: keys, newest slot, what the log has behind it, and a log that can be appended to.
+
+Terms       tail: what the log holds behind the slot's T; to adopt it: to make it durable before anything hangs on it.
+Invariants  I-3, I-11, I-17, I-18. Nothing is written before the whole tail was read and judged; a reader writes nothing.
+States      locked -> keys open -> slot chosen -> tail replayed -> adopted -> open. A crash anywhere leaves what was there.
+Failure     NotADatabase, KeyRejected, DatabaseBusy: nothing was touched. LogCorrupted: the oplog is damaged where an open
+            must replay it; nothing is changed. A data file that is missing is rebuilt from the oplog. One without a valid slot
+            is rebuilt if it never had a second one (the first checkpoint was cut off), else SuperblockCorrupted.
+Sources     architecture section 8.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from rango._ext import layout
+from rango._ext.pager import Pager
+from rango._ext.store import Store, generation_empty, generation_load
+from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
+from rango.engine import checkpoint
+from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
+from rango.engine.options import OpenOptions
+from rango.errors import IoFailed, LogCorrupted, LowDisk, NotADatabase, SuperblockCorrupted
+from rango.ids import generate_node_id
+from rango.storage.keyring import Keyring, keys_exist
+from rango.storage.lock import LOCK_FILE, DatabaseLock
+from rango.storage.oplog import Oplog
+from rango.storage.superblock import DATA_FILE, Slot, slot_newest, slots_read
+
+OWN_NAMES: Final = frozenset({LOCK_FILE, DATA_FILE, "keys", "keys.new", "oplog"})
+REPLAY_ENTRIES_MAX: Final = 400_000
+"""Overlay entries at which a replay stops for a checkpoint, so that a rebuild needs bounded memory."""
+
+
+class Opened(NamedTuple):
+    """What a core starts from."""
+
+    lock: DatabaseLock
+    keyring: Keyring
+    log: Oplog
+    store: Store
+    data_fd: int
+    slot: Slot | None
+    fallback: Slot | None
+    node_id: str
+    findings: list[str]
+
+
+def open_database(options: OpenOptions) -> Opened:
+    """Open, and create if asked to. Raises everything that the module says; holds nothing after an error."""
+    vfs = options.vfs
+    undo: list[Callable[[], Any]] = []
+    try:
+        return _open(options, vfs, undo)
+    except OSError as error:
+        release(undo)
+        raise os_error(options.path, error) from error
+    except BaseException:
+        release(undo)
+        raise
+
+
+def release(undo: list[Callable[[], Any]]) -> None:
+    """Give back what an open that failed had taken, last first."""
+    for step in reversed(undo):
+        step()
+
+
+def os_error(path: str, error: OSError) -> Exception:
+    """The error of Rango that an operating system error means while opening."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LowDisk(f"{path}: there is no space to open the database for writing; free some, or open it read_only")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return IoFailed(f"{path}: no permission ({error.strerror}); check owner and mode, or open it with read_only=True")
+    return IoFailed(f"{path}: opening failed ({error}); check the disk and the path")
+
+
+def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Opened:
+    is_new = prepare_directory(options, vfs)
+    lock = DatabaseLock.acquire(vfs, options.path, read_only=options.read_only, now_ms=options.clock())
+    undo.append(lock.release)
+    if is_new and not keys_exist(vfs, options.path):
+        keyring = Keyring.create(vfs, options.path, options.secret, options.entropy)
+    else:
+        keyring = Keyring.open(vfs, options.path, options.secret, options.entropy)
+    undo.append(keyring.close)
+    log = open_log(options, vfs, keyring)
+    findings = [f"keys: copy {copy} is damaged; it is mended with the next change" for copy in keyring.damaged_copies]
+    data_fd = open_data_file(options, vfs)
+    if data_fd >= 0:
+        undo.append(lambda: vfs.close(data_fd))
+    slot, fallback = (None, None) if data_fd < 0 else choose_slot(options, vfs, data_fd, keyring)
+    epoch = keyring.epoch if slot is None else slot.epoch
+    pager = Pager(
+        vfs,
+        os.path.join(options.path, DATA_FILE),
+        data_fd,
+        keyring.database_id,
+        keyring,
+        max(epoch, keyring.epoch),
+        options.cache_size,
+    )
+    store = load(pager, slot)
+    if replay(store, log, slot, fallback, may_write=not options.read_only):
+        fallback = None
+    store.current = store.head
+    node_id = options.node_id or store.head.catalog.settings.get("node_id")
+    if not options.read_only:
+        store.appender = log.adopt()
+        undo.append(store.appender.close)
+        if log.cut_path is not None:
+            findings.append(f"{log.end.what if log.end else ''}; they were put aside in {log.cut_path}")
+        node_id = settle_node(store, options, node_id)
+    store.node = (node_id or "reader").encode()
+    return Opened(lock, keyring, log, store, data_fd, slot, fallback, node_id or "reader", findings)
+
+
+def prepare_directory(options: OpenOptions, vfs: Vfs) -> bool:
+    """Whether the directory holds no database yet (but may); makes it if it is missing. Raises NotADatabase."""
+    path = options.path
+    may_create = options.create and not options.read_only
+    if not vfs.exists(path):
+        if not may_create:
+            raise NotADatabase(f"{path} does not exist; give another path, or open it with create=True")
+        vfs.make_directory(path)
+        vfs.flush_directory(os.path.dirname(os.path.abspath(path)))
+        return True
+    try:
+        names = set(vfs.list_directory(path))
+    except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            raise NotADatabase(f"{path} is a file; a database is a directory") from error
+        raise
+    if "keys" in names:
+        return False
+    # a creation that a crash cut off has not written its keys yet, and no log either
+    if "oplog" in names or not names <= OWN_NAMES:
+        raise NotADatabase(
+            f"{path} holds files but no `keys` file: not a Rango database, or its keys are lost; give another path"
+        )
+    if not may_create:
+        raise NotADatabase(f"{path} holds no database; give another path, or open it with create=True")
+    return True
+
+
+def open_log(options: OpenOptions, vfs: Vfs, keyring: Keyring) -> Oplog:
+    """The log; made if a creation was cut off before it."""
+    sizes = {"segment_size_max": options.segment_size_max} if options.segment_size_max else {}
+    if Oplog.exists(vfs, options.path):
+        return Oplog.open(vfs, options.path, keyring, **sizes)
+    if vfs.exists(os.path.join(options.path, DATA_FILE)):
+        raise LogCorrupted(
+            os.path.join(options.path, "oplog"),
+            "the oplog is missing although there is a data file; restore it from a backup",
+        )
+    if options.read_only:
+        raise NotADatabase(f"{options.path} was never opened for writing; open it once without read_only")
+    return Oplog.create(vfs, options.path, keyring, **sizes)
+
+
+def open_data_file(options: OpenOptions, vfs: Vfs) -> int:
+    """The descriptor of data.rango; -1 for a reader without one."""
+    path = os.path.join(options.path, DATA_FILE)
+    if options.read_only:
+        return vfs.open(path, VFS_READ) if vfs.exists(path) else -1
+    is_new = not vfs.exists(path)
+    fd = vfs.open(path, VFS_WRITE | VFS_CREATE)
+    if is_new:
+        vfs.flush_directory(options.path)
+    return fd
+
+
+def choose_slot(options: OpenOptions, vfs: Vfs, fd: int, keyring: Keyring) -> tuple[Slot | None, Slot | None]:
+    """The newest valid slot and the other one. Raises SuperblockCorrupted if there were two and none is left."""
+    path = os.path.join(options.path, DATA_FILE)
+    slot, other = slot_newest(slots_read(vfs, fd, path, keyring))
+    if slot is None and vfs.read(fd, layout.UNIT_SIZE, 0).strip(b"\0"):
+        raise SuperblockCorrupted(
+            f"{path}:0",
+            "neither superblock slot is whole; move data.rango away and open again (it is rebuilt from the oplog)",
+        )
+    return slot, other
+
+
+def load(pager: Pager, slot: Slot | None) -> Store:
+    """The store as of the slot."""
+    if slot is None:
+        store = Store(pager, generation_empty(), b"")
+        store.head.catalog = Catalog({}, (), 1)
+        return store
+    generation, definitions = generation_load(
+        pager,
+        slot.generation,
+        slot.ordinal,
+        slot.catalog_link,
+        slot.catalog_height,
+        list(slot.bitmap_links),
+        slot.file_units,
+        slot.tree_next,
+    )
+    store = Store(pager, generation, b"")
+    store.floor(slot.hlc_ms, slot.hlc_counter)
+    store.head.catalog = Catalog(dict(definitions), store.multikey, slot.tree_next)
+    return store
+
+
+def replay(store: Store, log: Oplog, slot: Slot | None, fallback: Slot | None, *, may_write: bool) -> bool:
+    """Put the log's tail into the overlay and judge its end; whether the fallback's pages were marked as kept.
+
+    A tail that would take too much memory goes into the data file on the way; no slot names what is written there.
+    """
+    start = log.start() if slot is None else (slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
+    if slot is None and start[2] != 0:
+        raise LogCorrupted(
+            "oplog", f"the oplog starts after ordinal {start[2]} and there is no data file to start from"
+        )
+    is_kept = False
+    changes: list[tuple[int, bytes | None]] = []
+    for commits in log.replay(*start):
+        for commit in commits:
+            changes += store.apply(commit[2], commit[3], commit[0])
+        if may_write and store.overlay_count > REPLAY_ENTRIES_MAX:
+            if fallback is not None and not is_kept:
+                checkpoint.keep_slot(store, fallback)
+            is_kept = True
+            store.head.catalog = store.head.catalog.changed(changes, store.multikey)
+            changes = []
+            spill(store, 1 if slot is None else slot.generation + 1)
+    store.head.catalog = store.head.catalog.changed(changes, store.multikey)
+    return is_kept
+
+
+def spill(store: Store, number: int) -> None:
+    """Move the overlay into pages that no slot names: a crash simply starts the replay again."""
+    view = store.head
+    generation = store.build(view, view.catalog.definitions, number, view.ordinal)
+    store.adopt(generation, False)
+
+
+def settle_node(store: Store, options: OpenOptions, node_id: str | None) -> str:
+    """This node's name; drawn and logged when the database has none yet."""
+    name = node_id or generate_node_id(options.entropy.bytes)
+    if not store.head.catalog.settings:
+        store.node = name.encode()
+        batch = store.begin()
+        definition = database_definition(name)
+        batch.define(DATABASE_ID, definition, True)
+        batch.catalog = batch.catalog.changed([(DATABASE_ID, definition)], ())
+        store.commit(batch)
+        store.appender.flush()
+        store.publish()
+    return name

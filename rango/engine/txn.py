@@ -1,0 +1,142 @@
+"""Transactions of the engine: a private overlay on top of the newest commit, and the append lock while there is one.
+
+Terms       append lock: whoever holds it is the only one to append; base: the view that the transaction began with.
+Invariants  I-16. A transaction takes the append lock at its first write. If it has read by then and another commit came in
+            between, that write raises Conflict: what it read may not hold any more (ADR-0008).
+States      reading -> writing (first write) -> over (commit | abort). Over: every method raises TransactionError.
+Failure     Whatever a write raises (DuplicateKey, LimitExceeded) it has changed nothing; the transaction can go on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rango._ext.batch import Batch, CollectionInfo
+from rango._ext.view import View
+from rango.engine.catalog import collection_definition
+from rango.errors import Conflict, NotFound, TransactionError
+
+if TYPE_CHECKING:
+    from rango.engine.core import Core
+
+
+class Txn:
+    """One transaction. One thread at a time; made by Core.begin."""
+
+    __slots__ = ("_base", "_batch", "_core", "_has_read", "_is_over", "_view")
+
+    def __init__(self, core: Core, immediate: bool) -> None:
+        self._core = core
+        self._batch: Batch | None = None
+        self._view: View | None = None
+        self._has_read = False
+        self._is_over = False
+        self._base: View = core.view()
+        if immediate:
+            self._write()
+
+    @property
+    def view(self) -> View:
+        """A snapshot with this transaction's own writes."""
+        self._check()
+        self._has_read = True
+        if self._batch is None:
+            return self._base
+        if self._view is None:
+            self._view = self._batch.snapshot()
+        return self._view
+
+    def collections(self) -> dict[str, CollectionInfo]:
+        """The collections that this transaction sees, by name."""
+        collections: dict[str, CollectionInfo] = self.view.catalog.collections
+        return collections
+
+    def create_collection(self, name: str) -> CollectionInfo:
+        """The collection, which comes into being with this transaction if it is not there."""
+        batch = self._write()
+        info: CollectionInfo | None = batch.catalog.collections.get(name)
+        if info is None:
+            tree = self._core.tree_take()
+            definition = collection_definition(name)
+            batch.define(tree, definition, True)
+            batch.catalog = batch.catalog.changed([(tree, definition)], ())
+            info = batch.catalog.collections[name]
+        return info
+
+    def insert(self, info: CollectionInfo, bson: bytes) -> None:
+        """Store a new document (BSON with `_id`). Raises DuplicateKey, LimitExceeded, NotFound, Conflict."""
+        batch = self._write()
+        batch.insert(self._current(batch, info), bson, self._core.clock())
+
+    def replace(self, info: CollectionInfo, old_record: bytes, bson: bytes) -> None:
+        """Store another version of a document that this transaction read. Raises as insert does."""
+        batch = self._write()
+        batch.replace(self._current(batch, info), old_record, bson, self._core.clock())
+
+    def delete(self, info: CollectionInfo, old_record: bytes) -> None:
+        """Delete a document that this transaction read. Raises LimitExceeded, NotFound, Conflict."""
+        batch = self._write()
+        batch.delete(self._current(batch, info), old_record, self._core.clock())
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that its commit would log so far."""
+        return 0 if self._batch is None else self._batch.size_bytes
+
+    def commit(self) -> None:
+        """Make its writes durable as the database's durability says. Raises IoFailed (outcome unknown) or LowDisk (nothing
+        was written).
+        """
+        self._check()
+        self._is_over = True
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
+        try:
+            ordinal = self._core.store.commit(batch)
+        finally:
+            self._core.append_lock.release()
+        self._core.settle(ordinal)
+
+    def abort(self) -> None:
+        """Forget its writes. What it saw of other commits is durable when this returns."""
+        if self._is_over:
+            return
+        self._is_over = True
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            self._core.append_lock.release()
+            self._core.settle(batch.base_ordinal)
+
+    def _check(self) -> None:
+        if self._is_over:
+            raise TransactionError("this transaction is over; begin another one")
+
+    def _write(self) -> Batch:
+        """The batch; the first call takes the append lock."""
+        if self._batch is not None:
+            self._view = None
+            return self._batch
+        self._check()
+        core = self._core
+        core.append_lock_take()
+        try:
+            batch = core.store.begin()
+            if self._has_read and batch.base_ordinal != self._base.ordinal:
+                raise Conflict(
+                    "another commit came between this transaction's first read and its first write; "
+                    "nothing was written, run the transaction again"
+                )
+        except BaseException:
+            core.append_lock.release()
+            raise
+        self._batch = batch
+        return batch
+
+    @staticmethod
+    def _current(batch: Batch, info: CollectionInfo) -> CollectionInfo:
+        """The collection as it is now: an index may have come or gone since `info` was looked up."""
+        current: CollectionInfo | None = batch.catalog.collections.get(info.name)
+        if current is None:
+            raise NotFound(f"collection {info.name!r} was dropped or renamed meanwhile; look it up again")
+        return current

@@ -1,0 +1,53 @@
+"""Every limit of Rango: its name, its unit and its reason. Errors cite these names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DOCUMENT_SIZE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A document as BSON, bytes. MongoDB's limit, so that documents can move both ways."""
+
+NESTING_DEPTH_MAX: Final = 100
+"""Documents and arrays inside one another, the document itself counted as 1. MongoDB's limit; also
+bounds C recursion.
+"""
+
+NAME_SIZE_BYTES_MAX: Final = 255
+"""A collection or index name, UTF-8 bytes. MongoDB's limit for namespaces."""
+
+NODE_ID_SIZE_BYTES_MAX: Final = 200
+"""A node id, UTF-8 bytes. It is kept in every record with a one-byte length."""
+
+KEY_SIZE_BYTES_MAX: Final = 1024
+"""An encoded key in a tree, bytes. A longer one is stored as its first 1,008 bytes and a 16-byte
+hash of all of it.
+"""
+
+TRANSACTION_SIZE_BYTES_MAX: Final = 256 * 1024 * 1024
+"""The mutations of one transaction as encoded, bytes. They are kept in memory until it commits."""
+
+INDEXES_PER_COLLECTION_MAX: Final = 64
+"""Indexes of one collection. MongoDB's limit."""
+
+FILTER_DEPTH_MAX: Final = 100
+"""Nesting of $and, $or, $nor and $not in a filter. Bounds C recursion."""
+
+CLOCK_DRIFT_MS_MAX: Final = 60_000
+"""How far a remote revision may be ahead of the local clock, milliseconds. One wrong clock must
+not drag the others along.
+"""
+
+INSERT_BATCH_COUNT_MAX: Final = 1000
+"""Documents that insert_many writes in one commit outside a transaction. Bounds what one commit
+holds in memory.
+"""
+
+INSERT_BATCH_SIZE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""The same in bytes as BSON. Four 1 MiB writes amortise a flush well; more only delays the first
+acknowledgement.
+"""
+
+FETCH_COUNT_DEFAULT: Final = 100
+"""Documents that a cursor decodes at a time: enough to amortise a call, few enough that stopping
+early wastes little.
+"""

@@ -1,0 +1,108 @@
+"""What names and documents may look like before anything is written.
+
+Failure     InvalidName, InvalidDocument and InvalidArgument say what to change; nothing was
+            written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from bson.regex import Regex
+
+from rango.errors import InvalidArgument, InvalidDocument, InvalidName, InvalidUpdate
+from rango.limits import NAME_SIZE_BYTES_MAX
+
+IndexKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
+
+RESERVED_NAMES: Final = frozenset(("_rev", "_updated_at", "_source_node", "_deleted", "_conflicts"))
+"""Fields that Rango keeps itself: no document, replacement or update may name one at its top."""
+
+_ID_TYPES_REFUSED: Final = (list, tuple, re.Pattern, Regex)
+
+
+def name_check(name: object, what: str) -> str:
+    """`name` if it can name a collection or an index; InvalidName says why not."""
+    if not isinstance(name, str):
+        raise InvalidArgument(f"{what} must be a str, not {type(name).__name__}")
+    if not name:
+        raise InvalidName(f"{what} must not be empty")
+    if "\0" in name:
+        raise InvalidName(f"{what} {name!r} must not have a NUL")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidName(f"{what} {name!r} cannot be encoded as UTF-8: {error.reason}") from None
+    if size > NAME_SIZE_BYTES_MAX:
+        raise InvalidName(
+            f"{what} has {size} bytes as UTF-8; NAME_SIZE_BYTES_MAX is {NAME_SIZE_BYTES_MAX}"
+        )
+    return name
+
+
+def collection_name_check(name: object) -> str:
+    """`name` if it can name a collection; InvalidName says why not."""
+    text = name_check(name, "collection name")
+    if "$" in text:
+        raise InvalidName(f"collection name {text!r} must not have a '$'")
+    if text.startswith("system."):
+        raise InvalidName(
+            f"collection name {text!r} must not start with 'system.'; that prefix is reserved"
+        )
+    return text
+
+
+def document_check(document: object, what: str = "document") -> Mapping[str, Any]:
+    """`document` if it is a mapping without reserved fields, its `_id` allowed if it has one."""
+    if not isinstance(document, Mapping):
+        raise InvalidArgument(
+            f"{what} must be a dict or another mapping, not {type(document).__name__}"
+        )
+    if not RESERVED_NAMES.isdisjoint(document):
+        name = min(RESERVED_NAMES.intersection(document))
+        raise InvalidDocument(f"field {name!r} is kept by Rango itself; leave it out of the {what}")
+    if "_id" in document and isinstance(document["_id"], _ID_TYPES_REFUSED):
+        kind = type(document["_id"]).__name__
+        raise InvalidDocument(
+            f"field '_id' cannot be a {kind}; use a str, int, UUID or another single value"
+        )
+    return document
+
+
+def index_keys_check(keys: IndexKeys) -> tuple[str, int]:
+    """Path and direction of an index on one field: `"a"`, `[("a", 1)]` or `{"a": 1}`."""
+    pairs: list[Any] = (
+        [keys]
+        if isinstance(keys, str)
+        else list(keys.items() if isinstance(keys, Mapping) else keys)
+    )
+    if len(pairs) != 1:
+        raise InvalidArgument(f"an index has one field here, not {len(pairs)}: {keys!r}")
+    path, direction = (pairs[0], 1) if isinstance(pairs[0], str) else pairs[0]
+    if not isinstance(path, str) or isinstance(direction, bool) or direction not in (1, -1):
+        raise InvalidArgument(
+            f'index keys must be like "a" or [("a", 1)], with 1 or -1, not {keys!r}'
+        )
+    if not path or "\0" in path or "" in path.split(".") or path.startswith("$"):
+        raise InvalidName(f"{path!r} is not a path of a field: no empty part, NUL or leading '$'")
+    if path.split(".", 1)[0] in RESERVED_NAMES:
+        raise InvalidName(f"{path!r} cannot be indexed: Rango keeps it outside of the document")
+    return path, int(direction)
+
+
+def path_check(path: object) -> str:
+    """`path` if it can be the path of a field; InvalidArgument otherwise."""
+    if not isinstance(path, str) or "" in path.split("."):
+        raise InvalidArgument(f"a path of a field is like 'a' or 'a.b', not {path!r}")
+    return path
+
+
+def replacement_check(replacement: object) -> Mapping[str, Any]:
+    """`replacement` if it is a whole document; InvalidUpdate if it is made of operators."""
+    document = document_check(replacement, "replacement")
+    operator = next((name for name in document if str(name).startswith("$")), None)
+    if operator is not None:
+        raise InvalidUpdate(f"a replacement is a whole document; {operator!r} is for update_one")
+    return document

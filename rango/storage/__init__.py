@@ -1,0 +1,1 @@
+"""Bytes at rest: keys, superblock, oplog, locks, checks. Knows pages and frames, not documents."""

@@ -1,0 +1,98 @@
+"""Who has the database open: the `lock` file.
+
+Terms       alive byte: the byte that every user of a database holds; a holder: the process that holds it exclusively.
+Invariants  One process at a time has the database open for writing; the kernel drops the lock when the holder dies, so nothing
+            stays locked. The contents are a hint for messages, never a reason to believe anything.
+Layout      byte 0: alive, locked as an open-file-description range. From byte 64: pid u64, start u64 (milliseconds since the
+            epoch), both little-endian. 4 KiB, never shrunk.
+States      free -> held (acquire) -> free (release, or the death of the process)
+Failure     Held by another process: DatabaseBusy with its pid, at once. On a file system that is read-only a reader goes on
+            without a lock. Network file systems are refused: their locks do not hold.
+Sources     fcntl(2), F_OFD_SETLK; architecture section 3.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from typing import Final
+
+from rango._ext.vfs import (
+    POSIX,
+    VFS_CREATE,
+    VFS_EXCLUSIVE_LOCK,
+    VFS_READ,
+    VFS_SHARED,
+    VFS_WRITE,
+    Vfs,
+)
+from rango.errors import DatabaseBusy, IoFailed
+
+LOCK_FILE: Final = "lock"
+ALIVE_BYTE: Final = 0
+HOLDER_OFFSET: Final = 64
+HOLDER: Final = struct.Struct("<QQ")
+LOCK_SIZE: Final = 4096
+NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "smb", "smb2", "cifs", "9p", "fuse", "afs", "ceph"})
+
+
+class DatabaseLock:
+    """The hold of this process on one database directory. acquire() makes it, release() gives it up."""
+
+    def __init__(self, vfs: Vfs, fd: int) -> None:
+        self._vfs = vfs
+        self._fd = fd
+
+    @classmethod
+    def acquire(cls, vfs: Vfs, directory: str, *, read_only: bool, now_ms: int) -> DatabaseLock:
+        """Hold the database, exclusively unless read_only. Raises DatabaseBusy (at once) or IoFailed."""
+        refuse_network(vfs, directory)
+        path = os.path.join(directory, LOCK_FILE)
+        try:
+            fd = vfs.open(path, VFS_READ if read_only else VFS_WRITE | VFS_CREATE)
+        except OSError as error:
+            if read_only and error.errno in (errno.ENOENT, errno.EROFS, errno.EACCES):
+                return cls(vfs, -1)
+            raise IoFailed(f"{path} cannot be opened: {error.strerror}; check owner and mode") from error
+        try:
+            mode = VFS_SHARED if read_only else VFS_EXCLUSIVE_LOCK
+            if not vfs.lock(fd, ALIVE_BYTE, 1, mode):
+                raise busy(vfs, fd, directory)
+            if not read_only:
+                if vfs.size(fd) < LOCK_SIZE:
+                    vfs.write(fd, bytes(LOCK_SIZE), 0)
+                vfs.write(fd, HOLDER.pack(os.getpid(), now_ms), HOLDER_OFFSET)
+        except BaseException:
+            vfs.close(fd)
+            raise
+        return cls(vfs, fd)
+
+    def release(self) -> None:
+        """Give the hold up; closing the descriptor drops the lock. Idempotent."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._vfs.close(fd)
+
+
+def busy(vfs: Vfs, fd: int, directory: str) -> DatabaseBusy:
+    """The error that names who has the database."""
+    words = vfs.read(fd, HOLDER.size, HOLDER_OFFSET)
+    if len(words) < HOLDER.size:
+        return DatabaseBusy(f"{directory} is open in another process; close it there, or retry later")
+    pid, _start = HOLDER.unpack(words)
+    return DatabaseBusy(
+        f"{directory} is open in process {pid}; close it there, or retry later", pid=pid
+    )
+
+
+def refuse_network(vfs: Vfs, directory: str) -> None:
+    """Raise IoFailed on a file system whose locks and flushes cannot be trusted."""
+    if vfs is not POSIX:
+        return
+    kind = vfs.file_system(directory)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise IoFailed(
+            f"{directory} lies on a network file system ({kind}), whose locks and flushes do not hold; "
+            "put the database on a local disk and let Rango sync it"
+        )

@@ -1,0 +1,169 @@
+"""What a user gives to open a database, and how it becomes the key that wraps the root key.
+
+Terms       secret: a passphrase, 32 raw bytes, or a file that holds them. Wrapping key: 32 bytes
+            made from a secret and a slot's salt. A hardware token would be one more class here
+            with the same two members.
+Invariants  a secret never appears in repr(), in a message or in a file.
+Failure     a secret that cannot be one (empty, wrong type or size): InvalidArgument. Parameters
+            below the floor are refused (a header that was made cheaper), parameters above the
+            ceiling too (a header that asks for 1 TiB).
+Sources     RFC 9106 (Argon2id; its second recommended choice is the default here, with one lane,
+            as libsodium has it); architecture section 4.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
+
+from rango.errors import InvalidArgument
+
+SECRET_SIZE: Final = 32
+KEY_FILE_SIZE_MAX: Final = 4096
+"""A key file is read up to here, bytes: room for white space; never all of /dev/zero."""
+
+MEBIBYTE: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Kdf:
+    """Cost of Argon2id: passes over the memory, and the memory in bytes."""
+
+    operations: int
+    memory: int
+
+    def is_within(self, floor: Kdf, ceiling: Kdf) -> bool:
+        """Neither cheaper than `floor` nor dearer than `ceiling`, in passes and in memory."""
+        return (
+            floor.operations <= self.operations <= ceiling.operations
+            and floor.memory <= self.memory <= ceiling.memory
+        )
+
+
+INTERACTIVE: Final = Kdf(3, 64 * MEBIBYTE)
+MODERATE: Final = Kdf(3, 256 * MEBIBYTE)
+SENSITIVE: Final = Kdf(4, 1024 * MEBIBYTE)
+KDF_FLOOR: Final = INTERACTIVE
+KDF_CEILING: Final = Kdf(32, 4096 * MEBIBYTE)
+
+
+class Passphrase:
+    """Text that a person remembers, as UTF-8 in NFC: every keyboard gives the same key."""
+
+    __slots__ = ("_bytes",)
+    is_stretched: Final = True
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise InvalidArgument(f"passphrase= takes text (str), not {type(text).__name__}")
+        if not text:
+            raise InvalidArgument(
+                "the passphrase is empty; leave passphrase= out for a database without a key"
+            )
+        try:
+            self._bytes = unicodedata.normalize("NFC", text).encode()
+        except UnicodeEncodeError:
+            raise InvalidArgument(
+                "the passphrase holds a lone surrogate, which is not text"
+            ) from None
+
+    def wrapping_key(self, salt: bytes, kdf: Kdf) -> bytes:
+        """Argon2id of the passphrase. Slow on purpose."""
+        return crypto_pwhash_alg(
+            SECRET_SIZE, self._bytes, salt, kdf.operations, kdf.memory, crypto_pwhash_ALG_ARGON2ID13
+        )
+
+    def __repr__(self) -> str:
+        return "Passphrase(...)"
+
+
+class RawKey:
+    """32 bytes from a key service or an environment; random already, so nothing is stretched."""
+
+    __slots__ = ("_bytes",)
+    is_stretched: Final = False
+
+    def __init__(self, key: bytes | bytearray) -> None:
+        if not isinstance(key, bytes | bytearray):
+            raise InvalidArgument(f"key= takes {SECRET_SIZE} bytes, not {type(key).__name__}")
+        if len(key) != SECRET_SIZE:
+            raise InvalidArgument(f"key= takes exactly {SECRET_SIZE} bytes, not {len(key)}")
+        self._bytes = bytes(key)
+
+    def wrapping_key(self, salt: bytes, kdf: Kdf) -> bytes:  # noqa: ARG002 (one interface for all secrets)
+        """A key of its own for each slot."""
+        return blake2b(
+            salt, digest_size=SECRET_SIZE, key=self._bytes, person=b"rango raw key"
+        ).digest()
+
+    def __repr__(self) -> str:
+        return "RawKey(...)"
+
+
+class KeyFile:
+    """A file of 32 raw bytes or 64 hexadecimal digits.
+
+    Links are followed and permissions are the user's affair: secret stores mount files as both.
+    """
+
+    __slots__ = ("_path",)
+    is_stretched: Final = False
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise InvalidArgument(f"keyfile= takes a path, not {type(path).__name__}")
+        self._path = Path(path)
+
+    def wrapping_key(self, salt: bytes, kdf: Kdf) -> bytes:
+        """Read the file and go on as with its bytes. Raises OSError when it cannot be read."""
+        return self.read().wrapping_key(salt, kdf)
+
+    def read(self) -> RawKey:
+        """The key in the file."""
+        with self._path.open("rb") as file:
+            content = file.read(KEY_FILE_SIZE_MAX)
+        if len(content) == SECRET_SIZE:
+            return RawKey(content)
+        digits = content.strip()
+        if len(digits) == 2 * SECRET_SIZE and all(
+            digit in b"0123456789abcdefABCDEF" for digit in digits
+        ):
+            return RawKey(bytes.fromhex(digits.decode("ascii")))
+        raise InvalidArgument(
+            f"the key file {self._path} holds neither {SECRET_SIZE} raw bytes"
+            f" nor {2 * SECRET_SIZE} hexadecimal digits"
+        )
+
+    def __repr__(self) -> str:
+        return f"KeyFile({str(self._path)!r})"
+
+
+Secret = Passphrase | RawKey | KeyFile
+
+
+def secret_from(
+    passphrase: str | None = None,
+    key: bytes | bytearray | None = None,
+    keyfile: str | os.PathLike[str] | None = None,
+) -> Secret | None:
+    """The secret that was given, or None. Raises InvalidArgument for several, or a bad one."""
+    given = [
+        name
+        for name, value in (("passphrase", passphrase), ("key", key), ("keyfile", keyfile))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise InvalidArgument(f"give one of {', '.join(given)}, not several")
+    if passphrase is not None:
+        return Passphrase(passphrase)
+    if key is not None:
+        return RawKey(key)
+    if keyfile is not None:
+        return KeyFile(keyfile)
+    return None

@@ -1,0 +1,230 @@
+"""Segment files: which there are, in which order they continue each other, and what is intact in them.
+
+Terms       segment, frame, ordinal, lsn: see glossary. Void: a file whose header is not one.
+Invariants  I-11: a valid header proves that its predecessor was durable up to `predecessor_end`.
+Layout      <database>/oplog/<id as 16 decimal digits>.rgo, _ext/layout.pxd SEGMENT_*. Beside them may
+            lie *.rgo.new (a creation that a crash cut short) and *.cut (a torn tail kept aside).
+Failure     a void segment that another one names, or that holds frames; a missing or copied segment:
+            LogCorrupted. A void segment that nothing refers to was never used: skipped.
+Sources     storage-notes scenario 10.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
+from typing import Final, NamedTuple, Protocol
+
+from rango._ext.appender import segment_path
+from rango._ext.layout import FRAME_CLOSED, FRAME_PART, SEGMENT_HEADER_SIZE
+from rango._ext.seal import SealKey
+from rango._ext.segment import Scanner, SegmentHeader
+from rango._ext.vfs import VFS_READ, Vfs
+from rango.errors import IoFailed, LogCorrupted, LowDisk
+
+CHAIN_START: Final = bytes(32)
+"""H(0): the chain value before the first commit of a database."""
+
+SEGMENT_NAME: Final = re.compile(r"(\d{16})\.rgo")
+
+
+class LogKeys(Protocol):
+    """What of a keyring the log needs."""
+
+    @property
+    def database_id(self) -> bytes:
+        """16 bytes."""
+
+    @property
+    def epoch(self) -> int:
+        """The newest key epoch."""
+
+    def segment_key(self, segment_id: int, salt: bytes, epoch: int) -> SealKey:
+        """The key of one segment."""
+
+    def segment_mac(self, epoch: int, data: bytes) -> bytes:
+        """16 bytes that authenticate a segment header."""
+
+
+class LogMark(NamedTuple):
+    """A place between two frames: where the next one starts, and what it must continue."""
+
+    segment_id: int
+    offset: int
+    ordinal: int
+    chain: bytes
+
+
+class LogFinding(NamedTuple):
+    """Something that is not as it should be: file and offset, and what was found."""
+
+    where: str
+    what: str
+
+
+class SegmentFiles(NamedTuple):
+    """The segments of a log, oldest first, and the ids of void files."""
+
+    headers: list[SegmentHeader]
+    void_ids: list[int]
+
+
+def place_name(segment_id: int, offset: int) -> str:
+    """How errors name a place in the log."""
+    return f"oplog/{segment_id:016d}.rgo:{offset}"
+
+
+@contextmanager
+def io_named(doing: str) -> Iterator[None]:
+    """Turn what the operating system refuses into the errors that callers know."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT):
+            raise LowDisk(f"no space while {doing}; free space and open again") from error
+        raise IoFailed(f"{doing} failed: {error}; check the disk, then open again") from error
+
+
+@contextmanager
+def opened(vfs: Vfs, path: str, flags: int = VFS_READ) -> Iterator[int]:
+    """A descriptor for the length of a block."""
+    with io_named(f"opening {path}"):
+        fd = vfs.open(path, flags)
+    try:
+        yield fd
+    finally:
+        vfs.close(fd)
+
+
+def segment_ids(vfs: Vfs, directory: str) -> list[int]:
+    """The ids that file names say, in order. `directory` is that of the segments."""
+    with io_named(f"listing {directory}"):
+        names = vfs.list_directory(directory)
+    return sorted(int(match[1]) for name in names if (match := SEGMENT_NAME.fullmatch(name)))
+
+
+def header_bytes(vfs: Vfs, directory: str, segment_id: int) -> bytes:
+    """The first bytes of a segment file, fewer if it is shorter."""
+    with opened(vfs, segment_path(directory, segment_id)) as fd, io_named("reading the oplog"):
+        return vfs.read(fd, SEGMENT_HEADER_SIZE, 0)
+
+
+def read_segments(vfs: Vfs, directory: str, keyring: LogKeys) -> SegmentFiles:
+    """Read all headers and check that each segment continues the one before it."""
+    headers: list[SegmentHeader] = []
+    void_ids: list[int] = []
+    for segment_id in segment_ids(vfs, directory):
+        header = SegmentHeader.unpack(header_bytes(vfs, directory, segment_id), keyring)
+        if header is None:
+            void_ids.append(segment_id)
+            continue
+        where = place_name(segment_id, 0)
+        if header.id != segment_id:
+            raise LogCorrupted(where, f"this file is segment {header.id}, copied or renamed")
+        if header.database_id != keyring.database_id:
+            raise LogCorrupted(where, "this segment belongs to another database")
+        before = headers[-1].id if headers else 0
+        if header.predecessor != before:
+            raise LogCorrupted(
+                where,
+                f"it continues segment {header.predecessor}, which is missing or damaged"
+                f" (found before it: {before or 'none'})",
+            )
+        headers.append(header)
+    if not headers:
+        raise LogCorrupted(
+            place_name(void_ids[0] if void_ids else 1, 0), "there is no segment with a valid header"
+        )
+    return SegmentFiles(headers, void_ids)
+
+
+def scanner_for(  # noqa: PLR0917
+    vfs: Vfs,
+    fd: int,
+    keyring: LogKeys,
+    header: SegmentHeader,
+    mark: LogMark | None = None,
+    limit: int | None = None,
+    *,
+    is_point: bool = False,
+) -> Scanner:
+    """A walk of one segment from `mark`, or from its first frame."""
+    if mark is None:
+        mark = LogMark(header.id, SEGMENT_HEADER_SIZE, header.first_ordinal - 1, header.chain)
+    return Scanner(
+        vfs,
+        fd,
+        keyring.segment_key(header.id, header.salt, header.epoch),
+        keyring.database_id,
+        header.id,
+        mark.offset,
+        mark.ordinal,
+        mark.chain,
+        limit,
+        is_point=is_point,
+    )
+
+
+def salvage(
+    vfs: Vfs, directory: str, keyring: LogKeys, lost: list[LogFinding]
+) -> Iterator[tuple[int, int, bytes]]:
+    """Every intact commit as (lsn, ordinal, body), whatever lies before or behind it.
+
+    Order is that of the files. What is missing between the commits is appended to `lost`. Works
+    where opening the log fails; a commit is intact if the tags of all its frames are. `directory`
+    is that of the database.
+    """
+    folder = os.path.join(directory, "oplog")
+    expected = 1
+    for segment_id in segment_ids(vfs, folder):
+        data = header_bytes(vfs, folder, segment_id)
+        header = SegmentHeader.unpack_unproven(data)
+        if header is None:
+            lost.append(LogFinding(place_name(segment_id, 0), "no segment header: nothing opens"))
+            continue
+        if keyring.segment_mac(header.epoch, data[:-16]) != data[-16:]:
+            lost.append(LogFinding(place_name(segment_id, 0), "the segment header is damaged"))
+        with opened(vfs, segment_path(folder, segment_id)) as fd:
+            scanner = scanner_for(vfs, fd, keyring, header)
+            expected = yield from salvage_segment(scanner, segment_id, expected, lost)
+
+
+def salvage_segment(
+    scanner: Scanner, segment_id: int, expected: int, lost: list[LogFinding]
+) -> Iterator[tuple[int, int, bytes]]:
+    """The intact commits of one segment. Returns the ordinal that should follow."""
+    parts: list[bytes] = []
+    first_offset = 0
+    while (frame := scanner.genuine_next()) is not None:
+        offset, kind, ordinal, first_ordinal, _durable, body, _end = frame
+        if ordinal != expected:
+            lost.append(
+                LogFinding(
+                    place_name(segment_id, offset),
+                    f"ordinal {ordinal} follows, {expected} was expected",
+                )
+            )
+            parts.clear()
+        expected = ordinal + 1
+        if kind == FRAME_CLOSED:
+            continue
+        if first_ordinal == ordinal:
+            parts.clear()
+            first_offset = offset
+        parts.append(body)
+        if kind == FRAME_PART:
+            continue
+        if len(parts) == ordinal - first_ordinal + 1:
+            yield segment_id << 32 | first_offset, ordinal, b"".join(parts)
+        else:
+            lost.append(
+                LogFinding(
+                    place_name(segment_id, offset),
+                    f"commit {ordinal} lacks parts before this frame",
+                )
+            )
+        parts.clear()
+    return expected

@@ -1,0 +1,136 @@
+"""The two superblock slots of `data.rango`: which generation is the newest, and where the log goes on.
+
+Terms       superblock slot, generation, link, chain value: see the glossary.
+Invariants  I-2 (the slot that is overwritten is never the newest), I-3 (a slot is valid only if the file is as long as it
+            says), I-18 (a slot names an ordinal T that the log has durably, and H(T)).
+Layout      layout.pxd SLOT_*; docs/reference/format.md#superblock. Slot 0 is unit 0, slot 1 is unit 1; generation g goes into
+            slot g mod 2. The AAD is the clear header of the slot and its number.
+Failure     A slot that is torn, damaged, from another database or longer than the file is simply not valid; the other one then
+            counts. Magic right but version or feature bits unknown: FormatTooNew.
+Sources     ADR-0001; architecture section 7.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from rango._ext import layout
+from rango._ext.vfs import Vfs
+from rango.errors import FormatTooNew
+from rango.storage.keyring import Keyring
+
+MAGIC: Final = b"RANGODAT"
+DATA_FILE: Final = "data.rango"
+HEADER: Final = struct.Struct("<8sII16sI")
+BODY: Final = struct.Struct("<QQ32sQQQ16sBBxxIQHHQ")
+EMPTY_LINK: Final = bytes(layout.LINK_SIZE)
+LINKS_OFFSET: Final = layout.SLOT_BITMAP
+
+
+class Slot(NamedTuple):
+    """What one superblock slot says."""
+
+    generation: int
+    ordinal: int
+    chain: bytes
+    log_segment: int
+    log_offset: int
+    file_units: int
+    catalog_link: bytes
+    catalog_height: int
+    clean: bool
+    tree_next: int
+    hlc_ms: int
+    hlc_counter: int
+    bitmap_links: tuple[bytes, ...]
+    seals: int
+    epoch: int
+
+
+def slot_pack(slot: Slot, keyring: Keyring) -> bytes:
+    """One unit, sealed, ready to be written at unit `slot.generation % 2`."""
+    header = HEADER.pack(MAGIC, layout.FORMAT_VERSION, 0, keyring.database_id, slot.epoch)
+    body = BODY.pack(
+        slot.generation,
+        slot.ordinal,
+        slot.chain,
+        slot.log_segment,
+        slot.log_offset,
+        slot.file_units,
+        slot.catalog_link,
+        slot.catalog_height,
+        slot.clean,
+        slot.tree_next,
+        slot.hlc_ms,
+        slot.hlc_counter,
+        len(slot.bitmap_links),
+        slot.seals,
+    )
+    body = body.ljust(LINKS_OFFSET, b"\0") + b"".join(slot.bitmap_links)
+    key = keyring.superblock_key(slot.epoch)
+    nonce, sealed = key.seal_bytes(
+        slot_aad(header, slot.generation % 2), body.ljust(layout.SLOT_BODY_SIZE, b"\0")
+    )
+    return header + nonce + sealed
+
+
+def slot_aad(header: bytes, number: int) -> bytes:
+    """What the tag of a slot vouches for besides its body."""
+    return bytes([layout.FILE_KIND_SUPERBLOCK, number]) + header
+
+
+def slot_unpack(data: bytes, number: int, path: str, keyring: Keyring) -> Slot | None:
+    """The slot in these bytes, or None if they are not a whole slot of this database."""
+    if len(data) < layout.UNIT_SIZE:
+        return None
+    magic, version, features, database_id, epoch = HEADER.unpack_from(data)
+    if magic != MAGIC or database_id != keyring.database_id or not 1 <= epoch <= keyring.epoch:
+        return None
+    key = keyring.superblock_key(epoch)
+    header = data[: HEADER.size]
+    nonce = data[layout.SLOT_NONCE : layout.SLOT_BODY]
+    sealed = data[layout.SLOT_BODY : layout.SLOT_BODY + layout.SLOT_BODY_SIZE + layout.TAG_SIZE]
+    body = key.open_bytes(slot_aad(header, number), nonce, sealed)
+    if body is None:
+        return None
+    if version > layout.FORMAT_VERSION or features:
+        raise FormatTooNew(
+            f"{path} has format version {version}, features {features:#x}; this Rango knows "
+            f"version {layout.FORMAT_VERSION}. Update Rango."
+        )
+    fields = BODY.unpack_from(body)
+    count = fields[12]
+    if count > layout.BITMAP_LINKS_MAX or fields[0] % 2 != number:
+        return None
+    links = tuple(
+        body[at : at + layout.LINK_SIZE]
+        for at in range(LINKS_OFFSET, LINKS_OFFSET + count * layout.LINK_SIZE, layout.LINK_SIZE)
+    )
+    return Slot(
+        *fields[:8], bool(fields[8]), *fields[9:12], bitmap_links=links, seals=fields[13], epoch=epoch
+    )
+
+
+def slots_read(vfs: Vfs, fd: int, path: str, keyring: Keyring) -> tuple[Slot | None, Slot | None]:
+    """Both slots; None for one that is not valid (I-3 included)."""
+    units = vfs.size(fd) // layout.UNIT_SIZE
+    found: list[Slot | None] = []
+    for number in range(layout.SLOT_UNITS):
+        data = vfs.read(fd, layout.UNIT_SIZE, number * layout.UNIT_SIZE)
+        slot = slot_unpack(data, number, path, keyring)
+        found.append(slot if slot is not None and slot.file_units <= units else None)
+    return found[0], found[1]
+
+
+def slot_newest(slots: tuple[Slot | None, Slot | None]) -> tuple[Slot | None, Slot | None]:
+    """(newest, the other one): None where there is none."""
+    first, second = slots
+    if first is None or (second is not None and second.generation > first.generation):
+        return second, first
+    return first, second
+
+
+def slot_write(vfs: Vfs, fd: int, slot: Slot, keyring: Keyring) -> None:
+    """Overwrite the older slot. The caller has flushed everything that the slot names, and flushes after it."""
+    vfs.write(fd, slot_pack(slot, keyring), (slot.generation % 2) * layout.UNIT_SIZE)

@@ -1,0 +1,298 @@
+"""The engine as a dictionary: the readable twin of rango.engine.core, without files, threads or
+durability.
+
+A state is {collection name: {key of `_id`: record}} and the indexes by name; a transaction is a
+copy of it. Index entries are computed from the documents whenever they are read, so they cannot be
+wrong. Documents are stored as record bytes, made by the codec under test: this twin doubts the
+store, not the codec (tests/reference/record.py does that).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from rango._ext.filter import Program
+from rango._ext.key import index_keys, key_of
+from rango._ext.record import decode, record_build, record_parts
+from rango.errors import Conflict, DuplicateKey, InvalidName, NotFound
+from rango.ids import HybridLogicalClock
+
+
+class Index(NamedTuple):
+    """See IndexInfo."""
+
+    name: str
+    tree_id: int
+    path: str
+    direction: int
+    unique: bool
+    multikey: bool
+
+
+class Info(NamedTuple):
+    """See CollectionInfo."""
+
+    name: str
+    tree_id: int
+    indexes: tuple[Index, ...]
+
+
+class FakeScan:
+    """Records that were computed when the scan was made."""
+
+    pages_read = 0
+
+    def __init__(self, records: list[bytes], program: Program | None) -> None:
+        self.keys_examined = self.records_examined = len(records)
+        self._records = iter([each for each in records if program is None or program.matches(each)])
+
+    def next_records(self, limit: int) -> list[bytes]:
+        return [record for _, record in zip(range(limit), self._records, strict=False)]
+
+    def next_documents(self, limit: int) -> list[dict[str, Any]]:
+        return [decode(record_parts(record)[6]) for record in self.next_records(limit)]
+
+    def count(self) -> int:
+        return len(list(self._records))
+
+    def close(self) -> None:
+        self._records = iter(())
+
+
+class FakeView:
+    """One state; also the catalog of itself."""
+
+    def __init__(self) -> None:
+        self.ordinal = 0
+        self.collections: dict[str, Info] = {}
+        self.trees: dict[int, dict[bytes, bytes]] = {}
+
+    @property
+    def catalog(self) -> FakeView:
+        return self
+
+    def copy(self) -> FakeView:
+        other = copy.copy(self)
+        other.collections = dict(self.collections)
+        other.trees = {tree: dict(records) for tree, records in self.trees.items()}
+        return other
+
+    def get(self, tree: int, key: bytes) -> bytes | None:
+        return self.trees.get(tree, {}).get(key)
+
+    def find_id(self, tree: int, value: object) -> dict[str, Any] | None:
+        record = self.get(tree, key_of(value))
+        return None if record is None else decode(record_parts(record)[6])
+
+    def count(self, tree: int) -> int:
+        return len(self.trees.get(tree, {}))
+
+    def scan(
+        self, tree: int, lower: bytes | None, upper: bytes | None, reverse: bool, program: Any
+    ) -> FakeScan:
+        records = self.trees.get(tree, {})
+        return FakeScan([records[key] for key in within(records, lower, upper, reverse)], program)
+
+    def index_scan(  # noqa: PLR0917 - the signature of View
+        self,
+        index_tree: int,
+        tree: int,
+        lower: bytes | None,
+        upper: bytes | None,
+        reverse: bool,
+        program: Any,
+        is_multikey: bool = True,
+    ) -> FakeScan:
+        info = next(each for each in self.collections.values() if each.tree_id == tree)
+        index = next(each for each in info.indexes if each.tree_id == index_tree)
+        entries = dict(self.entries(info, index))
+        met = dict.fromkeys(entries[key] for key in within(entries, lower, upper, reverse))
+        return FakeScan([self.trees[tree][key] for key in met], program)
+
+    def entries(self, info: Info, index: Index) -> Iterator[tuple[bytes, bytes]]:
+        for id_key, record in self.trees[info.tree_id].items():
+            for key in index_keys(record_parts(record)[6], index.path)[0]:
+                yield key + id_key, id_key
+
+
+def within(
+    entries: dict[bytes, Any], lower: bytes | None, upper: bytes | None, reverse: bool
+) -> list[bytes]:
+    """The keys from lower (inclusive) to upper (exclusive), in order."""
+    found = [each for each in entries if each >= (lower or b"") and (upper is None or each < upper)]
+    return sorted(found, reverse=reverse)
+
+
+class FakeTxn:
+    """A private copy of the newest state."""
+
+    def __init__(self, core: FakeCore, immediate: bool) -> None:
+        self.core = core
+        self.base = core.current
+        self.work = self.base.copy()
+        self.has_read = False
+        self.is_writing = immediate
+
+    @property
+    def view(self) -> FakeView:
+        self.has_read = True
+        return self.work.copy()
+
+    def collections(self) -> dict[str, Info]:
+        return self.view.collections
+
+    def _write(self) -> None:
+        if not self.is_writing and self.core.current is not self.base:
+            if self.has_read:
+                raise Conflict("another commit came first")
+            self.base = self.core.current
+            self.work = self.base.copy()
+        self.is_writing = True
+
+    def create_collection(self, name: str) -> Info:
+        self._write()
+        if name not in self.work.collections:
+            self.core.trees += 1
+            self.work.collections[name] = Info(name, self.core.trees, ())
+            self.work.trees[self.core.trees] = {}
+        return self.work.collections[name]
+
+    def insert(self, info: Info, bson: bytes) -> None:
+        self._write()
+        info = self._current(info)
+        id_value = decode(bson)["_id"]
+        if key_of(id_value) in self.work.trees[info.tree_id]:
+            raise DuplicateKey("_id_", {"_id": id_value})
+        self._put(info, key_of(id_value), bson)
+
+    def replace(self, info: Info, old_record: bytes, bson: bytes) -> None:
+        self._write()
+        self._put(self._current(info), self._key(info, old_record), bson)
+
+    def delete(self, info: Info, old_record: bytes) -> None:
+        self._write()
+        del self.work.trees[info.tree_id][self._key(info, old_record)]
+
+    def _current(self, info: Info) -> Info:
+        if info.name not in self.work.collections:
+            raise NotFound(f"collection {info.name!r} is gone")
+        return self.work.collections[info.name]
+
+    def _key(self, info: Info, old_record: bytes) -> bytes:
+        key = key_of(decode(record_parts(old_record)[6])["_id"])
+        assert self.work.trees[info.tree_id][key] == old_record, "a record that is not the newest"
+        return key
+
+    def _put(self, info: Info, id_key: bytes, bson: bytes) -> None:
+        records = self.work.trees[info.tree_id]
+        for index in info.indexes:
+            keys, is_multikey = index_keys(bson, index.path)
+            others = {key: id for key, id in records.items() if key != id_key}
+            taken = [index_keys(record_parts(each)[6], index.path)[0] for each in others.values()]
+            if index.unique and any(key in each for each in taken for key in keys):
+                raise DuplicateKey(index.name, {index.path: keys})
+            if is_multikey and not index.multikey:
+                self.work.collections[info.name] = info = info._replace(
+                    indexes=tuple(
+                        each._replace(multikey=True) if each.name == index.name else each
+                        for each in info.indexes
+                    )
+                )
+        now = self.core.clock()
+        milliseconds, counter = self.core.hlc.tick(now)
+        node = self.core.node_id.encode()
+        ordinal = self.work.ordinal + 1
+        records[id_key] = record_build(bson, 0, milliseconds, counter, now, ordinal, node)
+
+    def commit(self) -> None:
+        if self.is_writing:
+            self.work.ordinal += 1
+            self.core.current = self.work
+
+    def abort(self) -> None:
+        pass
+
+
+class FakeCore:
+    """See rango.engine.core.Core."""
+
+    def __init__(self, clock: Any = lambda: 1_700_000_000_000, node_id: str = "node-a") -> None:
+        self.current = FakeView()
+        self.clock = clock
+        self.node_id = node_id
+        self.hlc = HybridLogicalClock()
+        self.trees = 0
+        self.released = 0
+
+    def view(self) -> FakeView:
+        return self.current
+
+    def collections(self) -> dict[str, Info]:
+        return self.current.collections
+
+    def begin(self, immediate: bool = False) -> FakeTxn:
+        return FakeTxn(self, immediate)
+
+    def insert_one(self, info: Info, bson: bytes) -> None:
+        txn = self.begin(immediate=True)
+        txn.insert(info, bson)
+        txn.commit()
+
+    def create_collection(self, name: str) -> Info:
+        txn = self.begin(immediate=True)
+        info = txn.create_collection(name)
+        txn.commit()
+        return info
+
+    def drop_collection(self, name: str) -> bool:
+        self.current = self.current.copy()
+        return self.current.collections.pop(name, None) is not None
+
+    def rename_collection(self, old: str, new: str) -> None:
+        if old not in self.current.collections:
+            raise NotFound(f"there is no collection {old!r}")
+        if new in self.current.collections:
+            raise InvalidName(f"there is already a collection {new!r}")
+        self.current = self.current.copy()
+        info = self.current.collections.pop(old)
+        self.current.collections[new] = info._replace(name=new)
+
+    def create_index(
+        self, name: str, path: str, direction: int, unique: bool, index_name: str
+    ) -> None:
+        self.trees += 1
+        info = self.current.collections[name]
+        keys: list[bytes] = []
+        is_multikey = False
+        for record in self.current.trees[info.tree_id].values():
+            found, is_array = index_keys(record_parts(record)[6], path)
+            is_multikey |= is_array
+            keys += found
+        if unique and len(set(keys)) < len(keys):
+            raise DuplicateKey(index_name, path)
+        index = Index(index_name, self.trees, path, direction, unique, is_multikey)
+        self.current = self.current.copy()
+        self.current.collections[name] = info._replace(indexes=(*info.indexes, index))
+
+    def drop_index(self, name: str, index_name: str) -> None:
+        info = self.current.collections[name]
+        kept = tuple(each for each in info.indexes if each.name != index_name)
+        self.current = self.current.copy()
+        self.current.collections[name] = info._replace(indexes=kept)
+
+    def stats(self) -> dict[str, Any]:
+        return {"node_id": self.node_id, "ordinal": self.current.ordinal}
+
+    def checkpoint(self) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def check(self) -> Iterator[object]:
+        return iter(())
+
+    def release(self) -> None:
+        self.released += 1

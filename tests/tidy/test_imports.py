@@ -1,0 +1,129 @@
+"""Imports point down (architecture, section 2): Python imports and Cython's cimports, by one table.
+
+import-linter checks the same of the .py files; it does not see a .pyx, and not what is imported
+from one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tidy.sources import ROOT, code_files, code_only, listed, name_of, text_of
+
+# from the bottom; a module may import its own line and those before it
+LAYERS = (
+    ("rango.errors", "rango.limits", "rango.ids", "rango.metrics"),
+    ("rango._ext",),
+    ("rango.storage",),
+    ("rango.engine",),
+    (
+        "rango.collection",
+        "rango.cursor",
+        "rango.database",
+        "rango.results",
+        "rango.transaction",
+        "rango.options",
+    ),
+    ("rango.governance",),
+    ("rango.memory", "rango.sync", "rango.compat"),
+    ("rango.cli", "rango_server"),
+    ("rango",),
+)
+SIBLINGS_APART = ("rango.memory", "rango.sync", "rango.compat")
+CIMPORT = re.compile(
+    r"^\s*(?:from\s+(rango[\w.]*)\s+c?import\s+(\(?[\w, ]*)|c?import\s+(rango[\w.]*))", re.MULTILINE
+)
+FOREIGN_LAYERS = {
+    "rango/_ext": {"falcon", "gunicorn"},
+    "rango": {"falcon", "gunicorn", "lmdb", "ci", "tests"},
+}
+
+
+def layer_of(module: str) -> int:
+    """The layer of a module, or of a name in it; -1 if it is in none."""
+    for number, names in enumerate(LAYERS):
+        if any(
+            module == name or (name != "rango" and module.startswith(f"{name}.")) for name in names
+        ):
+            return number
+    return -1
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a source file."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Every module of Rango that a file imports, with the line."""
+    if path.suffix in {".py", ".pyi"}:
+        for node in ast.walk(ast.parse(text_of(path))):
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [alias.name for alias in node.names]
+                is_package = node.module == "rango"
+                yield from (
+                    (node.lineno, f"rango.{name}" if is_package else node.module) for name in names
+                )
+        return
+    text = code_only(text_of(path))
+    for match in CIMPORT.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        package, names, module = match.groups()
+        if package in {"rango", "rango._ext"}:
+            for name in names.strip("( ").split(","):
+                yield line, f"{package}.{name.split()[0]}" if name.strip() else package
+        else:
+            yield line, package or module
+
+
+def test_every_module_has_a_layer() -> None:
+    files = code_files("rango", suffixes=(".py", ".pyx"))
+    findings = [name_of(path) for path in files if layer_of(module_of(path)) < 0]
+    assert not findings, listed(findings)
+
+
+def test_imports_point_down() -> None:
+    findings = []
+    for path in code_files("rango"):
+        module = module_of(path)
+        for line, target in imported(path):
+            if target.split(".")[0] != "rango":
+                continue
+            if layer_of(target) > layer_of(module):
+                findings.append(
+                    f"{name_of(path)}:{line}: {module} imports {target}, which is above it"
+                )
+    assert not findings, listed(findings)
+
+
+def test_siblings_do_not_import_each_other() -> None:
+    findings = [
+        f"{name_of(path)}:{line}: imports {target}"
+        for path in code_files("rango")
+        for line, target in imported(path)
+        for own in SIBLINGS_APART
+        for other in SIBLINGS_APART
+        if own != other
+        and f"{module_of(path)}.".startswith(f"{own}.")
+        and f"{target}.".startswith(f"{other}.")
+    ]
+    assert not findings, listed(findings)
+
+
+@pytest.mark.parametrize("folder", FOREIGN_LAYERS)
+def test_no_layer_imports_what_is_not_its_business(folder: str) -> None:
+    findings = [
+        f"{name_of(path)}:{line}: imports {target}"
+        for path in code_files(folder, suffixes=(".py",))
+        for line, target in imported(path)
+        if target.split(".")[0] in FOREIGN_LAYERS[folder]
+    ]
+    assert not findings, listed(findings)
