@@ -252,7 +252,7 @@ def change(db: rango.Database, model: dict[str, Document]) -> None:
     for document in changed:
         document |= {"is_read": True, "line": document["line"] + 1}
     require(result.modified_count == len(changed), f"updated {result.modified_count} modules")
-    say(f"  updated {len(changed):,} modules in one commit: {rate(len(changed), seconds)}")
+    say(f"  updated {len(changed):,} modules: {rate(len(changed), seconds)}")
     gone = [name for name, each in model.items() if each["module"] == DROPPED_MODULE]
     deleted = names.delete_many({"module": DROPPED_MODULE}).deleted_count
     require(deleted == len(gone) > 0, f"deleted {deleted} documents instead of {len(gone)}")
@@ -325,6 +325,7 @@ def keep_the_secret(folder: Path, documents: list[Document]) -> None:
 
 def tell_statistics(db: rango.Database, folder: Path) -> None:
     """What there is in the end."""
+    db.checkpoint()
     stats = db.stats()
     total = 0
     for name, collection in stats["collections"].items():
@@ -336,7 +337,6 @@ def tell_statistics(db: rango.Database, folder: Path) -> None:
             say(f"  {path.relative_to(folder).as_posix():34} {path.stat().st_size:12,} bytes")
     data = (folder / "data.rango").stat().st_size
     say(f"  data file: {data / max(total, 1):,.0f} bytes a document, indexes included")
-    say(f"  since the last open: {stats['operations']}")
 
 
 def tell_the_story(folder: Path) -> None:

@@ -191,7 +191,7 @@ class Collection:
         """
         names = path_check(key).split(".")
         values: dict[bytes, Any] = {}
-        for document in self.find(filter, [key], meta=False):
+        for document in self.find(filter, names[:1]):
             for value in values_at(document, names):
                 values.setdefault(key_of(value), value)
         return list(values.values())
@@ -233,7 +233,7 @@ class Collection:
         """The `_id` and the bytes of a new document; puts the `_id` into it if it had none."""
         document_check(document)
         if "_id" in document:
-            return document["_id"], encode(document)
+            return document["_id"], encode(document, document["_id"])
         id_value = self._handle.ids()
         data = encode(document, id_value)
         if isinstance(document, MutableMapping):

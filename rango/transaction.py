@@ -100,13 +100,14 @@ class Handle:
         transaction = self.transaction()
         if transaction is not None:
             return transaction.run(work, is_atomic)
-        txn = self.core.begin(immediate=True)
+        txn = self.core.begin()
         try:
+            txn.lock()
             result = work(txn)
-        except BaseException:
+            txn.commit()
+        finally:
+            # nothing after a commit; and one call more than an interrupt can skip (Txn.__del__)
             txn.abort()
-            raise
-        txn.commit()
         return result
 
     def outside(self, what: str) -> Core:
@@ -205,8 +206,8 @@ class Transaction:
             raise TransactionError(f"this transaction {self._reason}")
         if self._task != _task():
             raise TransactionError(
-                "this transaction was entered by another thread or task; write through the one that "
-                "opened it, or run this one in an empty context (contextvars.Context().run)"
+                "this transaction was entered by another thread or task; write through that one, "
+                "or run this one in an empty context (contextvars.Context().run)"
             )
         if self.handle.is_closed:
             raise DatabaseClosed("the database was closed inside the transaction; open it again")

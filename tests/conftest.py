@@ -3,7 +3,8 @@
 Options     --randomly-seed S   random order and random cases (pytest-randomly); printed first
             --minutes M         how long a long suite may go on (fixture `minutes`; 0: short form)
             --require-corpus    an absent corpus fails instead of skipping
-Profiles    RANGO_PROFILE=push (100 examples, default) or nightly (10,000) for hypothesis
+Profiles    RANGO_PROFILE=push (100 examples, default), short (20: slow builds) or nightly (10,000)
+            for hypothesis
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 import hypothesis
 import pytest
 
-PUSH_EXAMPLES, NIGHTLY_EXAMPLES = 100, 10_000
+SHORT_EXAMPLES, PUSH_EXAMPLES, NIGHTLY_EXAMPLES = 20, 100, 10_000
 CASES = pytest.StashKey[Counter[str]]()
 
 hypothesis.settings.register_profile(
@@ -26,9 +27,10 @@ hypothesis.settings.register_profile(
     # sanitizer runs and a busy machine are slow, not wrong
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.register_profile(
-    "nightly", hypothesis.settings.get_profile("push"), max_examples=NIGHTLY_EXAMPLES
-)
+for profile, examples in (("short", SHORT_EXAMPLES), ("nightly", NIGHTLY_EXAMPLES)):
+    hypothesis.settings.register_profile(
+        profile, hypothesis.settings.get_profile("push"), max_examples=examples
+    )
 hypothesis.settings.load_profile(os.environ.get("RANGO_PROFILE", "push"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Final
 
 from asv_benchmarks.peers.store import Store
@@ -22,11 +21,3 @@ def store_class(short: str) -> type[Store]:
     module, name = STORES[short]
     found: type[Store] = getattr(importlib.import_module(f"asv_benchmarks.peers.{module}"), name)
     return found
-
-
-def store_named(name: str, folder: Path) -> Store:
-    """The store that calls itself so, as in the table."""
-    for short in STORES:
-        if store_class(short).name == name:
-            return store_class(short)(folder)
-    raise SystemExit(f"no store is called {name!r}")

@@ -19,6 +19,7 @@ class LogFloor(Store):
     """pwrite of the same bytes into a file that was written before, and fdatasync: one a commit."""
 
     name = "pwrite+fdatasync"
+    short = "floor-log"
     is_floor: ClassVar[bool] = True
     works = WRITE_WORKS | {"encode"}
 
@@ -61,6 +62,7 @@ class DictFloor(Store):
     """A dictionary of BSON bytes, indexes as dictionaries and a list; nothing on disk."""
 
     name = "dict+bson"
+    short = "floor-dict"
     is_floor: ClassVar[bool] = True
     works = READ_WORKS | CODEC_WORKS
 

@@ -19,6 +19,7 @@ class LmdbStore(Store):
     """Documents by _id; agent -> ids and date+id -> id beside them, in one write transaction."""
 
     name = "lmdb+bson"
+    short = "lmdb"
     works = ALL_WORKS
 
     def open(self) -> None:

@@ -35,7 +35,7 @@ MEGABYTE: Final = 1 << 20
 WORKS: Final = (
     "encode", "decode", "find_one", "filter 1 %", "filter 20 %", "find by index", "sort+limit",
     "sort+limit index", "count", "insert_one", "update_one", "delete_one", "insert_many/doc",
-    "open", "disk bytes/doc", "memory MB",
+    "open", "disk bytes/doc", "data bytes/doc", "memory MB opened", "memory MB scanned",
 )  # fmt: skip
 """In the order in which they run: what insert_one adds delete_one takes away."""
 
@@ -173,11 +173,27 @@ def load(store: Store, workload: Workload) -> None:
     store.settle()
 
 
-def memory_of(store: Store) -> float:
-    """Megabytes that opening the store and reading all of it adds to a fresh process."""
-    command = [sys.executable, "-m", "asv_benchmarks.peers.memory", store.name, str(store.folder)]
+def files_measure(store: Store, count: int, figures: Figures) -> None:
+    """Bytes on disk of a store that was just loaded."""
+    if "disk bytes/doc" not in store.works:
+        return
+    for work, size in (
+        ("disk bytes/doc", store.bytes_on_disk()),
+        ("data bytes/doc", store.data_bytes_on_disk()),
+    ):
+        figures[work][store.name] = Figure([size / count], [size / count])
+
+
+def memory_measure(store: Store, figures: Figures) -> None:
+    """Megabytes that the store, which must be closed, adds to a fresh process."""
+    if "memory MB opened" not in store.works:
+        return
+    command = [sys.executable, "-m", "asv_benchmarks.peers.memory", store.short, str(store.folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout)["scanned"])
+    found = json.loads(done.stdout)
+    for moment in ("opened", "scanned"):
+        size = float(found[moment])
+        figures[f"memory MB {moment}"][store.name] = Figure([size], [size])
 
 
 def run(
@@ -189,9 +205,7 @@ def run(
         tell(f"loading {workload.count} documents into {store.name}")
         load(store, workload)
         verify(store, workload)
-        if "disk bytes/doc" in store.works:
-            size = store.bytes_on_disk() / workload.count
-            figures["disk bytes/doc"][store.name] = Figure([size], [size])
+        files_measure(store, workload.count, figures)
     for number in range(rounds):
         tell(f"round {number + 1} of {rounds}")
         turns = stores[number % len(stores) :] + stores[: number % len(stores)]
@@ -199,9 +213,7 @@ def run(
     for store in stores:
         verify(store, workload)
         store.close()
-        if "memory MB" in store.works:
-            size = memory_of(store)
-            figures["memory MB"][store.name] = Figure([size], [size])
+        memory_measure(store, figures)
     return figures
 
 

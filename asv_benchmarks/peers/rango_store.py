@@ -12,6 +12,7 @@ class RangoStore(Store):
     """Every commit is sealed, chained and flushed before it is acknowledged."""
 
     name = "rango (encrypted)"
+    short = "rango"
     works = ALL_WORKS
 
     def open(self) -> None:
@@ -26,6 +27,9 @@ class RangoStore(Store):
 
     def settle(self) -> None:
         self._db.checkpoint()
+
+    def data_bytes_on_disk(self) -> int:
+        return self.bytes_on_disk("data.rango")
 
     def encode(self, document: Document) -> bytes:
         return record.encode(document)

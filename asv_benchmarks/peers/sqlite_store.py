@@ -23,6 +23,7 @@ class SqliteStore(Store):
     """Write-ahead log, synchronous=FULL: a commit is durable, as it is in the others."""
 
     name = "sqlite3-json"
+    short = "sqlite"
     works = ALL_WORKS
 
     def open(self) -> None:

@@ -20,6 +20,8 @@ class Store(ABC):
     """
 
     name: ClassVar[str]
+    short: ClassVar[str]
+    """As on the command line, see choice.py."""
     is_floor: ClassVar[bool] = False
     """A floor is what the operating system or a dictionary costs; no product can be much below."""
     works: ClassVar[frozenset[str]]
@@ -87,13 +89,17 @@ class Store(ABC):
         """In a commit of its own."""
         raise NotImplementedError(self.name)
 
-    def bytes_on_disk(self) -> int:
-        """What the files of this store really occupy."""
+    def bytes_on_disk(self, pattern: str = "*") -> int:
+        """What the files of this store really occupy, or those of a certain name."""
         return sum(
             os.stat(path).st_blocks * SECTOR_SIZE
-            for path in self.folder.rglob("*")
+            for path in self.folder.rglob(pattern)
             if path.is_file()
         )
+
+    def data_bytes_on_disk(self) -> int:
+        """Without logs and history, where these are files of their own."""
+        return self.bytes_on_disk()
 
 
 CODEC_WORKS = frozenset({"encode", "decode"})
@@ -104,5 +110,7 @@ READ_WORKS = frozenset(
     }
 )  # fmt: skip
 WRITE_WORKS = frozenset({"insert_one", "insert_many/doc", "update_one", "delete_one"})
-FILE_WORKS = frozenset({"open", "disk bytes/doc", "memory MB"})
+FILE_WORKS = frozenset(
+    {"open", "disk bytes/doc", "data bytes/doc", "memory MB opened", "memory MB scanned"}
+)
 ALL_WORKS = CODEC_WORKS | READ_WORKS | WRITE_WORKS | FILE_WORKS

@@ -15,7 +15,8 @@ NOTE = """\
 Microseconds unless the row says otherwise: median over rounds of the round's median. \
 ÷ peer: Rango over the best product, ÷ floor: Rango over the best floor; below 1 Rango is faster. \
 Floors: pwrite of the same bytes into a prewritten file + fdatasync; a dictionary of BSON that \
-PyMongo decodes. Only Rango is encrypted."""
+PyMongo decodes. Memory: what a fresh Python process grows by, imports included. Disk: all files; \
+data: without Rango's oplog, which is also its history. Only Rango is encrypted."""
 
 
 def rows(stores: list[Store], figures: Figures) -> list[list[str]]:

@@ -44,7 +44,7 @@ def run(seed: int) -> str:
                 replace(suite, minutes=MINUTES),
                 seed=seed,
                 folder=builds.folder_of(MODE),
-                environment=extra,
+                environment={**extra, "RANGO_PROFILE": "short"},
                 arguments=("-m", "not slow"),
             )
     return f"{', '.join(checks.SANITIZED_SUITES)} on ASan + UBSan"

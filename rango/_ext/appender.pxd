@@ -14,6 +14,15 @@ cdef extern from "<pthread.h>" nogil:
         pass
     ctypedef struct pthread_cond_t:
         pass
+    int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
+    int pthread_mutex_destroy(pthread_mutex_t *mutex)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+    int pthread_cond_init(pthread_cond_t *condition, const void *attributes)
+    int pthread_cond_destroy(pthread_cond_t *condition)
+    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
+    int pthread_cond_signal(pthread_cond_t *condition)
+    int pthread_cond_broadcast(pthread_cond_t *condition)
 
 
 ctypedef struct CommitPlan:
@@ -27,7 +36,7 @@ cdef class Appender:
     cdef readonly uint64_t durable          # last flushed
     cdef readonly uint64_t segment_id
     cdef readonly uint64_t position         # where the next frame goes
-    cdef readonly uint64_t lsn_of_last      # first frame of the last commit: segment id << 32 | offset
+    cdef readonly uint64_t lsn_of_last      # segment id << 32 | offset of its first frame
     cdef readonly uint64_t flush_count      # flushes of log files so far
     cdef readonly bint is_closed            # the last frame is a closed frame
 
@@ -56,19 +65,20 @@ cdef class Appender:
     cdef uint64_t flush_number
     cdef uint64_t flush_target
 
-    # The caller holds the append lock. Returns 0 and the ordinal of the commit. LowDisk: nothing was
-    # appended. IoFailed: the outcome is unknown, and nothing is appended any more (latched).
+    # The caller holds the append lock. Returns 0 and the ordinal of the commit. LowDisk: nothing
+    # was appended. IoFailed: the outcome is unknown, nothing is appended any more (latched).
     # Never runs Python code between the write and the return.
     cdef int append(self, const uint8_t *body, size_t size, uint64_t *ordinal) except -1
-    # Returns when everything up to ordinal is durable; one flush is shared by all who wait; releases
-    # the GIL. IoFailed: the outcome is unknown, latched.
+    # Returns when everything up to ordinal is durable; one flush is shared by all who wait;
+    # releases the GIL. IoFailed: the outcome is unknown, latched.
     cdef int wait_durable(self, uint64_t ordinal) except -1
 
     cdef int frames_append(
         self, uint8_t kind, const uint8_t *body, size_t size, uint64_t *ordinal) except -1
     cdef void commit_plan(self, size_t size, CommitPlan *plan) noexcept nogil
     cdef int frames_seal(
-        self, uint8_t kind, const uint8_t *body, size_t size, const CommitPlan *plan) except -1 nogil
+        self, uint8_t kind, const uint8_t *body, size_t size,
+        const CommitPlan *plan) except -1 nogil
     cdef int frame_seal(
         self, uint8_t kind, uint64_t ordinal, uint64_t offset, const uint8_t *body, size_t size,
         uint8_t *into) except -1 nogil

@@ -1,10 +1,10 @@
 """The writing end of the oplog: frames, seals and writes commits; many threads share one flush.
 
-Terms       frame, segment, ordinal: see glossary. Prewritten: written with zeros and flushed ahead of
-            use, so that a flush of frames in it changes no metadata. Leader: the thread that flushes
-            for all who wait; the others sleep. To roll: to go on in a new segment. Carry: a closed
-            frame that was read back but may be in the cache only; it is written again, in one write
-            with the next commit, instead of costing a flush of its own (I-17).
+Terms       frame, segment, ordinal: see glossary. Prewritten: written with zeros and flushed ahead
+            of use, so that a flush of frames in it changes no metadata. Leader: the thread that
+            flushes for all who wait; the others sleep. To roll: to go on in a new segment. Carry: a
+            closed frame that was read back but may be in the cache only; it is written again, in
+            one write with the next commit, instead of costing a flush of its own (I-17).
 Invariants  I-1, I-6 (at most SEGMENT_FRAMES_MAX seals under one subkey), I-10, I-11, I-17.
             Behind `position` there is never a whole commit frame: a write that failed half-way is
             either without its last tag byte, or wiped, or the log is latched.
@@ -13,13 +13,13 @@ States      usable -> latched (a write with unknown outcome, any failed flush), 
 Failure     ENOSPC, EDQUOT: LowDisk, nothing was appended, later appends may work.
             Anything else, and every failed flush: IoFailed, latched. A failed flush is not tried
             again on the same descriptor: the system may have dropped the pages and call them clean.
-Sources     architecture sections 3, 6, 7; performance.md sections 2 and 3; "Can Applications Recover
-            from fsync Failures?" (Rebello et al., USENIX ATC 2020).
+Sources     architecture sections 3, 6, 7; performance.md sections 2 and 3; Rebello et al., "Can
+            Applications Recover from fsync Failures?" (USENIX ATC 2020).
 """
 
 import os
-from errno import EDQUOT, ENOSPC
 
+from rango._ext.segment import segment_path
 from rango.errors import DatabaseClosed, IoFailed, LowDisk
 
 cimport cython
@@ -35,24 +35,14 @@ from rango._ext.frame cimport (
 from rango._ext.layout cimport (
     BLOCK_SIZE, CHAIN_SIZE, DATABASE_ID_SIZE, FRAME_CLOSED, FRAME_COMMIT, FRAME_HEADER_SIZE,
     FRAME_OVERHEAD, FRAME_PART, SEGMENT_FIRST_STEP, SEGMENT_FRAMES_MAX, SEGMENT_HEADER_SIZE,
-    SEGMENT_SIZE_MAX, SEGMENT_STEP_MAX, TAG_SIZE, UNIT_SIZE,
+    SEGMENT_SIZE_MAX, SEGMENT_STEP_MAX, UNIT_SIZE,
 )
 from rango._ext.seal cimport SealKey
 from rango._ext.segment cimport (
-    STAGE_RENAME, STAGE_WRITE, SegmentHeader, segment_create, zeros_write,
+    STAGE_RENAME, STAGE_WRITE, SegmentHeader, first_size, is_no_space, segment_create,
+    zeros_write,
 )
 from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_write_all
-
-cdef extern from "<pthread.h>" nogil:
-    int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
-    int pthread_mutex_destroy(pthread_mutex_t *mutex)
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
-    int pthread_cond_init(pthread_cond_t *condition, const void *attributes)
-    int pthread_cond_destroy(pthread_cond_t *condition)
-    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
-    int pthread_cond_signal(pthread_cond_t *condition)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
 
 cdef enum:
     WHOLE_SIZE_MAX = 32768      # a body up to this is never cut: it moves to the next block instead
@@ -61,24 +51,6 @@ cdef enum:
     NOGIL_SIZE_MIN = 65536      # sealing this takes longer than another thread's wait for the GIL
     INTERRUPTS_MAX = 1000
     BUFFER_KEEP_MAX = 1048576
-
-cdef int NO_SPACE = ENOSPC
-cdef int NO_QUOTA = EDQUOT
-
-
-cdef inline bint is_no_space(int status) noexcept nogil:
-    return status == -NO_SPACE or status == -NO_QUOTA
-
-
-def segment_path(directory: str, segment_id: int) -> str:
-    """Where a segment is stored: 16 decimal digits, so that names sort as numbers do."""
-    return os.path.join(directory, f"{segment_id:016d}.rgo")
-
-
-def first_size(uint64_t segment_size_max) -> int:
-    """How much of a new segment is prewritten: less than usual where segments are tiny."""
-    cdef uint64_t size = (segment_size_max + 2 * UNIT_SIZE - 1) & ~(<uint64_t>(UNIT_SIZE - 1))
-    return SEGMENT_FIRST_STEP if size > SEGMENT_FIRST_STEP else size
 
 
 @cython.final
@@ -257,7 +229,7 @@ cdef class Appender:
         cdef int wiped = 0
         if not is_no_space(status):
             return self.latch(status, "write")
-        # Of several frames some may be whole now. They must not be there when others follow: wipe them.
+        # Of several frames some may be whole now. Wipe them: others will take their ordinals.
         with nogil:
             if end > self.position:
                 wiped = zeros_write(self.vfs, self.fd, self.position, end - self.position)
@@ -390,7 +362,7 @@ cdef class Appender:
         cdef int interrupts = 0
         cdef int fd
         if self.carry_size and not is_forced:
-            return 0            # nothing but a closed frame was read or written since the last flush
+            return 0            # since the last flush there is nothing but a closed frame
         pthread_mutex_lock(&self.mutex)
         while True:
             if self.failed:

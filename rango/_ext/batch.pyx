@@ -15,6 +15,7 @@ from rango.errors import DuplicateKey, LimitExceeded, RangoError
 from rango.limits import TRANSACTION_SIZE_BYTES_MAX
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from rango._ext.bson_element cimport Element
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
@@ -70,6 +71,7 @@ from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_rele
 cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
 
 
+@cython.final
 cdef class IndexInfo:
     """What a collection's index is: its name, path and tree."""
 
@@ -86,6 +88,7 @@ cdef class IndexInfo:
         return f"IndexInfo({self.name!r}, path={self.path!r}, unique={self.unique})"
 
 
+@cython.final
 cdef class CollectionInfo:
     """What a collection is: its name, tree and indexes. Immutable; the catalog makes a new one when something changes.
 
@@ -102,6 +105,7 @@ cdef class CollectionInfo:
         return f"CollectionInfo({self.name!r}, indexes={[index.name for index in self.indexes]})"
 
 
+@cython.final
 cdef class Clock:
     """The last revision of this node; ticks only under the append lock."""
 
@@ -142,6 +146,7 @@ cdef int overlay_apply(View work, uint64_t owner, const uint8_t *key, size_t key
     return 0
 
 
+@cython.final
 cdef class Batch:
     """Mutations that will be one commit. Made by Store.begin under the append lock."""
 

@@ -1,11 +1,12 @@
-# MongoDB's comparison of two BSON values as stored: first by class, then inside the class. Exact for numbers of all types.
+# MongoDB's comparison of two BSON values as stored: first by class, then inside the class. Exact
+# for numbers of all types.
 
 from libc.math cimport isnan
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from rango._ext.bson_element cimport (
-    BSON_ARRAY, BSON_BINARY, BSON_BOOL, BSON_CODE, BSON_CODE_SCOPE, BSON_DATE, BSON_DBPOINTER, BSON_DECIMAL128,
-    BSON_DOCUMENT, BSON_DOUBLE, BSON_INT32, BSON_INT64, BSON_MAXKEY, BSON_MINKEY, BSON_NULL, BSON_OBJECTID,
-    BSON_REGEX, BSON_STRING, BSON_SYMBOL, BSON_TIMESTAMP, BSON_UNDEFINED,
+    BSON_ARRAY, BSON_BINARY, BSON_BOOL, BSON_CODE, BSON_CODE_SCOPE, BSON_DATE, BSON_DBPOINTER,
+    BSON_DECIMAL128, BSON_DOCUMENT, BSON_DOUBLE, BSON_INT32, BSON_INT64, BSON_MAXKEY, BSON_MINKEY,
+    BSON_NULL, BSON_OBJECTID, BSON_REGEX, BSON_STRING, BSON_SYMBOL, BSON_TIMESTAMP, BSON_UNDEFINED,
 )
 from rango._ext.span cimport load_double, load_u32, load_u64
 
@@ -29,7 +30,8 @@ cdef enum:
     CLASS_CODE_SCOPE = 16
     CLASS_MAXKEY = 17
 
-    # a type of our own for the revision in a record's header: ms u64 big-endian, counter u16 big-endian, tag u16 big-endian
+    # a type of our own for the revision in a record's header: ms u64 big-endian, counter u16
+    # big-endian, tag u16 big-endian
     TYPE_REVISION = 0x7e
     REVISION_SIZE = 12
 
@@ -91,7 +93,8 @@ cdef inline int double_compare(double a, double b) noexcept nogil:
 
 
 cdef inline int double_int_compare(double a, int64_t b) noexcept nogil:
-    # exact: no rounding of b to 53 bits. Truncation toward zero keeps the order against any other integer
+    # exact: no rounding of b to 53 bits. Truncation toward zero keeps the order against any other
+    # integer
     cdef int64_t whole
     cdef double rest
     if isnan(a) or a < -9223372036854775808.0:
@@ -110,10 +113,14 @@ cdef inline int64_t load_int(uint8_t type, const uint8_t *value) noexcept nogil:
     return <int64_t><int32_t>load_u32(value) if type == BSON_INT32 else <int64_t>load_u64(value)
 
 
-cdef int decimal_compare(uint8_t a_type, const uint8_t *a, uint8_t b_type, const uint8_t *b) noexcept nogil
+cdef int decimal_compare(
+    uint8_t a_type, const uint8_t *a, uint8_t b_type, const uint8_t *b
+) noexcept nogil
 
 
-cdef inline int number_compare(uint8_t a_type, const uint8_t *a, uint8_t b_type, const uint8_t *b) noexcept nogil:
+cdef inline int number_compare(
+    uint8_t a_type, const uint8_t *a, uint8_t b_type, const uint8_t *b
+) noexcept nogil:
     if a_type == BSON_DECIMAL128 or b_type == BSON_DECIMAL128:
         return decimal_compare(a_type, a, b_type, b)
     if a_type == BSON_DOUBLE:
@@ -127,4 +134,7 @@ cdef inline int number_compare(uint8_t a_type, const uint8_t *a, uint8_t b_type,
 
 cdef bint number_is_nan(uint8_t type, const uint8_t *value) noexcept nogil
 # -1, 0, 1, or ORDER_MALFORMED; the sizes are those that element_next gave
-cdef int value_compare(uint8_t a_type, const uint8_t *a, size_t a_size, uint8_t b_type, const uint8_t *b, size_t b_size) noexcept nogil
+cdef int value_compare(
+    uint8_t a_type, const uint8_t *a, size_t a_size, uint8_t b_type, const uint8_t *b,
+    size_t b_size
+) noexcept nogil

@@ -1,13 +1,17 @@
 """Comparison of BSON values as they are stored: MongoDB's order, nothing decoded.
 
-Terms       class: types that compare with one another (all numbers; string and symbol; null and undefined). Values of
-            different classes are ordered by class.
-Invariants  The order is total: NaN equals NaN and is less than every other number; -0 equals 0. Numbers of different types
-            compare by their exact value, so 2^53 + 1 as int64 is greater than 2^53 as double.
-Layout      documents: pair by pair in stored order, each by class, then name, then value; a document that ends first is
-            less. Arrays: the same without names. Binary: length, subtype, bytes. Strings: bytes, then length.
-Failure     a malformed nested value answers ORDER_MALFORMED; nothing is read past the sizes that were given.
-Sources     MongoDB manual, "Comparison/Sort Order"; IEEE 754-2008 decimal128 (binary integer encoding); tests/reference/filter.py.
+Terms       class: types that compare with one another (all numbers; string and symbol; null and
+            undefined). Values of different classes are ordered by class.
+Invariants  The order is total: NaN equals NaN and is less than every other number; -0 equals 0.
+            Numbers of different types compare by their exact value, so 2^53 + 1 as int64 is greater
+            than 2^53 as double.
+Layout      documents: pair by pair in stored order, each by class, then name, then value; a
+            document that ends first is less. Arrays: the same without names. Binary: length,
+            subtype, bytes. Strings: bytes, then length.
+Failure     a malformed nested value answers ORDER_MALFORMED; nothing is read past the sizes that
+            were given.
+Sources     MongoDB manual, "Comparison/Sort Order"; IEEE 754-2008 decimal128 (binary integer
+            encoding); tests/reference/filter.py.
 """
 
 from libc.math cimport frexp, isnan, ldexp
@@ -19,7 +23,7 @@ from rango._ext.bson_element cimport (
 from rango._ext.span cimport Span, load_double, load_u32, load_u64
 
 cdef enum:
-    LIMBS_MAX = 96              # 3,072 bits; the largest product below has 2,270 (113 + 1,126 bits times 10^310)
+    LIMBS_MAX = 96              # 3,072 bits; the largest product has 2,270: 113 + 1,126 and 10^310
     DEPTH_MAX = 250             # documents inside documents; the codec stops at 100
     FINITE = 0
     INFINITE = 1
@@ -55,17 +59,17 @@ cdef void limbs_multiply(Limbs *big, uint32_t factor) noexcept nogil:
 
 cdef void limbs_scale(Limbs *big, const Number *number, int binary, int decimal) noexcept nogil:
     # coefficient * 2^binary * 10^decimal
-    cdef int i
+    cdef int _i
     big.limb[0] = <uint32_t>(number.low & 0xffffffffU)
     big.limb[1] = <uint32_t>(number.low >> 32)
     big.limb[2] = <uint32_t>(number.high & 0xffffffffU)
     big.limb[3] = <uint32_t>(number.high >> 32)
     big.count = 4
-    for i in range(decimal // 9):
+    for _i in range(decimal // 9):
         limbs_multiply(big, 1000000000)
-    for i in range(decimal % 9):
+    for _i in range(decimal % 9):
         limbs_multiply(big, 10)
-    for i in range(binary // 31):
+    for _i in range(binary // 31):
         limbs_multiply(big, 0x80000000U)
     limbs_multiply(big, <uint32_t>1 << (binary % 31))
     while big.count and big.limb[big.count - 1] == 0:
@@ -133,8 +137,9 @@ cdef void number_unpack(uint8_t type, const uint8_t *value, Number *out) noexcep
 
 
 cdef int magnitude_compare(const Number *a, const Number *b) noexcept nogil:
-    # of two finite numbers that are not zero; at most one has a power of two, and that one has no power of ten. The early
-    # answers keep the limbs short: a coefficient is below 10^35, a double between 4.9e-324 and 1.8e308
+    # of two finite numbers that are not zero; at most one has a power of two, and that one has no
+    # power of ten. The early answers keep the limbs short: a coefficient is below 10^35, a double
+    # between 4.9e-324 and 1.8e308
     cdef Limbs left
     cdef Limbs right
     cdef int shift = a.decimal - b.decimal
@@ -151,7 +156,9 @@ cdef int magnitude_compare(const Number *a, const Number *b) noexcept nogil:
     return limbs_compare(&left, &right)
 
 
-cdef int decimal_compare(uint8_t a_type, const uint8_t *a, uint8_t b_type, const uint8_t *b) noexcept nogil:
+cdef int decimal_compare(
+    uint8_t a_type, const uint8_t *a, uint8_t b_type, const uint8_t *b
+) noexcept nogil:
     # of any two numbers
     cdef Number left
     cdef Number right
@@ -174,7 +181,9 @@ cdef bint number_is_nan(uint8_t type, const uint8_t *value) noexcept nogil:
     return type == BSON_DECIMAL128 and (load_u64(value + 8) >> 58) & 0x1f == 0x1f
 
 
-cdef int bytes_compare(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) noexcept nogil:
+cdef int bytes_compare(
+    const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size
+) noexcept nogil:
     cdef size_t common = a_size if a_size < b_size else b_size
     cdef int order = memcmp(a, b, common)
     if order == 0:
@@ -182,19 +191,25 @@ cdef int bytes_compare(const uint8_t *a, size_t a_size, const uint8_t *b, size_t
     return 1 if order > 0 else -1
 
 
-cdef int text_compare(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) noexcept nogil:
+cdef int text_compare(
+    const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size
+) noexcept nogil:
     # string, symbol, code: int32 size, bytes, NUL
     return bytes_compare(a + 4, a_size - 5, b + 4, b_size - 5)
 
 
-cdef int sized_compare(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) noexcept nogil:
+cdef int sized_compare(
+    const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size
+) noexcept nogil:
     # the shorter is less; then bytes, the first four of which are the size
     if a_size != b_size:
         return 1 if a_size > b_size else -1
     return bytes_compare(a + 4, a_size - 4, b + 4, b_size - 4)
 
 
-cdef int regex_compare(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) noexcept nogil:
+cdef int regex_compare(
+    const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size
+) noexcept nogil:
     # pattern, NUL, flags, NUL
     cdef size_t a_pattern = strlen(<const char *>a)
     cdef size_t b_pattern = strlen(<const char *>b)
@@ -214,7 +229,9 @@ cdef int documents_compare(
     cdef int x_found
     cdef int y_found
     cdef int order
-    if depth > DEPTH_MAX or document_span(a, a_size, &left) < 0 or document_span(b, b_size, &right) < 0:
+    if depth > DEPTH_MAX:
+        return ORDER_MALFORMED
+    if document_span(a, a_size, &left) < 0 or document_span(b, b_size, &right) < 0:
         return ORDER_MALFORMED
     while True:
         x_found = element_next(&left, &x)
@@ -225,7 +242,9 @@ cdef int documents_compare(
             return x_found - y_found
         order = int_compare(class_of(x.type), class_of(y.type))
         if order == 0 and is_named:
-            order = bytes_compare(<const uint8_t *>x.name, x.name_size, <const uint8_t *>y.name, y.name_size)
+            order = bytes_compare(
+                <const uint8_t *>x.name, x.name_size, <const uint8_t *>y.name, y.name_size
+            )
         if order == 0:
             order = same_class_compare(
                 x.type, x.value, x.value_size, y.type, y.value, y.value_size, depth + 1
@@ -234,7 +253,9 @@ cdef int documents_compare(
             return order
 
 
-cdef int scope_compare(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size, int depth) noexcept nogil:
+cdef int scope_compare(
+    const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size, int depth
+) noexcept nogil:
     # code with scope: int32 size, string, document
     cdef size_t a_text
     cdef size_t b_text
@@ -260,7 +281,8 @@ cdef int unsigned_compare(const uint8_t *a, const uint8_t *b) noexcept nogil:
 
 
 cdef int same_class_compare(
-    uint8_t a_type, const uint8_t *a, size_t a_size, uint8_t b_type, const uint8_t *b, size_t b_size, int depth
+    uint8_t a_type, const uint8_t *a, size_t a_size, uint8_t b_type, const uint8_t *b, size_t
+    b_size, int depth
 ) noexcept nogil:
     cdef uint8_t kind = class_of(a_type)
     if kind == CLASS_NUMBER:
@@ -298,7 +320,7 @@ cdef int value_compare(
 
 
 def compare_fields(bytes left not None, bytes right not None):
-    """Order (-1, 0, 1) of the values of the first fields of two BSON documents; ValueError if one is malformed."""
+    """Order (-1, 0, 1) of the values of the first fields of two BSON documents, or ValueError."""
     cdef Span a
     cdef Span b
     cdef Element x

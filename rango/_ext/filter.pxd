@@ -6,7 +6,7 @@ from rango._ext.match cimport FilterName, FilterOperand, FilterStep
 from rango._ext.span cimport Span
 
 cdef enum:
-    FIELDS_WALKED_MAX = 16      # fields that one walk over a document finds together; more are looked up one by one
+    FIELDS_WALKED_MAX = 16      # fields that one walk finds together; more are looked up one by one
     SCRATCH_SIZE = 264          # a node id as a BSON string: 4 + 255 + 1
 
 
@@ -34,7 +34,8 @@ cdef class Program:
     cdef readonly bint is_always
     cdef readonly object id_equals
     cdef readonly bint is_id_only
-    # 1 = the record matches, 0 = it does not, -1 = a malformed record. record = header + node + BSON.
+    # 1 = the record matches, 0 = it does not, -1 = a malformed record. record = header + node +
+    # BSON.
     cdef int step_run(self, Walk *walk, const FilterStep *step) noexcept nogil
     cdef int run_steps(self, const uint8_t *record, const uint8_t *bson, size_t size) noexcept nogil
     cdef int run(self, const uint8_t *record, size_t size) noexcept nogil

@@ -1,14 +1,17 @@
 """Filters as flat programs over raw BSON.
 
-Terms       step: one comparison of one path; it names the step that follows when it is true and the one when it is false,
-            so $and, $or, $nor and $not cost nothing at run time. Part: one name of a dotted path.
-Invariants  A step is true when any value that its path reaches makes it true; a negation negates that whole answer.
-            A path fans out through arrays, where a number also names a place; an array at its end offers its elements and
-            itself. A path that ends early reaches "missing", which equals null. A program is immutable after compile, so
-            many threads run it at once; what a run learns lies on its stack.
+Terms       step: one comparison of one path; it names the step that follows when it is true and the
+            one when it is false, so $and, $or, $nor and $not cost nothing at run time. Part: one
+            name of a dotted path.
+Invariants  A step is true when any value that its path reaches makes it true; a negation negates
+            that whole answer. A path fans out through arrays, where a number also names a place; an
+            array at its end offers its elements and itself. A path that ends early reaches
+            "missing", which equals null. A program is immutable after compile, so many threads run
+            it at once; what a run learns lies on its stack.
 States      ready after compile_filter; there is no other.
 Failure     a malformed record answers -1 and nothing is read past its end.
-Sources     MongoDB manual, "Query an Array", "Query for Null or Missing Fields"; tests/reference/filter.py.
+Sources     MongoDB manual, "Query an Array", "Query for Null or Missing Fields";
+            tests/reference/filter.py.
 """
 
 cimport cython
@@ -28,12 +31,13 @@ from rango._ext.layout cimport (
     RECORD_NODE_SIZE, RECORD_UPDATED_AT,
 )
 from rango._ext.match cimport (
-    FilterName, FilterOperand, FilterStep, GOTO_ACCEPT, GOTO_REJECT, OP_EQ, OP_EXISTS, OP_GT, OP_GTE,
-    OP_IN, OP_LT, OP_LTE, OP_TRUE, SOURCE_BODY, SOURCE_NODE, SOURCE_REVISION, SOURCE_UPDATED_AT,
+    FilterName, FilterOperand, FilterStep, GOTO_ACCEPT, GOTO_REJECT, OP_EQ, OP_EXISTS, OP_GT,
+    OP_GTE, OP_IN, OP_LT, OP_LTE, OP_TRUE, SOURCE_BODY, SOURCE_NODE, SOURCE_REVISION,
+    SOURCE_UPDATED_AT,
     element_checked, element_step, name_equals, name_find, value_match,
 )
 from rango._ext.siphash cimport node_tag
-from rango._ext.span cimport load_double, load_u64, store_u32
+from rango._ext.span cimport load_double, store_u32
 
 import struct
 
@@ -91,8 +95,11 @@ cdef int header_find(Walk *walk, uint8_t source, Element *out) noexcept nogil:
     return 1
 
 
-cdef int field_locate(Walk *walk, const FilterName *fields, uint32_t count, uint32_t field) noexcept nogil:
-    # walk on until this field is found; other fields of the program that are met on the way are noted
+cdef int field_locate(
+    Walk *walk, const FilterName *fields, uint32_t count, uint32_t field
+) noexcept nogil:
+    # walk on until this field is found; other fields of the program that are met on the way are
+    # noted
     cdef Element element
     cdef uint64_t head = 0
     cdef uint32_t i
@@ -152,10 +159,13 @@ cdef class Program:
         if found != 1:
             return step.matches_missing if found == 0 else -1
         return value_match(
-            step, self.operands, self.parts, element.type, element.value, element.value_size, step.part
+            step, self.operands, self.parts, element.type, element.value, element.value_size,
+            step.part,
         )
 
-    cdef int run_steps(self, const uint8_t *record, const uint8_t *bson, size_t size) noexcept nogil:
+    cdef int run_steps(
+        self, const uint8_t *record, const uint8_t *bson, size_t size
+    ) noexcept nogil:
         cdef Walk walk
         cdef int32_t at = 0
         cdef int answer
@@ -207,7 +217,7 @@ cdef class Program:
         return answer == 1
 
     def run_many(self, records):
-        """The places of the matching records in a list, in order; the GIL is released while they are examined."""
+        """The places of the matching records in a list, in order; runs with the GIL released."""
         cdef tuple held = tuple(records)
         cdef Py_ssize_t count = len(held)
         cdef Py_ssize_t i
@@ -256,7 +266,7 @@ cdef bytes name_encode(str path, str name):
     try:
         return name.encode()
     except UnicodeEncodeError as error:
-        raise InvalidFilter(f"the path {path!r} is not valid Unicode (it has a lone surrogate)") from error
+        raise InvalidFilter(f"the path {path!r} has a lone surrogate: not valid Unicode") from error
 
 
 cdef bint is_missing_matched(uint8_t opcode, list operands):
@@ -274,9 +284,9 @@ cdef bint is_missing_matched(uint8_t opcode, list operands):
 
 @cython.final
 cdef class Assembler:
-    """Steps, names and operands while a program is put together; labels are targets that are not known yet."""
+    """Steps, names and operands of a program in the making; labels are targets not known yet."""
 
-    cdef list steps         # (opcode, matches_missing, field, part, part_end, operand, operand_end, label, label)
+    cdef list steps         # the fields of FilterStep, with labels for on_true and on_false
     cdef list labels        # label -> index of a step, or GOTO_*
     cdef dict fields        # name -> its index
     cdef list parts
@@ -321,14 +331,15 @@ cdef class Assembler:
         cdef Py_ssize_t part = len(self.parts)
         cdef Py_ssize_t operand = len(self.operands)
         if opcode == OP_IN:
-            operands = list({operand_encode(path, value) for value in node[2]})
+            operands = sorted({operand_encode(path, value) for value in node[2]})
         elif opcode != OP_EXISTS:
             operands = [operand_encode(path, node[2])]
         self.parts.extend(names[1:])
         self.operands.extend(operands)
         self.steps.append((
-            opcode, is_missing_matched(opcode, operands), self.fields.setdefault(names[0], len(self.fields)),
-            part, len(self.parts), operand, len(self.operands), on_true, on_false,
+            opcode, is_missing_matched(opcode, operands),
+            self.fields.setdefault(names[0], len(self.fields)), part, len(self.parts), operand,
+            len(self.operands), on_true, on_false,
         ))
         return 0
 
@@ -404,7 +415,9 @@ cdef int program_fill(Program program, Assembler source) except -1:
             )
     step = &program.steps[0]
     program.is_single = (
-        len(source.steps) == 1 and step.opcode != OP_TRUE and program.fields[0].source == SOURCE_BODY
+        len(source.steps) == 1
+        and step.opcode != OP_TRUE
+        and program.fields[0].source == SOURCE_BODY
     )
     return 0
 
@@ -421,7 +434,7 @@ cdef object id_equality(tuple node):
 
 
 def compile_filter(filter):
-    """The program of a filter. InvalidFilter names what is not understood; LimitExceeded: nested too deep."""
+    """The program of a filter. InvalidFilter names what is not understood."""
     cdef Program program = Program.__new__(Program)
     cdef Assembler assembler = Assembler()
     program.normal = filter_parse(filter)

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
-    FRAME_AAD_SIZE = 81     # file kind 1, database id 16, segment id 8, offset 8, header bytes 8..55
+    FRAME_AAD_SIZE = 81     # file kind 1, database id 16, segment id 8, offset 8, header 8..55
 
 
 ctypedef struct FrameHeader:

@@ -1,3 +1,5 @@
+"""Oplog framing: see frame.pyx."""
+
 def header_pack(
     body_size: int,
     kind: int,

@@ -1,15 +1,16 @@
 """Oplog framing: one frame is a header in clear, the sealed body, and a tag.
 
-Terms       frame, ordinal, segment, chain value: see glossary. Place: database id, segment id, offset.
+Terms       frame, ordinal, segment, chain value: see glossary.
+            Place: database id, segment id, offset.
 Invariants  I-11 (each frame stores half of the chain value before it and what was durable).
-Layout      layout.pxd FRAME_*; drawn in docs/reference/format.md. The tag binds FRAME_AAD_SIZE bytes:
+Layout      layout.pxd FRAME_*; drawn in docs/reference/format.md. The tag binds 81 bytes:
             file kind u8 | database id 16 | segment id u64 | offset u64 | header bytes 8..55,
             that is the header without magic and check (which follow from the rest) and without the
             nonce (which the cipher binds itself).
-            Chain: H(n) = BLAKE2b-256(H(n-1) | BLAKE2b-256(header | ciphertext | tag)); H(0) = zeros.
-            A frame can be judged alone by its stored 16 bytes of H(n-1); the full 32 are verified by walking.
+            Chain: H(n) = BLAKE2b-256(H(n-1) | BLAKE2b-256(header | ciphertext | tag)), from zeros.
+            A frame can be judged alone by its stored 16 bytes of H(n-1); walking verifies all 32.
 Failure     anything that is not a header reads as 0, never as an exception: a log ends somewhere.
-            The check is a CRC, so that probing a damaged tail opens almost nothing; it proves nothing.
+            The check is a CRC: probing a damaged tail opens almost nothing; it proves nothing.
 Sources     architecture sections 4 and 7; RFC 7693 (BLAKE2b).
 """
 
@@ -104,7 +105,7 @@ def header_pack(
 
 
 def header_unpack(bytes data not None):
-    """(body_size, kind, ordinal, first_ordinal, durable, previous, nonce), or None: not a header."""
+    """(body_size, kind, ordinal, first_ordinal, durable, previous, nonce); None: no header."""
     cdef FrameHeader header
     if not frame_header_read(data, <size_t>len(data), &header):
         return None
@@ -112,7 +113,8 @@ def header_unpack(bytes data not None):
             header.previous[:16], header.nonce[:12])
 
 
-def aad_pack(bytes database_id not None, uint64_t segment_id, uint64_t offset, bytes header not None):
+def aad_pack(
+        bytes database_id not None, uint64_t segment_id, uint64_t offset, bytes header not None):
     """What the tag of the frame at this place binds besides the body."""
     cdef uint8_t[81] packed
     if len(database_id) != DATABASE_ID_SIZE or len(header) < FRAME_HEADER_SIZE:

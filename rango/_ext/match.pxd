@@ -11,6 +11,18 @@ from rango._ext.bson_element cimport (
 from rango._ext.span cimport Span, load_u32, load_u64
 
 cdef extern from *:
+    """
+    /* To step over a value of a type: bits 0-4 fixed bytes, bit 6 plus its first four bytes as a
+       number, bit 7 look closer. A table because gcc makes an indirect jump of the same switch. */
+    static const unsigned char rango_value_skip[256] = {
+        [0x00] = 0x80, [0x01] = 8, [0x02] = 0x44, [0x03] = 0x40, [0x04] = 0x40, [0x05] = 0x45,
+        [0x06] = 0, [0x07] = 12, [0x08] = 1, [0x09] = 8, [0x0a] = 0, [0x0b] = 0x80, [0x0c] = 0x50,
+        [0x0d] = 0x44, [0x0e] = 0x44, [0x0f] = 0x40, [0x10] = 4, [0x11] = 8, [0x12] = 8,
+        [0x13] = 16,
+        [0x14 ... 0x7e] = 0x80, [0x7f] = 0, [0x80 ... 0xfe] = 0x80, [0xff] = 0,
+    };
+    """
+    const uint8_t VALUE_SKIP "rango_value_skip"[256]
     int count_trailing_zeros "__builtin_ctzll"(unsigned long long) noexcept nogil
 
 cdef enum:
@@ -31,8 +43,11 @@ cdef enum:
     GOTO_ACCEPT = -1
     GOTO_REJECT = -2
 
-    SKIP_SIZED = 0x40           # to step over a value: its first four bytes as a number, plus the other bits
+    SKIP_FIXED = 0x1f           # bits of VALUE_SKIP
+    SKIP_SIZED = 0x40
     SKIP_ASK = 0x80
+
+    STEP_SIZE_MAX = 16          # a fast step reads the type and eight bytes of the name at once
 
 
 ctypedef struct FilterName:
@@ -68,32 +83,9 @@ ctypedef struct FilterStep:
     int32_t on_false
 
 
-cdef inline size_t value_skip(uint8_t type) noexcept nogil:
-    if type == BSON_STRING or type == BSON_CODE or type == BSON_SYMBOL:
-        return SKIP_SIZED | 4
-    elif type == BSON_DOCUMENT or type == BSON_ARRAY or type == BSON_CODE_SCOPE:
-        return SKIP_SIZED
-    elif type == BSON_DOUBLE or type == BSON_DATE or type == BSON_TIMESTAMP or type == BSON_INT64:
-        return 8
-    elif type == BSON_INT32:
-        return 4
-    elif type == BSON_BOOL:
-        return 1
-    elif type == BSON_NULL or type == BSON_UNDEFINED or type == BSON_MINKEY or type == BSON_MAXKEY:
-        return 0
-    elif type == BSON_OBJECTID:
-        return 12
-    elif type == BSON_DECIMAL128:
-        return 16
-    elif type == BSON_BINARY:
-        return SKIP_SIZED | 5
-    elif type == BSON_DBPOINTER:
-        return SKIP_SIZED | 16
-    return SKIP_ASK
-
-
 cdef inline Py_ssize_t name_span(const uint8_t *p, size_t left, uint64_t *head) noexcept nogil:
-    # size of the name at p, or -1 if it does not end; head: its first eight bytes (with what follows it)
+    # size of the name at p, or -1 if it does not end; head: its first eight bytes (with what
+    # follows it)
     cdef uint64_t word
     cdef uint64_t zeros
     cdef size_t at = 0
@@ -119,8 +111,8 @@ cdef inline Py_ssize_t name_span(const uint8_t *p, size_t left, uint64_t *head) 
 
 
 cdef inline int element_step(Span *span, Element *out, uint64_t *head) noexcept nogil:
-    # element_next, faster and with less checked: for stepping over elements. The caller asks element_checked before it
-    # looks into a value. head: see name_span
+    # element_next, faster and with less checked: for stepping over elements. The caller asks
+    # element_checked before it looks into a value. head: see name_span
     cdef const uint8_t *p = span.base + span.at
     cdef size_t left = span.size - span.at
     cdef size_t size
@@ -136,12 +128,12 @@ cdef inline int element_step(Span *span, Element *out, uint64_t *head) noexcept 
     out.name_size = <size_t>found
     p += found + 1
     left -= <size_t>found + 2
-    size = value_skip(out.type)
+    size = VALUE_SKIP[out.type]
     if size & SKIP_SIZED:
         if left < 4:
             return -1
-        size = (size ^ SKIP_SIZED) + load_u32(p)
-    elif size == SKIP_ASK:
+        size = (size & SKIP_FIXED) + load_u32(p)
+    elif size & SKIP_ASK:
         found = element_value_size(out.type, p, left)
         if found < 0:
             return -1
@@ -156,12 +148,14 @@ cdef inline int element_step(Span *span, Element *out, uint64_t *head) noexcept 
 
 cdef inline int element_checked(const Element *element) noexcept nogil:
     # 1, or -1: a value that element_step stepped over by its own size is not what its type says
-    if not value_skip(element.type) & SKIP_SIZED:
+    if not VALUE_SKIP[element.type] & SKIP_SIZED:
         return 1
     return 1 if element_value_size(element.type, element.value, element.value_size) >= 0 else -1
 
 
-cdef inline bint name_equals(const FilterName *name, const Element *element, uint64_t head) noexcept nogil:
+cdef inline bint name_equals(
+    const FilterName *name, const Element *element, uint64_t head
+) noexcept nogil:
     if (head & name.mask) != name.head:
         return False
     if name.size < 8:
@@ -174,7 +168,41 @@ cdef inline bint name_equals(const FilterName *name, const Element *element, uin
     )
 
 
-cdef inline int name_find(const uint8_t *bson, size_t size, const FilterName *name, Element *out) noexcept nogil:
+cdef inline int fast_skip(Span *span, const FilterName *name) noexcept nogil:
+    # step over elements as long as they are ordinary and not the one that is looked for; 0, or -1.
+    # The end of a name is searched byte by byte on purpose: the branches are predicted from the
+    # documents before, so the next element is read without waiting for this one's bytes: a fifth
+    # less time (m) than finding the NUL in eight bytes at once
+    cdef const uint8_t *p = span.base + span.at
+    cdef const uint8_t *end = span.base + span.size
+    cdef uint64_t wanted = name.head
+    cdef uint64_t mask = name.mask
+    cdef size_t size
+    cdef uint8_t skip
+    while end - p >= STEP_SIZE_MAX:
+        skip = VALUE_SKIP[p[0]]
+        if (load_u64(p + 1) & mask) == wanted or skip & SKIP_ASK:
+            break
+        p += 1
+        while p[0]:
+            # the document's own NUL, at `end`, stops it
+            p += 1
+        p += 1
+        size = skip & SKIP_FIXED
+        if skip & SKIP_SIZED:
+            if end - p < 4:
+                return -1
+            size += load_u32(p)
+        if p > end or size > <size_t>(end - p):
+            return -1
+        p += size
+    span.at = <size_t>(p - span.base)
+    return 0
+
+
+cdef inline int name_find(
+    const uint8_t *bson, size_t size, const FilterName *name, Element *out
+) noexcept nogil:
     # 1 found, 0 not there, -1 malformed
     cdef Span span
     cdef uint64_t head = 0
@@ -182,6 +210,8 @@ cdef inline int name_find(const uint8_t *bson, size_t size, const FilterName *na
     if document_span(bson, size, &span) < 0:
         return -1
     while True:
+        if fast_skip(&span, name) < 0:
+            return -1
         found = element_step(&span, out, &head)
         if found != 1:
             return found

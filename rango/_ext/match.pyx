@@ -1,12 +1,14 @@
 """Does a value of a document make a step of a filter true?
 
 Terms       step, part: see filter.pyx.
-Invariants  True when any value that the path reaches makes it true. A path fans out through arrays, where a number also names
-            a place; an array at the end of the path offers its elements and itself, one that a number reached only itself.
-            A path that ends early reaches "missing", which equals null; inside an array it reaches nothing.
-            Values of different classes do not compare, except with MinKey and MaxKey.
+Invariants  True when any value that the path reaches makes it true. A path fans out through arrays,
+            where a number also names a place; an array at the end of the path offers its elements
+            and itself, one that a number reached only itself. A path that ends early reaches
+            "missing", which equals null; inside an array it reaches nothing. Values of different
+            classes do not compare, except with MinKey and MaxKey.
 Failure     malformed BSON answers -1; nothing is read past the sizes that were given.
-Sources     MongoDB manual, "Query an Array", "Query for Null or Missing Fields"; tests/reference/filter.py.
+Sources     MongoDB manual, "Query an Array", "Query for Null or Missing Fields";
+            tests/reference/filter.py.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
@@ -15,8 +17,8 @@ from rango._ext.bson_element cimport (
     BSON_ARRAY, BSON_DOCUMENT, BSON_DOUBLE, BSON_INT32, Element, document_span, element_next,
 )
 from rango._ext.compare cimport (
-    CLASS_MAXKEY, CLASS_MINKEY, CLASS_NUMBER, CLASS_STRING, ORDER_MALFORMED, class_of, number_is_nan,
-    value_compare,
+    CLASS_MAXKEY, CLASS_MINKEY, CLASS_NUMBER, CLASS_STRING, ORDER_MALFORMED, class_of,
+    number_is_nan, value_compare,
 )
 from rango._ext.match cimport (
     FilterName, FilterOperand, FilterStep, OP_EQ, OP_EXISTS, OP_GT, OP_GTE, OP_IN, OP_LT, OP_LTE,
@@ -60,7 +62,8 @@ cdef int class_test(uint8_t opcode, uint8_t operand_class) noexcept nogil:
 
 
 cdef int member_test(
-    const FilterStep *step, const FilterOperand *operands, uint8_t type, const uint8_t *value, size_t size
+    const FilterStep *step, const FilterOperand *operands, uint8_t type, const uint8_t *value,
+    size_t size
 ) noexcept nogil:
     # bisection over the sorted operands of $in
     cdef uint32_t lower = step.operand
@@ -82,7 +85,8 @@ cdef int member_test(
 
 
 cdef int element_test(
-    const FilterStep *step, const FilterOperand *operands, uint8_t type, const uint8_t *value, size_t size
+    const FilterStep *step, const FilterOperand *operands, uint8_t type, const uint8_t *value,
+    size_t size
 ) noexcept nogil:
     # 1, 0, or -1: does this one value make the step true?
     cdef const FilterOperand *operand
@@ -117,7 +121,8 @@ cdef int array_match(
     const FilterStep *step, const FilterOperand *operands, const FilterName *parts,
     const uint8_t *array, size_t size, uint32_t part
 ) noexcept nogil:
-    # the path goes on from an array: into each document in it, and to the place that the next part may name
+    # the path goes on from an array: into each document in it, and to the place that the next part
+    # may name
     cdef Span span
     cdef Element element
     cdef int64_t place = 0

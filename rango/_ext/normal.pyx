@@ -2,10 +2,12 @@
 
 Terms       node, a tuple: ("$and", nodes) ("$or", nodes) ("$not", node) ("$exists", path)
             ("$eq" | "$gt" | "$gte" | "$lt" | "$lte", path, value) ("$in", path, values).
-Invariants  $ne, $nin, $nor and {$exists: false} are written with $not; an $and inside an $and is flattened, one of a
-            single node is that node; the empty filter is ("$and", ()). Values are the caller's, as they were given.
-            Only the name of a field in an operator document makes an operator: a string value never does.
-Failure     InvalidFilter names the operator, the path and what was expected; LimitExceeded for nesting.
+Invariants  $ne, $nin, $nor and {$exists: false} are written with $not; an $and inside an $and is
+            flattened, one of a single node is that node; the empty filter is ("$and", ()). Values
+            are the caller's, as they were given. Only the name of a field in an operator document
+            makes an operator: a string value never does.
+Failure     InvalidFilter names the operator, the path and what was expected; LimitExceeded for
+            nesting.
 Sources     MongoDB manual, "Query Predicates".
 """
 
@@ -51,7 +53,8 @@ def path_check(path):
     parts = path.count(".") + 1
     if parts > NESTING_DEPTH_MAX:
         raise LimitExceeded(
-            "NESTING_DEPTH_MAX", parts, f"a path has {parts} parts; documents nest {NESTING_DEPTH_MAX} deep at most"
+            "NESTING_DEPTH_MAX", parts,
+            f"a path has {parts} parts; documents nest {NESTING_DEPTH_MAX} deep at most",
         )
 
 
@@ -76,14 +79,17 @@ cdef tuple negation(tuple node):
 cdef tuple parse_filter(object filter, int depth):
     cdef list nodes = []
     if not isinstance(filter, Mapping):
-        raise InvalidFilter(f"a filter is a document (a mapping), not {type(filter).__name__}: {filter!r:.100}")
+        raise InvalidFilter(
+            f"a filter is a document (a mapping), not {type(filter).__name__}: {filter!r:.100}"
+        )
     if depth > FILTER_DEPTH_MAX:
         raise LimitExceeded(
-            "FILTER_DEPTH_MAX", depth, f"a filter nests $and, $or, $nor and $not {FILTER_DEPTH_MAX} deep at most"
+            "FILTER_DEPTH_MAX", depth,
+            f"a filter nests $and, $or, $nor and $not {FILTER_DEPTH_MAX} deep at most",
         )
     for name, value in filter.items():
         if type(name) is not str and not isinstance(name, str):
-            raise InvalidFilter(f"a field name in a filter is a string, not {type(name).__name__}: {name!r:.100}")
+            raise InvalidFilter(f"a filter names fields by strings, not {name!r:.100}")
         if name[:1] == "$":
             parse_logical(name, value, depth, nodes)
         else:
@@ -104,7 +110,9 @@ cdef int parse_logical(str name, object value, int depth, list nodes) except -1:
         raise InvalidFilter(f"{name} needs a list with at least one filter, not {value!r:.100}")
     for branch in value:
         if not isinstance(branch, Mapping):
-            raise InvalidFilter(f"every entry of {name} is a filter (a mapping), not {branch!r:.100}")
+            raise InvalidFilter(
+                f"every entry of {name} is a filter (a mapping), not {branch!r:.100}"
+            )
         branches.append(parse_filter(branch, depth + 1))
     if name == "$and":
         for branch in branches:
@@ -122,7 +130,8 @@ cdef int parse_field(str path, object value, int depth, list nodes) except -1:
         return parse_operators(path, value, depth, nodes)
     if isinstance(value, (re.Pattern, Regex)):
         raise InvalidFilter(
-            f"{path!r}: matching by a regular expression ($regex) comes later; to find a stored one, use $eq"
+            f"{path!r}: matching by a regular expression ($regex) comes later; "
+            "to find a stored one, use $eq"
         )
     nodes.append(("$eq", path, header_value(path, "$eq", value)))
     return 0
@@ -140,8 +149,8 @@ cdef int parse_operators(str path, object operators, int depth, list nodes) exce
     for key, value in operators.items():
         if not isinstance(key, str) or key[:1] != "$":
             raise InvalidFilter(
-                f"{path!r}: operators and the field {key!r} are mixed in one document; use operators only, "
-                "or $eq to compare with a whole document"
+                f"{path!r}: operators and the field {key!r} are mixed in one document; "
+                "use operators only, or $eq to compare with a whole document"
             )
         name = key
         if name in COMPARISONS:
@@ -171,14 +180,18 @@ cdef tuple parse_in(str path, str name, object values):
     for value in values:
         refuse_regex(path, name, value)
         if isinstance(value, Mapping) and is_operators(value):
-            raise InvalidFilter(f"{path!r}: an operator document cannot be nested under {name}: {value!r:.100}")
+            raise InvalidFilter(
+                f"{path!r}: an operator document cannot be nested under {name}: {value!r:.100}"
+            )
     return ("$in", path, tuple([header_value(path, name, value) for value in values]))
 
 
 cdef tuple parse_not(str path, object value, int depth):
     cdef list nodes = []
     if depth > FILTER_DEPTH_MAX:
-        raise LimitExceeded("FILTER_DEPTH_MAX", depth, f"{path!r}: $not nests {FILTER_DEPTH_MAX} deep at most")
+        raise LimitExceeded(
+            "FILTER_DEPTH_MAX", depth, f"{path!r}: $not nests {FILTER_DEPTH_MAX} deep at most"
+        )
     refuse_regex(path, "$not", value)
     if not isinstance(value, Mapping) or not value:
         raise InvalidFilter(f"{path!r}: $not needs a document with operators, not {value!r:.100}")
@@ -195,7 +208,9 @@ cdef int refuse_regex(str path, str name, object value) except -1:
 cdef object header_value(str path, str name, object value):
     # a revision is compared as numbers, so a text that is none is a mistake and not merely unequal
     if path == "_rev" and isinstance(value, str) and revision_parse(value) is None:
-        raise InvalidFilter(f"'_rev': {name} needs a revision such as '1700000000000-0-9239', not {value!r:.100}")
+        raise InvalidFilter(
+            f"'_rev': {name} needs a revision such as '1700000000000-0-9239', not {value!r:.100}"
+        )
     return value
 
 

@@ -1,10 +1,8 @@
-# Log segments: their header, their creation, and the kernel that walks one.
+# Log segments: their header and their creation.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.errno cimport EDQUOT, ENOSPC
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from rango._ext.buffer cimport Buffer
-from rango._ext.frame cimport FrameHeader
-from rango._ext.seal cimport SealKey
 from rango._ext.vfs cimport Vfs
 
 
@@ -36,46 +34,10 @@ cdef int segment_create(
     Vfs vfs, const char *directory, const char *temporary, const char *path,
     const uint8_t *header, uint64_t size, int *stage) noexcept nogil
 
+# How much of a new segment is prewritten: less than usual where segments are tiny.
+cpdef uint64_t first_size(uint64_t segment_size_max) noexcept
 
-cdef class Scanner:
-    cdef Vfs vfs
-    cdef int fd
-    cdef SealKey key
-    cdef uint8_t[16] database_id
-    cdef readonly uint64_t segment_id
-    cdef uint64_t limit                 # where the segment ends if a successor says so
-    # the walk: what the next frame must continue
-    cdef readonly uint64_t offset
-    cdef readonly uint64_t ordinal
-    cdef uint8_t[32] chain_value
-    # the end of the last whole commit
-    cdef readonly uint64_t end_offset
-    cdef readonly uint64_t end_ordinal
-    cdef uint8_t[32] end_chain_value
-    cdef readonly uint64_t durable      # the greatest claim of a frame that was walked
-    cdef readonly bint is_closed        # the last frame is a closed frame
-    cdef readonly bint is_ended         # no frame continues the walk
-    cdef uint64_t part_first            # ordinal and place of the first part of an unfinished commit
-    cdef uint64_t part_offset
-    cdef size_t part_start
-    # a window of whole blocks of the file
-    cdef uint8_t *window
-    cdef uint64_t window_offset
-    cdef uint64_t window_size
-    cdef size_t window_max
-    cdef Buffer arena                   # opened bodies, back to back
-    cdef Buffer entries                 # struct Entry
 
-    cdef int64_t load(self, uint64_t offset, const uint8_t **out) except -1 nogil
-    cdef int probe(
-        self, uint64_t offset, FrameHeader *header, const uint8_t **out) except -1 nogil
-    cdef int frame_open(
-        self, uint64_t offset, const uint8_t *source, const FrameHeader *header) except -1 nogil
-    cdef int frame_take(self, uint64_t offset) except -1 nogil
-    cdef int walk(self, size_t size_max) except -1 nogil
-    cdef int place_judge(self, uint64_t offset) except -1 nogil
-    cdef int tail_judge(self, uint64_t *bad, uint64_t *nonzero_end) except -1 nogil
-    cdef int genuine_find(self, FrameHeader *header) except -1 nogil
-    cdef int ordinal_find(self, uint64_t ordinal) except -1 nogil
-    cdef object frame_tuple(self, uint64_t offset, const FrameHeader *header)
-    cdef int block_find(self, uint64_t block, uint64_t ordinal) except -1 nogil
+cdef inline bint is_no_space(int status) noexcept nogil:
+    # a failed allocation: nothing was half done
+    return status == -ENOSPC or status == -EDQUOT

@@ -1,5 +1,6 @@
-# SipHash-1-3 with zero keys over `node id, 0xff`: the short tag of a node in a revision (`<ms>-<counter>-<4 hex>`).
-# Vectors: tests/unit/test_filter.py. Source: Aumasson and Bernstein, "SipHash" (2012), with 1 and 3 rounds.
+# SipHash-1-3 with zero keys over `node id, 0xff`: the short tag of a node in a revision
+# (`<ms>-<counter>-<4 hex>`). Vectors: tests/unit/test_filter.py. Source: Aumasson and Bernstein,
+# "SipHash" (2012), with 1 and 3 rounds.
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from rango._ext.span cimport load_u64

@@ -17,6 +17,7 @@ from collections import deque
 from rango.errors import LogCorrupted
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -202,6 +203,7 @@ cdef int bitmap_load(Pager pager, Generation generation, uint64_t file_units) ex
     return 0
 
 
+@cython.final
 cdef class Store:
     """The committed state and what may be seen of it. The engine holds the append lock where a method says so."""
 
@@ -246,6 +248,8 @@ cdef class Store:
             raise MemoryError("this transaction ran out of memory half-way through a write; abort it")
         if batch.count == 0:
             return self.head.ordinal
+        if batch.first_ordinal != self.appender.ordinal + 1:
+            raise AssertionError("somebody appended while this transaction was open: the append lock was lost")
         store_u32(batch.body.data + COMMIT_COUNT, batch.count)
         # whatever may fail for want of memory comes before the append
         view = batch.work.derive(batch.work.root, batch.work.counts, 0)

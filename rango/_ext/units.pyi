@@ -1,1 +1,1 @@
-"""The unit bitmap: kernels only; the Python doors are those of pager."""
+"""The unit bitmap: kernels only; the Python doors are those of store."""

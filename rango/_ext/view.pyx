@@ -12,12 +12,11 @@ Sources     architecture sections 0 and 8.
 
 from rango.errors import PageCorrupted
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
-from rango._ext.bson_element cimport BSON_STRING, Element, document_span, element_next
 from rango._ext.btree cimport (
     Tree,
     overflow_read,
@@ -31,7 +30,7 @@ from rango._ext.btree cimport (
 )
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
 from rango._ext.filter cimport Program
-from rango._ext.key cimport key_append, key_cap
+from rango._ext.key cimport key_append_value, key_cap
 from rango._ext.layout cimport (
     RECORD_FLAG_TOMBSTONE,
     RECORD_FLAGS,
@@ -58,8 +57,8 @@ from rango._ext.overlay cimport (
 )
 from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
 from rango._ext.pager cimport Page, Pager, page_release, page_retain
-from rango._ext.record cimport document_decode, document_encode
-from rango._ext.span cimport Span, load_u16, store_u32
+from rango._ext.record cimport document_decode
+from rango._ext.span cimport load_u16
 from rango._ext.units cimport units_free, units_init
 
 
@@ -111,29 +110,9 @@ cdef int append_prefix(Buffer *out, uint32_t tree) except -1 nogil:
 
 cdef int append_key_of(Buffer *out, object value) except -1:  # hot
     # the key of a Python value, capped
-    cdef Py_ssize_t size
-    cdef const char *text
-    cdef uint8_t small[4 + 256]
     cdef size_t start = out.size
-    cdef Buffer encoded
-    cdef Span span
-    cdef Element element
-    if type(value) is str:
-        text = PyUnicode_AsUTF8AndSize(value, &size)
-        if size < 256:
-            store_u32(small, <uint32_t>size + 1)
-            memcpy(small + 4, text, <size_t>size + 1)
-            key_append(out, BSON_STRING, small, <size_t>size + 5)
-            return 0
-    buffer_init(&encoded)
-    try:
-        document_encode(&encoded, {"": value}, None)
-        if document_span(encoded.data, encoded.size, &span) < 0 or element_next(&span, &element) != 1:
-            raise AssertionError("the codec wrote a malformed document")
-        key_append(out, element.type, element.value, element.value_size)
-        key_cap(out, start)
-    finally:
-        buffer_free(&encoded)
+    key_append_value(out, value)
+    key_cap(out, start)
     return 0
 
 
@@ -143,6 +122,7 @@ cdef object record_document(const uint8_t *record, size_t size):
     return document_decode(record + head, size - head)
 
 
+@cython.final
 cdef class Generation:
     """The trees as of one checkpoint."""
 
@@ -175,6 +155,7 @@ cdef class Generation:
         return 0
 
 
+@cython.final
 cdef class Counts:
     """Documents inserted minus documents deleted since the checkpoint, by tree id."""
 
@@ -209,6 +190,7 @@ cdef class Counts:
         return other
 
 
+@cython.final
 cdef class View:
     """An immutable snapshot: read from it as long as it is held. Threads may share it."""
 
@@ -395,6 +377,7 @@ cdef bytes _bound(uint32_t tree, bytes key):
     return tree.to_bytes(TREE_PREFIX, "big") + (key or b"")
 
 
+@cython.final
 cdef class Scan:
     """A running scan. One thread at a time."""
 

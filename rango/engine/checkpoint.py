@@ -47,14 +47,13 @@ def run(core: Core) -> None:
     """Write one checkpoint. Under the checkpoint lock. Raises LowDisk (nothing happened), IoFailed or Corrupted (latched)."""
     store = core.store
     keep_fallback(core)
-    core.append_lock_take()
     try:
+        core.append_lock_take()
         view = store.head
         segment, offset, ordinal, chain = store.appender.mark()
         hlc_ms, hlc_counter = store.revision_floor
-        seals_before = store.pager.seals
     finally:
-        core.append_lock.release()
+        core.append_lock.drop()
     if view.overlay_entries == 0:
         return
     # frames after the view's commit can only be closed frames: the slot names the log's end
@@ -78,12 +77,11 @@ def run(core: Core) -> None:
         hlc_ms=hlc_ms,
         hlc_counter=hlc_counter,
         bitmap_links=tuple(fields["bitmap_links"]),
-        seals=core.seals + store.pager.seals - seals_before,
+        seals=core.seals + store.pager.seals,
         epoch=store.pager.epoch,
     )
     slot_write(core.vfs, core.data_fd, slot, core.keyring)
     core.vfs.flush(core.data_fd)
-    core.seals = slot.seals
     adopt(core, generation, slot)
 
 
@@ -118,13 +116,13 @@ def write_file_end(vfs: Vfs, fd: int, units: int) -> None:
 
 def adopt(core: Core, generation: Generation, slot: Slot) -> None:
     """Go on from the new generation, and give the end of the file back if nobody needs it."""
-    core.append_lock_take()
     try:
+        core.append_lock_take()
         core.store.appender.flush()
         core.store.publish()
         core.store.adopt(generation, True)
     finally:
-        core.append_lock.release()
+        core.append_lock.drop()
     before, core.slot = core.slot, slot
     units = max(slot.file_units, before.file_units if before is not None else 0)
     if core.vfs.size(core.data_fd) >= (units + SHRINK_UNITS_MIN) * layout.UNIT_SIZE:

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Final
 
+from rango._ext.append_lock import AppendLock
 from rango._ext.batch import CollectionInfo, IndexInfo
 from rango._ext.view import View
 from rango.engine import check, checkpoint, index, recovery
@@ -71,7 +72,7 @@ class Core:
         self.clock = options.clock
         self.durability = options.durability
         self.is_read_only = options.read_only
-        self.append_lock = threading.Lock()
+        self.append_lock = AppendLock()
         self.checkpoint_lock = threading.Lock()
         self.overlay_entries_max = options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
         self.overlay_bytes_max = options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
@@ -88,7 +89,7 @@ class Core:
         self.data_fd = state.data_fd
         self.slot = state.slot
         self.fallback = state.fallback
-        self.seals = 0 if state.slot is None else state.slot.seals
+        self.seals = state.seals
         self.findings.extend(state.findings)
         self.node_id = state.node_id
         self.tree_next = state.store.head.catalog.tree_next
@@ -154,8 +155,11 @@ class Core:
                 # the log has everything; the next open replays it
                 self.findings.append("no space for the checkpoint at close")
         if self.commits or self.checkpoints:
-            with self.append_lock:
+            try:
+                self.append_lock_take()
                 self.store.appender.append_closed()
+            finally:
+                self.append_lock.drop()
 
     def _let_go(self) -> None:
         store, self.store = self.store, _Gone(DatabaseClosed, "this database was closed; open it again")
@@ -180,42 +184,45 @@ class Core:
 
     # --- writing
 
-    def begin(self, immediate: bool = False) -> Txn:
-        """A transaction; immediate takes the append lock now. Raises ReadOnly, IoFailed (latched), DatabaseBusy."""
-        return Txn(self, immediate)
+    def begin(self) -> Txn:
+        """A transaction. Raises DatabaseClosed, ForkedHandle."""
+        return Txn(self)
 
     def insert_one(self, info: CollectionInfo, bson: bytes) -> None:
         """One document, one commit. Raises DuplicateKey, LowDisk, IoFailed."""
-        self.append_lock_take()
         try:
+            self.append_lock_take()
             store = self.store
             batch = store.begin()
+            current = batch.catalog.collections.get(info.name)
+            if current is None:
+                raise NotFound(f"collection {info.name!r} was dropped or renamed meanwhile; look it up again")
             try:
-                batch.insert(batch.catalog.collections.get(info.name, info), bson, self.clock())
+                batch.insert(current, bson, self.clock())
             except DuplicateKey:
                 # the answer speaks of a commit that may not be durable yet
-                store.appender.flush(batch.base_ordinal)
+                self.stand_by(batch.base_ordinal)
                 raise
             ordinal = store.commit(batch)
         finally:
-            self.append_lock.release()
+            self.append_lock.drop()
         self.settle(ordinal)
 
     def append_lock_take(self) -> None:
-        """Wait for the append lock, bounded. Raises ReadOnly, IoFailed or Corrupted (latched), DatabaseBusy."""
+        """Wait for the append lock, bounded. Call it inside `try`, with append_lock.drop() in `finally`. Raises ReadOnly, IoFailed or Corrupted (latched), DatabaseBusy."""
         if self.is_read_only:
             raise ReadOnly(f"{self.path} was opened with read_only=True; open it for writing")
         if self.error is not None:
             raise self.error
-        if not self.append_lock.acquire(timeout=APPEND_WAIT_S):
+        if not self.append_lock.take(APPEND_WAIT_S):
             raise DatabaseBusy(
                 f"another thread of this process (pid {os.getpid()}) has been in a transaction for more than "
                 f"{APPEND_WAIT_S:.0f} s; end it, or retry later",
                 pid=os.getpid(),
             )
 
-    def settle(self, ordinal: int) -> None:
-        """After a commit: wait for durability as the mode says, let it be seen, checkpoint if one is due."""
+    def stand_by(self, ordinal: int) -> None:
+        """Before an answer that looked at this commit is given: wait for durability as the mode says, let it be seen."""
         store = self.store
         if self.durability == "commit":
             if store.appender.durable < ordinal:
@@ -223,6 +230,10 @@ class Core:
             store.publish()
         elif self.flusher is not None:
             self.flusher.wake()
+
+    def settle(self, ordinal: int) -> None:
+        """After a commit: stand by it, and checkpoint if one is due."""
+        self.stand_by(ordinal)
         self.commits += 1
         if checkpoint.is_due(self):
             self._checkpoint_due()
@@ -281,13 +292,12 @@ class Core:
 
     def create_collection(self, name: str) -> CollectionInfo:
         """The collection, made if it is not there."""
-        txn = self.begin(immediate=True)
+        txn = self.begin()
         try:
             info = txn.create_collection(name)
-        except BaseException:
+            txn.commit()
+        finally:
             txn.abort()
-            raise
-        txn.commit()
         return info
 
     def drop_collection(self, name: str) -> bool:
@@ -316,8 +326,8 @@ class Core:
 
     def change_catalog(self, change: Any) -> bool:
         """One commit that sets and drops definitions: change(catalog) -> [(tree id, definition or None)]."""
-        self.append_lock_take()
         try:
+            self.append_lock_take()
             batch = self.store.begin()
             changes = change(batch.catalog)
             for tree, definition in changes:
@@ -325,7 +335,7 @@ class Core:
             batch.catalog = batch.catalog.changed(changes, self.store.multikey)
             ordinal = self.store.commit(batch)
         finally:
-            self.append_lock.release()
+            self.append_lock.drop()
         self.settle(ordinal)
         return bool(changes)
 

@@ -80,8 +80,8 @@ def fill(core: Core, name: str, index: IndexInfo) -> None:
     """Add the entries of every document, a batch at a time; writers go on in between."""
     lower: bytes | None = None
     while True:
-        core.append_lock_take()
         try:
+            core.append_lock_take()
             batch = core.store.begin()
             info = batch.catalog.collections.get(name)
             if info is None or index.tree_id not in batch.catalog.definitions:
@@ -94,7 +94,7 @@ def fill(core: Core, name: str, index: IndexInfo) -> None:
                     batch.fill_index(info, index, record)
             ordinal = core.store.commit(batch)
         finally:
-            core.append_lock.release()
+            core.append_lock.drop()
         core.settle(ordinal)
         if len(entries) < FILL_RECORDS:
             return

@@ -1,22 +1,26 @@
 """Plans: how the records of a filter are found, and in which order.
 
-Terms       interval: encoded keys from `lower` (inclusive) to `upper` (exclusive), None = open; point: an interval that
-            holds the keys of exactly one value. Index keys are the value's key followed by the `_id`'s key, ascending
-            whatever the direction of the index, so an interval of values is one of index keys.
-Invariants  Bounds are wide enough, never trusted to be tight: the whole filter runs on every record that they let through.
-            The choice depends on the filter, the sort, the limit and the indexes only; no statistics, so it is repeatable.
-            The first class that applies wins:
-              0  `_id` equals a value             1  equality, unique index       2  equality, index
-              3  some values of `_id` ($in)       4  some values of an index      5  a range closed on both sides
-              6  a range closed on one side       7  no bounds, but the index gives the order and there is a limit
-              8  everything, in `_id` order
-            Inside a class: one that gives the order first, then `_id`, then the indexes as they were created.
+Terms       interval: encoded keys from `lower` (inclusive) to `upper` (exclusive), None = open;
+            point: an interval that holds the keys of exactly one value. Index keys are the value's
+            key followed by the `_id`'s key, ascending whatever the direction of the index, so an
+            interval of values is one of index keys.
+Invariants  Bounds are wide enough, never trusted to be tight: the whole filter runs on every record
+            that they let through. The choice depends on the filter, the sort, the limit and the
+            indexes only; no statistics, so it is repeatable. The first class that applies wins:
+              0  `_id` equals a value           1  equality, unique index
+              2  equality, index                3  some values of `_id` ($in)
+              4  some values of an index        5  a range closed on both sides
+              6  a range closed on one side     7  no bounds, but the index gives the order of the
+              8  everything, in `_id` order        sort, and there is a limit
+            Inside a class: one that gives the order first, then `_id`, then the indexes as they
+            were created.
 Failure     none: what cannot be bounded is scanned.
 Sources     MongoDB manual, "Multikey Index Bounds"; storage-notes; ADR on planning.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
@@ -35,11 +39,13 @@ Kind = Literal["id", "id_range", "index", "scan"]
 EVERYTHING: Final[tuple[Interval, ...]] = ((None, None),)
 
 BOUND_SIZE_BYTES_MAX: Final = 512
-"""A longer bound is cut to this prefix. Stored keys are shortened to a prefix and a hash (KEY_SIZE_BYTES_MAX), so an
-order beyond the prefix does not exist; half of that limit leaves room for the `_id`."""
+"""A longer bound is cut to this prefix. Stored keys are shortened to a prefix and a hash
+(KEY_SIZE_BYTES_MAX), so an order beyond the prefix does not exist; half of that limit leaves room
+for the `_id`."""
 
 NULL_BYTES: Final = (key_of(MinKey())[0] + 1, key_of(None)[0] + 1)
-"""Class bytes from after MinKey to null: undefined, which equals null and stands for an empty array, lies between."""
+"""Class bytes from after MinKey to null: undefined lies between. It equals null, and in an index it
+stands for an empty array."""
 
 
 class IndexLike(Protocol):
@@ -72,7 +78,7 @@ NOTHING: Final = Bounds((), True)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to find the records. `intervals` are of `_id` keys ("id_range", "scan") or of index keys ("index")."""
+    """How to find the records. The intervals are of the index's keys, or without one of `_id`s."""
 
     kind: Kind
     intervals: tuple[Interval, ...] = EVERYTHING
@@ -87,7 +93,8 @@ class Plan:
             "plan": self.kind,
             "index": self.index.name if self.index is not None else None,
             "intervals": [
-                [None if end is None else end.hex() for end in interval] for interval in self.intervals
+                [None if end is None else end.hex() for end in interval]
+                for interval in self.intervals
             ],
             "reverse": self.reverse,
             "sort": "order of the keys" if self.is_sorted else "in memory",
@@ -95,15 +102,17 @@ class Plan:
 
 
 def successor(prefix: bytes) -> bytes | None:
-    """The least bytes that are greater than everything that starts with this prefix; None if there are none."""
+    """The least bytes above everything that starts with this prefix; None if there are none."""
     stripped = prefix.rstrip(b"\xff")
     if not stripped:
         return None
     return stripped[:-1] + bytes((stripped[-1] + 1,))
 
 
-def intervals(filter: Program | Mapping[str, Any], path: str, multikey: bool = False) -> list[Interval]:
-    """The keys at a path that records matching the filter may have; [(None, None)] when it says nothing about them."""
+def intervals(
+    filter: Program | Mapping[str, Any], path: str, multikey: bool = False
+) -> list[Interval]:
+    """The keys that matching records may have at a path; [(None, None)] if it says nothing."""
     program = filter if isinstance(filter, Program) else compile_filter(filter)
     bounds = bounds_of(program.normal, path, multikey)
     return list(EVERYTHING if bounds is None else bounds.intervals)
@@ -132,7 +141,8 @@ def bounds_of(node: tuple[Any, ...], path: str, multikey: bool) -> Bounds | None
 
 
 def _both(known: Sequence[Bounds], multikey: bool) -> Bounds:
-    """All of them hold. In a multikey index each may be met by another element of the array, so only one may be used."""
+    """All of them hold. In a multikey index each may be met by another element of the array, so
+    only one of them may be used."""
     if multikey:
         return min(known, key=_width)
     bounds = known[0]
@@ -152,7 +162,8 @@ def _either(known: Iterable[Bounds]) -> Bounds:
     listed = list(known)
     merged: list[Interval] = []
     for lower, upper in sorted(
-        (interval for bounds in listed for interval in bounds.intervals), key=lambda each: each[0] or b""
+        (interval for bounds in listed for interval in bounds.intervals),
+        key=lambda each: each[0] or b"",
     ):
         if merged and (merged[-1][1] is None or (lower or b"") < merged[-1][1]):
             last_lower, last_upper = merged[-1]
@@ -178,7 +189,8 @@ def _width(bounds: Bounds) -> tuple[int, int]:
 
 
 def _is_array(value: object) -> bool:
-    # an index holds the elements of an array, not the array: equality with one says nothing about single keys
+    # an index holds the elements of an array, not the array: equality with one says nothing about
+    # single keys
     return isinstance(value, (list, tuple))
 
 
@@ -195,12 +207,13 @@ def _equal(value: Any) -> Bounds | None:
 
 
 def _range(operator: str, value: Any) -> Bounds | None:
-    """One side of a range: from the value to the end of its class, because other classes do not compare."""
+    """From the value to the end of its class, because other classes do not compare."""
     if _is_array(value):
         return None
     is_inclusive = operator in ("$gte", "$lte")
     if isinstance(value, (MinKey, MaxKey)):
-        # the ends of the order compare with everything: either all lies on that side, or only the end itself does
+        # the ends of the order compare with everything: either all lies on that side, or only the
+        # end itself does
         if isinstance(value, MaxKey) == operator.startswith("$lt"):
             return None
         return _equal(value) if is_inclusive else NOTHING
@@ -218,7 +231,7 @@ def _range(operator: str, value: Any) -> Bounds | None:
 def _is_nan(value: Any) -> bool:
     if isinstance(value, Decimal128):
         return bool(value.to_decimal().is_nan())
-    return isinstance(value, float) and value != value
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _range_class(bounds: Bounds) -> int:
@@ -237,7 +250,7 @@ def _is_closed(interval: Interval) -> bool:
 def choose(
     program: Program, sort: Sort = (), indexes: Sequence[IndexLike] = (), limit: int = 0
 ) -> Plan:
-    """The plan of a filter and a sort by the rule above. `indexes` in the order of their creation."""
+    """The plan of a filter and a sort, by the rule above; `indexes` in order of creation."""
     if program.id_equals is not NO_VALUE and not _is_array(program.id_equals):
         return Plan("id", id_value=program.id_equals, is_sorted=True)
     best = _id_plan(program, sort)
@@ -262,7 +275,8 @@ def _index_plan(
     program: Program, sort: Sort, index: IndexLike, limit: int
 ) -> tuple[tuple[int, bool], Plan] | None:
     if any(part.isdigit() for part in index.path.split(".")):
-        # a number is a name and a position at once; what an index holds for it is not what a filter may meet
+        # a number is a name and a position at once; what an index holds for it is not what a filter
+        # may meet
         return None
     bounds = bounds_of(program.normal, index.path, index.multikey)
     is_sorted, reverse = not sort, False
@@ -280,7 +294,7 @@ def _index_plan(
 
 
 def _order(sort: Sort, path: str, bounds: Bounds | None) -> tuple[bool, bool]:
-    """Do the keys of a path (each followed by the `_id`) come in the order of the sort, and backwards?"""
+    """Do the keys of a path (each followed by the `_id`) come sorted already, and backwards?"""
     left = list(sort)
     if bounds is not None and bounds.is_one_point:
         # all records have the same value there, so that field of the sort decides nothing
@@ -294,5 +308,7 @@ def _order(sort: Sort, path: str, bounds: Bounds | None) -> tuple[bool, bool]:
     if left[0][0] != path:
         return False, False
     directions = {direction for _, direction in left}
-    is_sorted = len(directions) == 1 and (path == "_id" or [name for name, _ in left[1:]] in ([], ["_id"]))
+    is_sorted = len(directions) == 1 and (
+        path == "_id" or [name for name, _ in left[1:]] in ([], ["_id"])
+    )
     return is_sorted, is_sorted and left[0][1] < 0

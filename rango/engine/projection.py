@@ -1,10 +1,12 @@
 """Projections: which fields of a document are returned.
 
-Terms       inclusion: only the named fields and `_id`; exclusion: all but the named ones. meta: the fields of a record's
-            header (`_rev`, `_updated_at`, `_source_node`), returned only when they are asked for.
-Invariants  A projection is one of the two; only `_id` and the meta fields may differ. Fields keep the document's order.
-            A path goes into documents and into the documents of arrays; a number in it is a name, never a position.
-            The document that is given is not changed; what is returned shares its values.
+Terms       inclusion: only the named fields and `_id`; exclusion: all but the named ones. meta: the
+            fields of a record's header (`_rev`, `_updated_at`, `_source_node`), returned only when
+            they are asked for.
+Invariants  A projection is one of the two; only `_id` and the meta fields may differ. Fields keep
+            the document's order. A path goes into documents and into the documents of arrays; a
+            number in it is a name, never a position. The document that is given is not changed;
+            what is returned shares its values.
 Failure     InvalidFilter names the path and what is wrong with it.
 Sources     MongoDB manual, "Project Fields to Return from Query".
 """
@@ -19,7 +21,7 @@ from rango._ext.normal import HEADER_NAMES, path_check
 from rango.errors import InvalidFilter
 
 Tree = dict[str, Any]
-"""A name to a Tree (there is more path) or to True (the path ends)."""
+"""A name to a Tree (there is more path) or to True (the path ends here)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Projection:
         return not self.is_inclusion and not self.tree
 
     def apply(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The part of a document that is asked for. Meta fields pass if the document has them and they are named."""
+        """What is asked for of a document. Meta fields pass if it has them and they are named."""
         if self.is_everything:
             return document
         return _include(document, self.tree) if self.is_inclusion else _exclude(document, self.tree)
@@ -78,12 +80,15 @@ def _names_id(paths: list[str]) -> bool:
 
 
 def _mode(flags: dict[str, bool], deciding: list[str]) -> bool:
-    """Is it an inclusion? The first field decides; without one, the meta fields and then `_id` do."""
+    """Is it an inclusion? The first field decides; without one, any flag that is set does."""
     for path in deciding:
         if flags[path] != flags[deciding[0]]:
-            first, second = ("inclusion", "exclusion") if flags[deciding[0]] else ("exclusion", "inclusion")
+            first, second = (
+                ("inclusion", "exclusion") if flags[deciding[0]] else ("exclusion", "inclusion")
+            )
             raise InvalidFilter(
-                f"a projection is an inclusion or an exclusion: {deciding[0]!r} makes it an {first}, {path!r} an {second}"
+                f"a projection is an inclusion or an exclusion: {deciding[0]!r} makes it an "
+                f"{first}, {path!r} an {second}"
             )
     if deciding:
         return flags[deciding[0]]
@@ -102,7 +107,9 @@ def _flatten(spec: Mapping[Any, Any], prefix: str) -> dict[str, bool]:
         elif isinstance(value, (bool, int, float)):
             flags[path] = bool(value)
         else:
-            raise InvalidFilter(f"the projection of {path!r} is 0 or 1 (or a boolean), not {value!r:.100}")
+            raise InvalidFilter(
+                f"the projection of {path!r} is 0 or 1 (or a boolean), not {value!r:.100}"
+            )
     return flags
 
 
@@ -112,7 +119,9 @@ def _flatten_nested(value: Mapping[Any, Any], path: str) -> dict[str, bool]:
     if first is None:
         raise InvalidFilter(f"the projection of {path!r} is an empty document; use 0 or 1")
     if isinstance(first, str) and first.startswith("$"):
-        raise InvalidFilter(f"the projection of {path!r}: the operator {first} comes later; use 0 or 1")
+        raise InvalidFilter(
+            f"the projection of {path!r}: the operator {first} comes later; use 0 or 1"
+        )
     return _flatten(value, path + ".")
 
 
@@ -124,17 +133,24 @@ def _path_check(path: object) -> None:
     if "" in parts:
         raise InvalidFilter(f"a projection cannot use the path {path!r}: a part of it is empty")
     if any(part.startswith("$") and part not in ("$ref", "$id", "$db") for part in parts):
-        raise InvalidFilter(f"a projection cannot use the path {path!r}: a part of it starts with $")
+        raise InvalidFilter(
+            f"a projection cannot use the path {path!r}: a part of it starts with $"
+        )
 
 
 def _insert(tree: Tree, path: str) -> None:
     *parents, last = path.split(".")
     for name in parents:
-        tree = tree.setdefault(name, {})
-        if tree is True:
-            raise InvalidFilter(f"the projection names {path!r} and a part of that path as well; keep one of them")
+        below = tree.setdefault(name, {})
+        if below is True:
+            raise InvalidFilter(
+                f"the projection names {path!r} and a part of that path as well; keep one of them"
+            )
+        tree = below
     if last in tree:
-        raise InvalidFilter(f"the projection names {path!r} and a longer path through it; keep one of them")
+        raise InvalidFilter(
+            f"the projection names {path!r} and a longer path through it; keep one of them"
+        )
     tree[last] = True
 
 

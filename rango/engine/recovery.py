@@ -34,6 +34,10 @@ OWN_NAMES: Final = frozenset({LOCK_FILE, DATA_FILE, "keys", "keys.new", "oplog"}
 REPLAY_ENTRIES_MAX: Final = 400_000
 """Overlay entries at which a replay stops for a checkpoint, so that a rebuild needs bounded memory."""
 
+EPOCH_SEALS_MAX: Final = 1 << 30
+"""Pages sealed under one key epoch after which the next open starts another: 2^31 with random nonces is the bound, and no
+session seals 2^30 pages (8 TB)."""
+
 
 class Opened(NamedTuple):
     """What a core starts from."""
@@ -46,6 +50,7 @@ class Opened(NamedTuple):
     slot: Slot | None
     fallback: Slot | None
     node_id: str
+    seals: int
     findings: list[str]
 
 
@@ -93,14 +98,14 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
     if data_fd >= 0:
         undo.append(lambda: vfs.close(data_fd))
     slot, fallback = (None, None) if data_fd < 0 else choose_slot(options, vfs, data_fd, keyring)
-    epoch = keyring.epoch if slot is None else slot.epoch
+    seals = spend_epoch(options, keyring, slot)
     pager = Pager(
         vfs,
         os.path.join(options.path, DATA_FILE),
         data_fd,
         keyring.database_id,
         keyring,
-        max(epoch, keyring.epoch),
+        keyring.epoch,
         options.cache_size,
     )
     store = load(pager, slot)
@@ -115,7 +120,17 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
             findings.append(f"{log.end.what if log.end else ''}; they were put aside in {log.cut_path}")
         node_id = settle_node(store, options, node_id)
     store.node = (node_id or "reader").encode()
-    return Opened(lock, keyring, log, store, data_fd, slot, fallback, node_id or "reader", findings)
+    return Opened(lock, keyring, log, store, data_fd, slot, fallback, node_id or "reader", seals, findings)
+
+
+def spend_epoch(options: OpenOptions, keyring: Keyring, slot: Slot | None) -> int:
+    """Pages sealed so far under the epoch that this session writes with; a spent epoch is followed by a new one (I-6)."""
+    if slot is None or slot.epoch != keyring.epoch:
+        return 0
+    if slot.seals >= EPOCH_SEALS_MAX and keyring.is_encrypted and not options.read_only:
+        keyring.advance_epoch()
+        return 0
+    return slot.seals
 
 
 def prepare_directory(options: OpenOptions, vfs: Vfs) -> bool:

@@ -77,7 +77,7 @@ def copy_collection(core: Any, store: Store, info: CollectionInfo) -> int:
     """Insert the live documents of one collection; how many there were."""
     target = core.create_collection(info.name)
     count = 0
-    txn = core.begin(immediate=True)
+    txn = core.begin()
     for _key, record in entries_of(store.head, info.tree_id):
         if record[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE:
             continue
@@ -85,6 +85,6 @@ def copy_collection(core: Any, store: Store, info: CollectionInfo) -> int:
         count += 1
         if count % TXN_DOCUMENTS == 0:
             txn.commit()
-            txn = core.begin(immediate=True)
+            txn = core.begin()
     txn.commit()
     return count

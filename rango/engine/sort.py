@@ -1,8 +1,9 @@
 """Sorting: what a sort asks for, the keys that order records, and the first k of many.
 
 Terms       sort: ((path, 1 | -1), ...), the normal form of everything that PyMongo accepts.
-Invariants  Two records compare as MongoDB compares the values at the paths: missing is null, an array counts as its least
-            element going up and its greatest going down. Equal records keep the order in which they came.
+Invariants  Two records compare as MongoDB compares the values at the paths: missing is null, an
+            array counts as its least element going up and its greatest going down. Equal records
+            keep the order in which they came.
 Failure     InvalidFilter names what is wrong with the sort.
 Sources     MongoDB manual, "cursor.sort()"; keys: rango/_ext/key.pyx.
 """
@@ -30,9 +31,10 @@ INVERTED: Final = bytes(255 - value for value in range(256))
 
 
 def sort_of(spec: object, direction: object = None) -> Sort:
-    """The normal form of a sort: a name, a list of names or (name, direction) pairs, or a mapping of directions.
+    """The normal form of a sort: a name, a list of names or (name, direction) pairs, or a mapping.
 
-    `direction` belongs to a single name, as in PyMongo's sort("a", -1). None and empty specs mean no sort.
+    `direction` belongs to a single name, as in PyMongo's sort("a", -1). None and empty specs mean
+    no sort.
     """
     if spec is None:
         return ()
@@ -40,7 +42,9 @@ def sort_of(spec: object, direction: object = None) -> Sort:
     if isinstance(spec, str):
         pairs = [(spec, 1 if direction is None else direction)]
     elif direction is not None:
-        raise InvalidFilter("a direction is given apart only for a single field name: sort('a', -1)")
+        raise InvalidFilter(
+            "a direction is given apart only for a single field name: sort('a', -1)"
+        )
     elif isinstance(spec, Mapping):
         pairs = spec.items()
     elif isinstance(spec, (list, tuple)):
@@ -60,9 +64,13 @@ def _field_of(pair: object) -> tuple[str, int]:
     if not isinstance(name, str) or not name:
         raise InvalidFilter(f"a sort names fields by non-empty strings, not {name!r:.100}")
     if name.startswith("$") or "" in name.split("."):
-        raise InvalidFilter(f"a sort cannot use the path {name!r}: a part is empty or it starts with $")
+        raise InvalidFilter(
+            f"a sort cannot use the path {name!r}: a part is empty or it starts with $"
+        )
     if isinstance(direction, bool) or direction not in (1, -1):
-        raise InvalidFilter(f"the direction of {name!r} in a sort is 1 or -1, not {direction!r:.100}")
+        raise InvalidFilter(
+            f"the direction of {name!r} in a sort is 1 or -1, not {direction!r:.100}"
+        )
     path_check(name)
     return name, int(direction)
 
@@ -106,7 +114,7 @@ def _bson_of(record: bytes) -> bytes:
 
 
 def sort_records(records: Iterable[bytes], sort: Sort, limit: int = 0) -> Sequence[bytes]:
-    """The records in the order of the sort; only the first `limit` of them if it is not 0 (the others are not kept)."""
+    """The records in the order of the sort; only the first `limit` unless it is 0."""
     if not sort:
         return list(records)[: limit or None]
     if limit:

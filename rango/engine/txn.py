@@ -25,15 +25,24 @@ class Txn:
 
     __slots__ = ("_base", "_batch", "_core", "_has_read", "_is_over", "_view")
 
-    def __init__(self, core: Core, immediate: bool) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
         self._batch: Batch | None = None
         self._view: View | None = None
         self._has_read = False
         self._is_over = False
         self._base: View = core.view()
-        if immediate:
-            self._write()
+
+    def __del__(self) -> None:
+        # whatever was raised between two lines of the caller, the append lock does not stay taken
+        self.abort()
+
+    def lock(self) -> None:
+        """Take the append lock now: what is read from here on cannot change before the commit.
+
+        Raises ReadOnly, IoFailed or Corrupted (latched), DatabaseBusy, Conflict.
+        """
+        self._write()
 
     @property
     def view(self) -> View:
@@ -88,25 +97,27 @@ class Txn:
         was written).
         """
         self._check()
-        self._is_over = True
-        batch, self._batch = self._batch, None
-        if batch is None:
-            return
+        core = self._core
+        batch = self._batch
         try:
-            ordinal = self._core.store.commit(batch)
+            self._is_over = True
+            if batch is None:
+                return
+            ordinal = core.store.commit(batch)
         finally:
-            self._core.append_lock.release()
-        self._core.settle(ordinal)
+            self._batch = None
+            core.append_lock.drop()
+        core.settle(ordinal)
 
     def abort(self) -> None:
-        """Forget its writes. What it saw of other commits is durable when this returns."""
+        """Forget its writes; nothing happens if it is over. What it saw of other commits is durable when this returns."""
         if self._is_over:
             return
         self._is_over = True
         batch, self._batch = self._batch, None
-        if batch is not None:
-            self._core.append_lock.release()
-            self._core.settle(batch.base_ordinal)
+        self._core.append_lock.drop()
+        if batch is not None and self._core.error is None:
+            self._core.stand_by(batch.base_ordinal)
 
     def _check(self) -> None:
         if self._is_over:
@@ -119,18 +130,18 @@ class Txn:
             return self._batch
         self._check()
         core = self._core
-        core.append_lock_take()
         try:
+            core.append_lock_take()
             batch = core.store.begin()
             if self._has_read and batch.base_ordinal != self._base.ordinal:
                 raise Conflict(
                     "another commit came between this transaction's first read and its first write; "
                     "nothing was written, run the transaction again"
                 )
-        except BaseException:
-            core.append_lock.release()
-            raise
-        self._batch = batch
+            self._batch = batch
+        finally:
+            if self._batch is None:
+                core.append_lock.drop()
         return batch
 
     @staticmethod

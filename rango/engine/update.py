@@ -1,9 +1,11 @@
 """Updates: `$set`, `$unset` and `$inc` on dotted paths, checked once and applied to many documents.
 
-Terms       change: what one path gets; the changes of an update form a tree by the parts of their paths.
-Invariants  The document that is given is never changed: what is on a changed path is copied, the rest is shared. The same
-            object comes back when nothing changed. Fields keep their order; new ones are added in the order of their
-            names (numbers by value), as MongoDB does since 5.0. `_id` never changes.
+Terms       change: what one path gets; the changes of an update form a tree by the parts of their
+            paths.
+Invariants  The document that is given is never changed: what is on a changed path is copied, the
+            rest is shared. The same object comes back when nothing changed. Fields keep their
+            order; new ones are added in the order of their names (numbers by value), as MongoDB
+            does since 5.0. `_id` never changes.
 Failure     InvalidUpdate names the path and the reason; the document is as it was.
 Sources     MongoDB manual, "Update Operators", "Update Operators Behavior".
 """
@@ -23,7 +25,7 @@ from rango.errors import InvalidUpdate
 from rango.limits import NESTING_DEPTH_MAX
 
 ARRAY_PADDING_COUNT_MAX: Final = 10_000
-"""Nulls that $set may add to an array to reach a position. A typing error must not fill a document with nulls."""
+"""Nulls that $set may add to an array to reach a position: a slip must not fill a document."""
 
 RESERVED: Final = frozenset(("_rev", "_updated_at", "_source_node", "_deleted", "_conflicts"))
 INT32_MIN: Final = -(1 << 31)
@@ -41,7 +43,7 @@ MISSING: Final = _Missing()
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a path gets: `make(old value or MISSING, place)` gives the new value, MISSING to take it away."""
+    """What a path gets: `make(old or MISSING, place)` gives the new value, MISSING removes it."""
 
     path: str
     make: Callable[[Any, str], Any]
@@ -64,7 +66,7 @@ class Update:
             document.get("_id", MISSING), changed.get("_id", MISSING)
         ):
             raise InvalidUpdate(
-                "an update cannot change '_id'; insert a new document and delete the old one instead"
+                "an update cannot change '_id'; insert a new document and delete the old one"
             )
         return changed
 
@@ -77,20 +79,27 @@ def apply_update(document: dict[str, Any], update: Mapping[str, Any]) -> dict[st
 def compile_update(update: Mapping[str, Any]) -> Update:
     """Check an update. InvalidUpdate names the operator or path that is not understood."""
     if not isinstance(update, Mapping):
-        raise InvalidUpdate(f"an update is a mapping of operators, not {type(update).__name__}: {update!r:.100}")
+        raise InvalidUpdate(
+            f"an update is a mapping of operators, not {type(update).__name__}: {update!r:.100}"
+        )
     if not update:
         raise InvalidUpdate("an update is empty; name at least one operator, such as $set")
     tree: Tree = {}
     for operator, changes in update.items():
-        if not isinstance(operator, str) or not operator.startswith("$"):
+        if not str(operator).startswith("$"):
             raise InvalidUpdate(
-                f"an update has operators only, not the field {operator!r}; write {{'$set': {{{operator!r}: ...}}}}, "
+                f"an update has operators only, not the field {operator!r}; "
+                f"write {{'$set': {{{operator!r}: ...}}}}, "
                 "or use replace_one for a whole document"
             )
         if operator not in OPERATORS:
-            raise InvalidUpdate(f"unknown update operator {operator}; known are {' '.join(OPERATORS)}")
+            raise InvalidUpdate(
+                f"unknown update operator {operator}; known are {' '.join(OPERATORS)}"
+            )
         if not isinstance(changes, Mapping):
-            raise InvalidUpdate(f"{operator} needs a mapping of paths to values, not {changes!r:.100}")
+            raise InvalidUpdate(
+                f"{operator} needs a mapping of paths to values, not {changes!r:.100}"
+            )
         for path, operand in changes.items():
             parts = _parts(operator, path)
             _insert(tree, OPERATORS[operator](path, operand), parts)
@@ -102,18 +111,28 @@ def _parts(operator: str, path: object) -> list[str]:
         raise InvalidUpdate(f"{operator} names fields by strings, not {path!r:.100}")
     parts = path.split(".")
     if "" in parts:
-        raise InvalidUpdate(f"{operator}: the path {path!r} has an empty field name, which is not allowed")
+        raise InvalidUpdate(
+            f"{operator}: the path {path!r} has an empty field name, which is not allowed"
+        )
     if "\x00" in path:
-        raise InvalidUpdate(f"{operator}: the path {path!r} has a NUL character, which is not allowed")
+        raise InvalidUpdate(
+            f"{operator}: the path {path!r} has a NUL character, which is not allowed"
+        )
     for place, part in enumerate(parts):
         if part == "$" or part.startswith("$["):
-            raise InvalidUpdate(f"{operator}: the positional operator in {path!r} is not supported; name a position")
+            raise InvalidUpdate(
+                f"{operator}: the positional operator in {path!r} is not supported; name a position"
+            )
         if part.startswith("$") and (place == 0 or part not in ("$ref", "$id", "$db")):
-            raise InvalidUpdate(f"{operator}: the field name {part!r} in {path!r} starts with $, which is not allowed")
+            raise InvalidUpdate(
+                f"{operator}: the name {part!r} in {path!r} starts with $, which is not allowed"
+            )
     if parts[0] in RESERVED:
         raise InvalidUpdate(f"{operator}: {parts[0]!r} is kept by Rango and cannot be updated")
     if len(parts) > NESTING_DEPTH_MAX:
-        raise InvalidUpdate(f"{operator}: the path {path[:60]!r}... has more than {NESTING_DEPTH_MAX} parts")
+        raise InvalidUpdate(
+            f"{operator}: the path {path[:60]!r}... has more than {NESTING_DEPTH_MAX} parts"
+        )
     return parts
 
 
@@ -130,11 +149,15 @@ def _insert(tree: Tree, change: Change, parts: list[str]) -> None:
 
 
 def _conflict(path: str, place: str) -> InvalidUpdate:
-    return InvalidUpdate(f"updating the path {path!r} would create a conflict at {place!r}; name each place once")
+    return InvalidUpdate(
+        f"updating the path {path!r} would create a conflict at {place!r}; name each place once"
+    )
 
 
 def _ordered(tree: Tree) -> Tree:
-    names = sorted(tree, key=lambda name: (0, int(name), name) if _is_digits(name) else (1, 0, name))
+    names = sorted(
+        tree, key=lambda name: (0, int(name), name) if _is_digits(name) else (1, 0, name)
+    )
     found: Tree = {}
     for name in names:
         below = tree[name]
@@ -149,7 +172,8 @@ def _is_digits(name: str) -> bool:
 def _has_effect(tree: Tree) -> bool:
     """Would these changes put anything where there is nothing?"""
     return any(
-        not below.is_removal if isinstance(below, Change) else _has_effect(below) for below in tree.values()
+        not below.is_removal if isinstance(below, Change) else _has_effect(below)
+        for below in tree.values()
     )
 
 
@@ -182,7 +206,8 @@ def _apply(old: Any, below: Tree | Change, at: str) -> Any:
     if old is MISSING:
         return _apply_document({}, below, at + ".")
     raise InvalidUpdate(
-        f"cannot create the field {next(iter(below))!r} in {at!r}: there is {old!r:.60}, not a document"
+        f"cannot create the field {next(iter(below))!r} in {at!r}: "
+        f"there is {old!r:.60}, not a document"
     )
 
 
@@ -192,7 +217,10 @@ def _apply_array(array: list[Any], tree: Tree, at: str) -> list[Any]:
         has_effect = _has_effect({name: below})
         if not _is_digits(name) or (name[0] == "0" and name != "0"):
             if has_effect:
-                raise InvalidUpdate(f"cannot create the field {name!r} in {at[:-1]!r}: it is an array; name a position")
+                raise InvalidUpdate(
+                    f"cannot create the field {name!r} in {at[:-1]!r}: "
+                    "it is an array; name a position"
+                )
             continue
         place = int(name[:10])
         if place >= len(changed):
@@ -200,7 +228,8 @@ def _apply_array(array: list[Any], tree: Tree, at: str) -> list[Any]:
                 continue
             if place - len(changed) > ARRAY_PADDING_COUNT_MAX:
                 raise InvalidUpdate(
-                    f"{at + name!r} would add {place - len(changed)} nulls to an array of {len(changed)}; "
+                    f"{at + name!r} would add {place - len(changed)} nulls to an array "
+                    f"of {len(changed)}; "
                     f"at most {ARRAY_PADDING_COUNT_MAX} are added"
                 )
             new = _apply(MISSING, below, at + name)
@@ -232,24 +261,38 @@ def _same(old: Any, new: Any) -> bool:
 def _set(path: str, operand: Any) -> Change:
     # encoding it now refuses what cannot be stored, with the path in the message
     encode({path: operand})
-    return Change(path, lambda old, at: old if _same(old, operand) else operand)
+
+    def make(old: Any, _at: str) -> Any:
+        return old if _same(old, operand) else operand
+
+    return Change(path, make)
 
 
-def _unset(path: str, operand: Any) -> Change:
-    return Change(path, lambda old, at: MISSING, is_removal=True)
+def _unset(path: str, _operand: Any) -> Change:
+    return Change(path, _nothing, is_removal=True)
+
+
+def _nothing(_old: Any, _at: str) -> Any:
+    return MISSING
 
 
 def _inc(path: str, operand: Any) -> Change:
     if not _is_number(operand):
-        raise InvalidUpdate(f"$inc: {path!r} cannot be incremented by {operand!r:.60}, which is not a number")
+        raise InvalidUpdate(
+            f"$inc: {path!r} cannot be incremented by {operand!r:.60}, which is not a number"
+        )
     if isinstance(operand, int) and not INT64_MIN <= operand <= INT64_MAX:
-        raise InvalidUpdate(f"$inc: {path!r} cannot be incremented by {operand}, which is outside 64 bits")
+        raise InvalidUpdate(
+            f"$inc: {path!r} cannot be incremented by {operand}, which is outside 64 bits"
+        )
 
     def make(old: Any, at: str) -> Any:
         if old is MISSING:
             return operand
         if not _is_number(old):
-            raise InvalidUpdate(f"$inc: {at!r} is {old!r:.60}, which is not a number; $set it first")
+            raise InvalidUpdate(
+                f"$inc: {at!r} is {old!r:.60}, which is not a number; $set it first"
+            )
         new = _sum(old, operand, at)
         return old if _same(old, new) else new
 
@@ -270,7 +313,9 @@ def _sum(left: Any, right: Any, at: str) -> Any:
     total = int(left) + int(right)
     if not INT64_MIN <= total <= INT64_MAX:
         raise InvalidUpdate(f"$inc: {at!r} is {left} and would leave 64 bits with {right}")
-    is_wide = isinstance(left, Int64) or isinstance(right, Int64) or _is_wide(left) or _is_wide(right)
+    is_wide = (
+        isinstance(left, Int64) or isinstance(right, Int64) or _is_wide(left) or _is_wide(right)
+    )
     return Int64(total) if is_wide else total
 
 
@@ -285,4 +330,8 @@ def _decimal(value: Any) -> Decimal:
     return Decimal(format(value, ".15g")) if isinstance(value, float) else Decimal(int(value))
 
 
-OPERATORS: Final[dict[str, Callable[[str, Any], Change]]] = {"$set": _set, "$unset": _unset, "$inc": _inc}
+OPERATORS: Final[dict[str, Callable[[str, Any], Change]]] = {
+    "$set": _set,
+    "$unset": _unset,
+    "$inc": _inc,
+}

@@ -19,15 +19,18 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from rango._ext.appender import Appender, first_size, segment_path
+from rango._ext.appender import Appender
 from rango._ext.layout import (
     FRAME_ALIGN,
+    FRAME_CLOSED,
     FRAME_COMMIT,
     FRAME_OVERHEAD,
+    FRAME_PART,
     SEGMENT_HEADER_SIZE,
     SEGMENT_SIZE_MAX,
 )
-from rango._ext.segment import Scanner, SegmentHeader, create_segment, frame_header_any
+from rango._ext.segment import SegmentHeader, create_segment, first_size, segment_path
+from rango._ext.segment_scan import Scanner, frame_header_any
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import LogCorrupted, NotFound
 from rango.storage.segment import (
@@ -49,7 +52,7 @@ __all__ = ["CHAIN_START", "LogEnd", "LogFinding", "LogMark", "Oplog"]
 COPY_SIZE: Final = 1024 * 1024
 CLOSED_SIZE: Final = (FRAME_OVERHEAD + FRAME_ALIGN - 1) // FRAME_ALIGN * FRAME_ALIGN
 
-VERDICTS: Final = {
+ANSWERS: Final = {
     "claimed": "a later frame says that what should be here was durable",
     "foreign": "the frame here belongs to another history",
     "forged": "frames here claim more than an honest log can hold",
@@ -167,8 +170,8 @@ class Oplog:
     ) -> Iterator[list[Commit]]:
         """All commits behind a mark, in batches; sets `end` when the log ends as a log may end.
 
-        Tags and the chain are verified. What the mark names must be there and durable (I-18), and so
-        must be the commit `must_reach`. Writes nothing. Raises LogCorrupted, IoFailed.
+        Tags and the chain are verified. What the mark names must be there, for it was durable
+        (I-18), and so must be `must_reach`. Writes nothing. Raises LogCorrupted, IoFailed.
         """
         self.end = None
         mark = LogMark(from_segment, from_offset, ordinal, chain)
@@ -228,13 +231,13 @@ class Oplog:
 
     def _judge(self, scanner: Scanner, durable: int, must_reach: int) -> LogEnd:
         """What the place means where no frame continues (I-11)."""
-        verdict, offset, tail_end = scanner.judge()
+        answer, offset, tail_end = scanner.judge()
         where = place_name(scanner.segment_id, scanner.offset)
-        if verdict != "end":
+        if answer != "end":
             raise LogCorrupted(
                 where,
                 f"ordinal {scanner.ordinal + 1} is damaged or missing:"
-                f" {VERDICTS[verdict]} (at {offset})",
+                f" {ANSWERS[answer]} (at {offset})",
             )
         for void_id in self.void_ids:
             if void_id < scanner.segment_id:
@@ -270,7 +273,7 @@ class Oplog:
     def adopt(self) -> Appender:
         """Make the end that replay found durable, clear what is behind it, and append from there.
 
-        The caller is alone. Raises LowDisk, IoFailed; may be run again after a crash anywhere in it.
+        The caller is alone. Raises LowDisk, IoFailed; may be run again after a crash in it.
         """
         end = self.end
         if end is None:
@@ -311,21 +314,21 @@ class Oplog:
     def _settle(self, fd: int, header: SegmentHeader, end: LogEnd) -> None:
         """Rewrite what may live in the cache only, wipe the tail, flush."""
         offset = end.mark.offset
-        is_dirty = False
+        must_flush = False
         if end.tail_end > offset:
             self._keep_aside(fd, header.id, offset, end.tail_end)
             self._copy(None, fd, offset, end.tail_end)
-            is_dirty = True
+            must_flush = True
         # the first frame is written after the flush of the directory: without one, redo that too
         is_unused = end.mark.ordinal < header.first_ordinal
         if is_unused and not self._is_new:
             self._copy(fd, fd, 0, offset)
-            is_dirty = True
+            must_flush = True
         elif end.durable < end.mark.ordinal:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
             self._copy(fd, fd, found_offset(scanner, end.durable + 1), offset)
-            is_dirty = True
-        if is_dirty:
+            must_flush = True
+        if must_flush:
             self.vfs.flush(fd)
         if is_unused and not self._is_new:
             self.vfs.flush_directory(self.directory)
@@ -372,26 +375,30 @@ class Oplog:
             return header.id, found_offset(scanner, ordinal)
 
     def read_commit(self, ordinal: int) -> bytes:
-        """The body of one commit; its tags are verified, the chain around it is not.
+        """The body of the commit that this ordinal, of any of its frames, belongs to.
 
-        Raises NotFound when no commit has this ordinal, LogCorrupted when it is damaged.
+        Its tags are verified, the chain around it is not. Raises NotFound when there is no such
+        commit, LogCorrupted when it is damaged.
         """
         header = self._segment_of(ordinal)
         with opened(self.vfs, self._path(header.id)) as fd:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
             offset = found_offset(scanner, ordinal)
             frame = frame_opened(scanner, offset, ordinal)
-            if frame[0] != FRAME_COMMIT:
-                raise NotFound(f"ordinal {ordinal} is not that of a commit")
-            if frame[2] == ordinal:
+            if frame[0] == FRAME_CLOSED:
+                raise NotFound(f"ordinal {ordinal} is that of a closed frame, not of a commit")
+            if frame[0] == FRAME_COMMIT and frame[2] == ordinal:
                 return frame[4]
             bodies = []
-            offset = found_offset(scanner, frame[2])
-            for part_ordinal in range(frame[2], ordinal + 1):
-                frame = frame_opened(scanner, offset, part_ordinal)
+            part = frame[2]
+            offset = found_offset(scanner, part)
+            while True:
+                frame = frame_opened(scanner, offset, part)
                 bodies.append(frame[4])
+                if frame[0] != FRAME_PART:
+                    return b"".join(bodies)
+                part += 1
                 offset = frame[5]  # a part fills its block, so the next frame starts here
-            return b"".join(bodies)
 
     # --- checks ---
 

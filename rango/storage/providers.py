@@ -96,7 +96,7 @@ class RawKey:
             raise InvalidArgument(f"key= takes exactly {SECRET_SIZE} bytes, not {len(key)}")
         self._bytes = bytes(key)
 
-    def wrapping_key(self, salt: bytes, kdf: Kdf) -> bytes:  # noqa: ARG002 (one interface for all secrets)
+    def wrapping_key(self, salt: bytes, _kdf: Kdf) -> bytes:
         """A key of its own for each slot."""
         return blake2b(
             salt, digest_size=SECRET_SIZE, key=self._bytes, person=b"rango raw key"

@@ -1,11 +1,11 @@
-"""Segment files: which there are, in which order they continue each other, and what is intact in them.
+"""Segment files: which there are, how they continue each other, and what is intact in them.
 
 Terms       segment, frame, ordinal, lsn: see glossary. Void: a file whose header is not one.
 Invariants  I-11: a valid header proves that its predecessor was durable up to `predecessor_end`.
-Layout      <database>/oplog/<id as 16 decimal digits>.rgo, _ext/layout.pxd SEGMENT_*. Beside them may
-            lie *.rgo.new (a creation that a crash cut short) and *.cut (a torn tail kept aside).
-Failure     a void segment that another one names, or that holds frames; a missing or copied segment:
-            LogCorrupted. A void segment that nothing refers to was never used: skipped.
+Layout      <database>/oplog/<id as 16 decimal digits>.rgo, _ext/layout.pxd SEGMENT_*. Beside them
+            may lie *.rgo.new (a creation cut short by a crash) and *.cut (a torn tail kept aside).
+Failure     a void segment that another one names, or that holds frames; a missing or copied
+            segment: LogCorrupted. A void segment that nothing refers to was never used: skipped.
 Sources     storage-notes scenario 10.
 """
 
@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
 from typing import Final, NamedTuple, Protocol
 
-from rango._ext.appender import segment_path
 from rango._ext.layout import FRAME_CLOSED, FRAME_PART, SEGMENT_HEADER_SIZE
 from rango._ext.seal import SealKey
-from rango._ext.segment import Scanner, SegmentHeader
+from rango._ext.segment import SegmentHeader, segment_path
+from rango._ext.segment_scan import Scanner
 from rango._ext.vfs import VFS_READ, Vfs
 from rango.errors import IoFailed, LogCorrupted, LowDisk
 
@@ -187,6 +187,17 @@ def salvage(
             continue
         if keyring.segment_mac(header.epoch, data[:-16]) != data[-16:]:
             lost.append(LogFinding(place_name(segment_id, 0), "the segment header is damaged"))
+            # the name may be the only place where the id is right
+            header = SegmentHeader(
+                segment_id,
+                header.predecessor,
+                header.predecessor_end,
+                header.first_ordinal,
+                header.chain,
+                header.salt,
+                header.epoch,
+                header.database_id,
+            )
         with opened(vfs, segment_path(folder, segment_id)) as fd:
             scanner = scanner_for(vfs, fd, keyring, header)
             expected = yield from salvage_segment(scanner, segment_id, expected, lost)
@@ -194,7 +205,7 @@ def salvage(
 
 def salvage_segment(
     scanner: Scanner, segment_id: int, expected: int, lost: list[LogFinding]
-) -> Iterator[tuple[int, int, bytes]]:
+) -> Generator[tuple[int, int, bytes], None, int]:
     """The intact commits of one segment. Returns the ordinal that should follow."""
     parts: list[bytes] = []
     first_offset = 0

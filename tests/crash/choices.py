@@ -11,10 +11,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from tests.crash.disk import (
+from tests.crash.disk import Disk
+from tests.crash.model import (
     BOTH_NAMES,
     BYTES,
-    DROP,
     PREFIX,
     SECTORS,
     SIZE_AS_WRITTEN,
@@ -26,7 +26,6 @@ from tests.crash.disk import (
     WHOLE,
     Choice,
     Directory,
-    Disk,
     File,
     Naming,
     Write,
@@ -149,16 +148,10 @@ def choices(disk: Disk, rng: random.Random, limit: int) -> Iterator[Choice]:
     torn = list(newest_torn(items, rng))
     # A third each for the torn newest, the structured ones and the random ones.
     third = max(1, left // 3)
-    if 1 << len(items) <= limit // 2:
-        first = structured
-    else:
-        first = structured[:third]
+    first = structured if 1 << len(items) <= limit // 2 else structured[:third]
     for choice in torn[:third]:
         yield choice
     for choice in first:
         yield choice
     for _ in range(max(0, left - min(third, len(torn)) - len(first))):
         yield random_choice(items, rng)
-
-
-__all__ = ["DROP", "Choice", "choices", "random_choice"]

@@ -1,12 +1,9 @@
-"""A disk that can lose power: what `PythonVfs` needs, with what is durable kept apart from what is not.
+"""A disk that can lose power, with the methods that `PythonVfs` needs, a recorder and a fault plan.
 
-Terms       pending: done since the last flush, so a crash may keep, drop or tear it. Lost: pending
-            when a flush failed; no later flush makes it durable (fsyncgate). Forced: flushed on top
-            of something lost. Choice: what one crash keeps of each pending operation. Image: the
-            disk that a crash leaves behind, a new disk on which recording can go on.
-Invariants  A write changes only its own bytes; what a flush covered survives; names and content are
-            independent (a flush of a file does not flush its name); an atomic rename leaves the
-            old name, the new one or both, never none.
+Terms       pending, choice: see model.py. Image: the disk that a crash leaves behind, a new disk on
+            which recording can go on. Copy: the disk that the death of all processes leaves.
+Invariants  the log of operations, replayed on a copy of the disk from which it began, gives an
+            equal disk with the same sequence numbers.
 Failure     every method raises OSError(errno), as the system call would.
 Sources     architecture section 7 (media assumptions), reliability facts 2.1 (S1-S3, S6).
 """
@@ -15,58 +12,13 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_EXCLUSIVE_LOCK, VFS_UNLOCK, VFS_WRITE
-
-SECTOR = 512
-
-OPEN, LOST, FORCED = 0, 1, 2
-
-# What a crash does with one pending operation. The argument of a torn one says where or how.
-DROP, WHOLE, PREFIX, SUFFIX, SECTORS, GARBAGE, ZEROS, BYTES, BOTH_NAMES = range(9)
-TORN = (PREFIX, SUFFIX, SECTORS, GARBAGE, ZEROS, BYTES)
-
-# What a crash does with the growth of a file.
-SIZE_AS_WRITTEN, SIZE_KEPT_BACK, SIZE_ZEROS, SIZE_GARBAGE = range(4)
-
-_GARBAGE = random.Random(0x52414E47).randbytes(1 << 17)
-
-
-class Write(NamedTuple):
-    """A pending write; or, with data None, a pending change of size to `offset`."""
-
-    sequence: int
-    offset: int
-    data: bytes | None
-    state: int
-
-
-class Naming(NamedTuple):
-    """A pending change of one directory: name -> number, or the removal of a name, or both."""
-
-    sequence: int
-    added: str | None
-    number: int
-    removed: str | None
-
-
-class Choice(NamedTuple):
-    """What one crash keeps: (mode, argument) by sequence of the operation, size mode by file."""
-
-    modes: dict[int, tuple[int, int]]
-    sizes: dict[int, int]
-    order_seed: int
-
-    def signature(self) -> tuple[object, ...]:
-        """Equal for two choices that leave the same image of the same disk."""
-        kept = tuple((k, m) for k, m in sorted(self.modes.items()) if m[0] != DROP)
-        sizes = tuple((k, m) for k, m in sorted(self.sizes.items()) if m != SIZE_AS_WRITTEN)
-        return kept, sizes, self.order_seed
+from tests.crash.model import FORCED, Choice, Directory, File, Naming, Write, file_image
 
 
 class Site(NamedTuple):
@@ -84,7 +36,7 @@ class Plan(Protocol):
 
 
 class Fault(NamedTuple):
-    """What happens to a call instead: an error, after `done` bytes or after all of it; or 0 = short."""
+    """What happens to a call instead: an error (0: short) after `done` bytes, or after all."""
 
     error: int
     done: int = 0
@@ -95,227 +47,18 @@ class Fault(NamedTuple):
 def file_class(path: str) -> str:
     """The kind of file that a path of a database names, for reports."""
     name = path.rsplit("/", 1)[-1]
-    if name.endswith(".rgo"):
-        return "segment"
+    for ending, kind in ((".rgo", "segment"), (".rgo.new", "segment.new")):
+        if name.endswith(ending):
+            return kind
+    if name.endswith((".cut", ".cut.new")):
+        return "cut"
     if name.startswith("data."):
         return "data"
-    return name.split(".")[0] if "." in name else name
+    return name
 
 
 def fail(code: int, path: str | None = None) -> OSError:
     return OSError(code, os.strerror(code), path)
-
-
-class File:
-    """One file: what programs see, what is durable, and the operations between the two."""
-
-    __slots__ = ("allocated", "content", "durable", "locks", "number", "pending")
-
-    def __init__(self, number: int, content: bytes = b"") -> None:
-        self.number = number
-        self.content: bytes | bytearray = content  # bytes: shared with other disks, copy first
-        self.durable: bytes | bytearray = content
-        self.pending: list[Write] = []
-        self.allocated = len(content)
-        self.locks: list[tuple[int, int, int, int]] = []
-
-    def write(self, sequence: int, offset: int, data: bytes) -> None:
-        if type(self.content) is bytes:
-            self.content = bytearray(self.content)
-        put(self.content, offset, data)  # type: ignore[arg-type]
-        self.allocated = max(self.allocated, offset + len(data))
-        self.pending.append(Write(sequence, offset, data, OPEN))
-
-    def resize(self, sequence: int, size: int) -> None:
-        if type(self.content) is bytes:
-            self.content = bytearray(self.content)
-        cut(self.content, size)  # type: ignore[arg-type]
-        self.allocated = min(self.allocated, size)
-        self.pending.append(Write(sequence, size, None, OPEN))
-
-    def flush(self) -> None:
-        if any(write.state != OPEN for write in self.pending):
-            self.pending = [
-                write._replace(state=FORCED) if write.state == OPEN else write
-                for write in self.pending
-            ]
-            return
-        if type(self.durable) is bytes:
-            self.durable = bytearray(self.durable)
-        for _, offset, data, _ in self.pending:
-            if data is None:
-                cut(self.durable, offset)  # type: ignore[arg-type]
-            else:
-                put(self.durable, offset, data)  # type: ignore[arg-type]
-        self.pending = []
-
-    def lose(self, evicted: bool) -> None:
-        """A flush failed: what was pending counts as clean from now on, durable or not."""
-        self.pending = [
-            write._replace(state=LOST) if write.state == OPEN else write for write in self.pending
-        ]
-        if evicted:
-            self.content = bytes(self.forced())
-
-    def frozen(self) -> bytes:
-        """The durable content as bytes that other disks may share."""
-        if type(self.durable) is not bytes:
-            self.durable = bytes(self.durable)
-        return self.durable
-
-    def forced(self) -> bytearray:
-        """What survives any crash."""
-        content = bytearray(self.durable)
-        for _, offset, data, state in self.pending:
-            if state == FORCED:
-                cut(content, offset) if data is None else put(content, offset, data)
-        return content
-
-
-def put(content: bytearray, offset: int, data: bytes) -> None:
-    """Writes data at offset; a gap before it reads as zeros."""
-    if offset > len(content):
-        content.extend(bytes(offset - len(content)))
-    content[offset : offset + len(data)] = data
-
-
-def cut(content: bytearray, size: int) -> None:
-    """Makes content exactly size bytes long."""
-    if size < len(content):
-        del content[size:]
-    else:
-        content.extend(bytes(size - len(content)))
-
-
-def garbage(seed: int, size: int) -> bytes:
-    start = (seed * 7919) % (len(_GARBAGE) - 4096)
-    piece = _GARBAGE[start : start + size]
-    while len(piece) < size:
-        piece += _GARBAGE[: size - len(piece)]
-    return piece
-
-
-def put_torn(content: bytearray, offset: int, data: bytes, mode: int, argument: int) -> None:
-    """Persists part of a write. Sector edges are those of the file; only the write's bytes change.
-
-    A sector that holds the written bytes already stays as it is: I-17 rewrites a tail in place with
-    the same bytes, and stands on the assumption that this cannot damage it.
-    """
-    size = len(data)
-    edges = [0, *range(SECTOR - offset % SECTOR, size, SECTOR), size]
-    count = len(edges) - 1
-    if mode == BYTES:
-        at = 1 + argument % max(1, size - 1)
-        put(content, offset, data[:at])
-        if argument & 1:  # the sector in which it stopped is neither old nor new
-            end = min(size, at + SECTOR - (offset + at) % SECTOR)
-            if content[offset + at : offset + end] != data[at:end]:
-                put(content, offset + at, garbage(argument, end - at))
-        return
-    if mode in (PREFIX, SUFFIX):
-        at = edges[1 + argument % max(1, count - 1)] if count > 1 else size // 2
-        if mode == PREFIX:
-            put(content, offset, data[:at])
-        else:
-            put(content, offset + at, data[at:])
-        return
-    kept = random.Random(argument).getrandbits(count) if count > 1 else 0
-    for n in range(count):
-        start, end = edges[n], edges[n + 1]
-        if (kept >> n) & 1:
-            put(content, offset + start, data[start:end])
-        elif content[offset + start : offset + end] == data[start:end]:
-            continue
-        elif mode == GARBAGE:
-            put(content, offset + start, garbage(argument + n, end - start))
-        elif mode == ZEROS:
-            put(content, offset + start, bytes(end - start))
-
-
-def ordered(pending: list[Write], seed: int) -> Iterable[Write]:
-    """The pending operations, writes between two changes of size in another order if seed is set."""
-    if not seed:
-        return pending
-    rng = random.Random(seed)
-    result: list[Write] = []
-    run: list[Write] = []
-    for write in pending:
-        if write.data is None or write.state == FORCED:
-            rng.shuffle(run)
-            result += [*run, write]
-            run = []
-        else:
-            run.append(write)
-    rng.shuffle(run)
-    return result + run
-
-
-def file_image(file: File, choice: Choice) -> bytes:
-    """The content that a crash leaves of a file."""
-    if not file.pending:
-        return file.frozen()
-    content = bytearray(file.durable)
-    modes = choice.modes
-    for sequence, offset, data, state in ordered(file.pending, choice.order_seed):
-        mode, argument = (WHOLE, 0) if state == FORCED else modes.get(sequence, (DROP, 0))
-        if mode == DROP:
-            continue
-        if data is None:
-            cut(content, offset)
-        elif mode == WHOLE:
-            put(content, offset, data)
-        else:
-            put_torn(content, offset, data, mode, argument)
-    size_mode = choice.sizes.get(file.number, SIZE_AS_WRITTEN)
-    if size_mode == SIZE_KEPT_BACK:
-        kept = len(file.forced())
-        del content[kept:]
-    elif size_mode != SIZE_AS_WRITTEN:
-        missing = len(file.content) - len(content)
-        if missing > 0:
-            filler = garbage(file.number + choice.order_seed, missing)
-            content.extend(filler if size_mode == SIZE_GARBAGE else bytes(missing))
-    return bytes(content)
-
-
-class Directory:
-    """One directory: the names that programs see, the durable ones, and the changes between."""
-
-    __slots__ = ("durable", "entries", "number", "path", "pending")
-
-    def __init__(self, number: int, path: str, entries: dict[str, int]) -> None:
-        self.number = number
-        self.path = path
-        self.entries = entries
-        self.durable = dict(entries)
-        self.pending: list[Naming] = []
-
-    def change(self, sequence: int, added: str | None, number: int, removed: str | None) -> None:
-        naming = Naming(sequence, added, number, removed)
-        rename_entries(self.entries, naming, WHOLE)
-        self.pending.append(naming)
-
-    def flush(self) -> None:
-        for naming in self.pending:
-            rename_entries(self.durable, naming, WHOLE)
-        self.pending = []
-
-    def image(self, choice: Choice) -> dict[str, int]:
-        entries = dict(self.durable)
-        for naming in self.pending:
-            mode = choice.modes.get(naming.sequence, (DROP, 0))[0]
-            if mode != DROP:
-                rename_entries(entries, naming, mode)
-        return entries
-
-
-def rename_entries(entries: dict[str, int], naming: Naming, mode: int) -> None:
-    _, added, number, removed = naming
-    if removed is not None and mode != BOTH_NAMES and entries.get(removed) == number:
-        # A later file of the same name must not go with an earlier one's removal.
-        del entries[removed]
-    if added is not None:
-        entries[added] = number
 
 
 class Handle(NamedTuple):
@@ -470,10 +213,21 @@ class Disk:
                     result.files[number] = File(number, file_image(file, choice))
         return result
 
-    def clone(self) -> Disk:
-        """A disk in the same state with everything that is visible now durable."""
-        everything = {item[1].sequence: (WHOLE, 0) for item in self.pending()}
-        return self.image(Choice(everything, {}, 0))
+    def copy(self) -> Disk:
+        """The disk that the death of all processes leaves behind: as it is, pending included."""
+        result = Disk(capacity=self.capacity)
+        result.next_number = self.next_number
+        result.sequence = self.sequence
+        result.epoch = self.epoch
+        for number, file in self.files.items():
+            result.files[number] = file.copy()
+        result.directories = {}
+        for path, directory in self.directories.items():
+            twin = Directory(directory.number, path, dict(directory.entries))
+            twin.durable = dict(directory.durable)
+            twin.pending = list(directory.pending)
+            result.directories[path] = twin
+        return result
 
     # --- VfsImplementation ------------------------------------------------------------------------
 
@@ -606,6 +360,10 @@ class Disk:
             if fault is None or fault.performed:
                 self._log("rename", folder, name, new_folder, new_name)
                 self._do_rename(folder, name, new_folder, new_name)
+                for fd, handle in self.handles.items():
+                    if handle.path == source:
+                        named = handle._replace(path=target, file_class=file_class(target))
+                        self.handles[fd] = named
             if fault is not None:
                 raise fail(fault.error)
 
@@ -646,9 +404,9 @@ class Disk:
             end = start + size if size else 1 << 63
             locks = handle.file.locks
             for holder, lower, upper, held in locks:
-                if holder != fd and lower < end and start < upper:
-                    if mode != VFS_UNLOCK and VFS_EXCLUSIVE_LOCK in (mode, held):
-                        raise fail(errno.EAGAIN)
+                is_met = holder != fd and lower < end and start < upper
+                if is_met and mode != VFS_UNLOCK and VFS_EXCLUSIVE_LOCK in (mode, held):
+                    raise fail(errno.EAGAIN)
             kept = []
             for lock in locks:
                 holder, lower, upper, held = lock

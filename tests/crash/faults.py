@@ -58,12 +58,7 @@ class FaultPlan:
 
     def consult(self, kind: str, file_class: str, size: int) -> Fault | None:
         """The fault that this call meets, if any."""
-        if self.is_lifted or kind not in self.kinds:
-            return None
-        if self.classes is not None and file_class not in self.classes:
-            return None
-        self.seen += 1
-        if self.seen != self.at and not (self.sticky and self.seen > self.at):
+        if not self._is_due(kind, file_class):
             return None
         if self.error not in ERRORS[kind]:
             # A sticky plan over several kinds: what this call cannot answer is EIO or nothing.
@@ -73,6 +68,14 @@ class FaultPlan:
         if self.sticky and self.error == errno.EINTR and len(self.fired) > 2:
             return None  # an interrupted call succeeds when it is repeated, in the end
         return self._fault(kind, file_class, self.error, size)
+
+    def _is_due(self, kind: str, file_class: str) -> bool:
+        if self.is_lifted or kind not in self.kinds:
+            return False
+        if self.classes is not None and file_class not in self.classes:
+            return False
+        self.seen += 1
+        return self.seen == self.at or (self.sticky and self.seen > self.at)
 
     def _fault(self, kind: str, file_class: str, error: int, size: int) -> Fault | None:
         if error == 0 and size < 2:

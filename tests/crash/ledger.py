@@ -10,9 +10,10 @@ Invariants  after a crash at position p the content equals the model after k com
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
-State = dict[Hashable, object]
+State = dict[Any, Any]
 
 
 class Ledger:
@@ -29,8 +30,8 @@ class Ledger:
         """The model after the newest attempt."""
         return self.models[-1]
 
-    def attempt(self, changes: Mapping[Hashable, object]) -> int:
-        """A commit that is about to begin: key -> new value, None for absent. Returns its number."""
+    def attempt(self, changes: Mapping[Any, Any]) -> int:
+        """A commit about to begin: key -> new value, None for absent. Returns its number."""
         model = dict(self.models[-1])
         for key, value in changes.items():
             if value is None:
@@ -50,6 +51,13 @@ class Ledger:
     def withdraw(self) -> None:
         """The newest attempt failed and said that nothing happened: it must never be seen."""
         self.models[-1] = self.models[-2]
+
+    def go_on_from(self, found: State, changes: Mapping[Any, Any]) -> None:
+        """After an unknown outcome `found` was seen, and one more commit was promised on top."""
+        self.models.append(dict(found))
+        self.starts.append(self.position())
+        self.attempt(changes)
+        self.acknowledge()
 
     def attempted(self, position: int) -> int:
         """How many commits can have left a trace in the first `position` operations."""

@@ -182,6 +182,7 @@ class ToySubject:
     """The toy as the simulator sees it."""
 
     failures: tuple[type[Exception], ...] = (ToyFailed,)
+    latching: tuple[type[Exception], ...] = (ToyFailed,)
 
     def __init__(self, bug: str = "") -> None:
         self.bug = bug

@@ -128,12 +128,15 @@ def within(
 class FakeTxn:
     """A private copy of the newest state."""
 
-    def __init__(self, core: FakeCore, immediate: bool) -> None:
+    def __init__(self, core: FakeCore) -> None:
         self.core = core
         self.base = core.current
         self.work = self.base.copy()
         self.has_read = False
-        self.is_writing = immediate
+        self.is_writing = False
+
+    def lock(self) -> None:
+        self._write()
 
     @property
     def view(self) -> FakeView:
@@ -232,16 +235,16 @@ class FakeCore:
     def collections(self) -> dict[str, Info]:
         return self.current.collections
 
-    def begin(self, immediate: bool = False) -> FakeTxn:
-        return FakeTxn(self, immediate)
+    def begin(self) -> FakeTxn:
+        return FakeTxn(self)
 
     def insert_one(self, info: Info, bson: bytes) -> None:
-        txn = self.begin(immediate=True)
+        txn = self.begin()
         txn.insert(info, bson)
         txn.commit()
 
     def create_collection(self, name: str) -> Info:
-        txn = self.begin(immediate=True)
+        txn = self.begin()
         info = txn.create_collection(name)
         txn.commit()
         return info

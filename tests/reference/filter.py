@@ -1,4 +1,7 @@
-"""The filter language in plain Python: slow and obvious, over decoded documents. Twin of rango/_ext/{normal,match,filter}.pyx."""
+"""The filter language in plain Python: slow and obvious, over decoded documents.
+
+Twin of rango/_ext/{normal,match,compare,filter}.pyx.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,20 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Tim
 MISSING = object()
 
 CLASSES: list[tuple[Any, ...]] = [
-    (MinKey,), (type(None),), (int, float, Decimal128, Int64), (str,), (dict,), (list,),
-    (bytes, Binary), (ObjectId,), (bool,), (datetime,), (Timestamp,), (Regex, re.Pattern), (MaxKey,),
-]  # fmt: skip
+    (MinKey,),
+    (type(None),),
+    (int, float, Decimal128, Int64),
+    (str,),
+    (dict,),
+    (list,),
+    (bytes, Binary),
+    (ObjectId,),
+    (bool,),
+    (datetime,),
+    (Timestamp,),
+    (Regex, re.Pattern),
+    (MaxKey,),
+]
 
 
 def class_of(value: Any) -> int:
@@ -45,7 +59,7 @@ def sign(left: Any, right: Any) -> int:
     return int(left > right) - int(left < right)
 
 
-def compare(left: Any, right: Any) -> int:
+def compare(left: Any, right: Any) -> int:  # noqa: PLR0911
     """MongoDB's order of all values."""
     kind = class_of(left)
     if kind != class_of(right):
@@ -166,5 +180,5 @@ def matches_operator(values: list[Any], name: str, operand: Any) -> bool:
     if name in ("$ne", "$nin"):
         return not matches_operator(values, {"$ne": "$eq", "$nin": "$in"}[name], operand)
     if name == "$exists":
-        return any(value is not MISSING for value in values) == operand
+        return any(value is not MISSING for value in values) is bool(operand)
     return any(TESTS[name](value, operand) for value in values)

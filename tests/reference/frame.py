@@ -1,7 +1,7 @@
-"""Readable twin of rango/_ext/frame and segment: reads one log segment from bytes.
+"""Readable twin of rango/_ext/frame, segment and scan: reads one log segment from bytes.
 
-Written from the layout (docs/reference/format.md), not from the .pyx files. `opener` is what opens a
-sealed body: (aad, nonce, sealed) -> body, or None when the tag does not fit.
+Written from the layout (docs/reference/format.md), not from the .pyx files. `opener` is what opens
+a sealed body: (aad, nonce, sealed) -> body, or None when the tag does not fit.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def segment_of(data: bytes) -> Segment:
     """The header; its tag is the caller's to check."""
     magic, version, features, *rest = SEGMENT_HEADER.unpack_from(data)
     assert (magic, version, features) == (b"RANGOLOG", 1, 0)
-    *fields, tag = rest
-    return Segment(*fields, data[:120], tag)
+    return Segment._make([*rest[:-1], data[:120], rest[-1]])
 
 
 def frame_of(data: bytes, offset: int) -> Frame | None:
@@ -99,7 +98,7 @@ def chain_of(chain: bytes, raw: bytes) -> bytes:
 
 
 def commits_of(data: bytes, opener: Opener) -> Iterator[tuple[int, int, bytes]]:
-    """(ordinal, offset of its first frame, body) of the whole commits, up to where none continues."""
+    """(ordinal, offset of its first frame, body) of the commits, until no frame continues."""
     segment = segment_of(data)
     offset, ordinal, chain = 136, segment.first_ordinal - 1, segment.chain
     parts: list[bytes] = []

@@ -1,4 +1,7 @@
-"""$set, $unset and $inc in plain Python, one path after another on a deep copy. Twin of rango/engine/update.py."""
+"""$set, $unset and $inc in plain Python, one path after another on a deep copy.
+
+Twin of rango/engine/update.py.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ def path_order(path: str) -> list[tuple[int, int, str]]:
 
 def apply_update(document: dict[str, Any], update: dict[str, dict[str, Any]]) -> dict[str, Any]:
     found = copy.deepcopy(document)
-    changes = [(path, operator, operand) for operator, paths in update.items() for path, operand in paths.items()]
+    changes = [
+        (path, operator, operand)
+        for operator, paths in update.items()
+        for path, operand in paths.items()
+    ]
     for path, operator, operand in sorted(changes, key=lambda change: path_order(change[0])):
         parts = path.split(".")
         if operator == "$unset":

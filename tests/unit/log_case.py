@@ -1,4 +1,4 @@
-"""A log under test: keys without a keys file, a disk in memory, and a model of what was appended."""
+"""A log under test: keys without a keys file, and a disk in memory."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class LogCase:
         self.log = Oplog.open(vfs, "/db", self.keyring, segment_size_max=self.segment_size_max)
         return self.log
 
-    def commits(self) -> list[tuple[int, int, bytes]]:
+    def commits(self) -> list[tuple[int, int, bytes, int]]:
         """Open and replay all of it."""
         log = self.open()
         return [commit for batch in log.replay(*log.start()) for commit in batch]
 
     def bodies(self) -> list[bytes]:
         """Open, replay, and keep the bodies."""
-        return [body for _, _, body in self.commits()]
+        return [commit[2] for commit in self.commits()]
 
     def reopen(self) -> Appender:
         """Open, replay, adopt."""
@@ -81,3 +81,34 @@ class LogCase:
     def data(self, segment_id: int = 1) -> bytearray:
         """The bytes of a segment, to be damaged."""
         return self.disk.names[f"{FOLDER}/{segment_id:016d}.rgo"].data
+
+
+BODIES = [b"one", b"", b"three" * 20, b"four", b"five" * 9]
+
+
+def written(*, is_flushed: bool, secret: bytes | None = None) -> tuple[LogCase, list[int]]:
+    """A short log, cut behind its last frame, and where each frame starts and the log ends."""
+    case = LogCase(StubKeyring(secret))
+    appender = case.create()
+    places = []
+    for body in BODIES:
+        places.append(appender.position)
+        appender.append_bytes(body)
+        if is_flushed:
+            appender.flush()
+    del case.data()[appender.position :]
+    return case, [*places, appender.position]
+
+
+def works_after(case: LogCase, expected: list[bytes]) -> None:
+    """Adopt, append, and read again: the log goes on behind what was found."""
+    appender = case.log.adopt()
+    appender.append_bytes(b"more")
+    appender.append_closed()
+    appender.close()
+    assert case.bodies() == [*expected, b"more"]
+    assert list(case.log.verify()) == []
+
+
+def segment_names(case: LogCase) -> list[str]:
+    return sorted(name for name in case.disk.names if name.endswith(".rgo"))

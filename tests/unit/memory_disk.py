@@ -135,7 +135,7 @@ class MemoryDisk:
         return 1 << 40
 
     def after_power_cut(self, choice: random.Random) -> MemoryDisk:
-        """What the medium holds if the power goes now: any subset of unflushed sectors and names."""
+        """What the medium holds if the power goes now: any part of what was not flushed."""
         disk = MemoryDisk()
         disk.folders = set(self.folders)
         for name in {*self.names, *self.synced_names}:
@@ -150,6 +150,11 @@ class MemoryDisk:
         self.fds.clear()
         self.fault = None
         return self
+
+
+def failing(operation: str, code: int) -> Fault:
+    """A fault for every call of one operation."""
+    return lambda called, _path, _size: code if called == operation else None
 
 
 def torn(file: File, choice: random.Random) -> bytes:

@@ -1,4 +1,4 @@
-"""Appending: frames in blocks, one write a commit, shared flushes, full disks, latching, rolling."""
+"""Appending: frames in blocks, one write a commit, shared flushes, full disks, latching."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from rango.storage.keyring import Keyring
 from rango.storage.oplog import Oplog
 from tests.reference import frame as twin
 from tests.unit.log_case import LogCase, StubKeyring
+from tests.unit.memory_disk import failing
 
 BLOCK = 65536
 
@@ -49,7 +50,9 @@ def test_the_twin_reads_what_was_appended(sizes: list[int], is_encrypted: bool) 
     found = twin_commits(case)
     assert [body for _, _, body in found] == bodies
     assert [ordinal for ordinal, _, _ in found] == ordinals
-    assert [lsn & 0xFFFFFFFF for _, lsn, _ in case.commits()] == [offset for _, offset, _ in found]
+    assert [lsn & 0xFFFFFFFF for _, lsn, _, _ in case.commits()] == [
+        offset for _, offset, _ in found
+    ]
     if found:
         assert appender.lsn_of_last == 1 << 32 | found[-1][1]
     assert appender.mark() == tuple(case.log.end.mark)  # type: ignore[union-attr]
@@ -105,7 +108,7 @@ def test_frames_say_what_was_durable() -> None:
     appender.append_bytes(b"b")
     appender.append_bytes(b"c")
     data = bytes(case.data())
-    places = [lsn & 0xFFFFFFFF for _, lsn, _ in case.commits()]
+    places = [lsn & 0xFFFFFFFF for _, lsn, _, _ in case.commits()]
     frames = [twin.frame_of(data, place) for place in places]
     assert [frame.durable for frame in frames if frame] == [0, 1, 1]
 
@@ -188,7 +191,7 @@ def test_a_full_disk_at_a_roll_lets_the_old_segment_go_on() -> None:
     case = LogCase(segment_size_max=1000)
     appender = case.create()
     appender.append_bytes(bytes(900))
-    case.disk.fault = lambda operation, path, size: errno.ENOSPC if path.endswith(".new") else None
+    case.disk.fault = failing("create", errno.ENOSPC)
     appender.append_bytes(b"beyond the size")
     assert appender.segment_id == 1
     with pytest.raises(LowDisk):
@@ -207,7 +210,7 @@ def test_a_failed_write_latches() -> None:
     case = LogCase()
     appender = case.create()
     appender.append_bytes(b"a")
-    case.disk.fault = lambda operation, path, size: errno.EIO if operation == "write" else None
+    case.disk.fault = failing("write", errno.EIO)
     with pytest.raises(IoFailed):
         appender.append_bytes(b"b")
     case.disk.fault = None
@@ -225,7 +228,7 @@ def test_a_failed_flush_is_never_tried_again() -> None:
     appender.append_bytes(b"a")
     appender.flush()
     ordinal = appender.append_bytes(b"b")
-    case.disk.fault = lambda operation, path, size: errno.ENOSPC if operation == "flush" else None
+    case.disk.fault = failing("flush", errno.ENOSPC)
     with pytest.raises(IoFailed):
         appender.flush(ordinal)
     case.disk.fault = None
@@ -245,7 +248,7 @@ def test_an_interrupted_flush_is_repeated() -> None:
     appender = case.create()
     appender.append_bytes(b"a")
     codes = [errno.EINTR, errno.EINTR]
-    case.disk.fault = lambda operation, path, size: (
+    case.disk.fault = lambda operation, _path, _size: (
         codes.pop() if operation == "flush" and codes else None
     )
     appender.flush()
@@ -273,7 +276,7 @@ def test_a_failed_roll_latches(operation: str) -> None:
     appender = case.create()
     appender.append_bytes(bytes(2000))
     appender.flush()
-    case.disk.fault = lambda called, path, size: errno.EIO if called == operation else None
+    case.disk.fault = failing(operation, errno.EIO)
     with pytest.raises(IoFailed):
         appender.append_bytes(b"next")
     assert appender.is_latched

@@ -1,4 +1,4 @@
-"""Filters: the examples that MongoDB's manual makes, the edges between classes, and the plain twin on random input."""
+"""Filters: MongoDB's semantics by example, the edges between classes, the twin on random input."""
 
 from __future__ import annotations
 
@@ -33,16 +33,32 @@ def matches(filter: Any, document: dict[str, Any]) -> bool:
 
 CASES: list[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]] = [
     ({}, [{}, {"a": 1}], []),
-    ({"a": 1}, [{"a": 1}, {"a": 1.0}, {"a": [0, 1]}, {"a": Decimal128("1.00")}], [{}, {"a": "1"}, {"a": [[1]]}]),
+    (
+        {"a": 1},
+        [{"a": 1}, {"a": 1.0}, {"a": [0, 1]}, {"a": Decimal128("1.00")}],
+        [{}, {"a": "1"}, {"a": [[1]]}],
+    ),
     ({"a": None}, [{}, {"a": None}, {"a": [None]}], [{"a": []}, {"a": 0}]),
-    ({"a.b": None}, [{}, {"a": 5}, {"a": {}}, {"a": [{"b": 1}, {}]}], [{"a": []}, {"a": [1, 2]}, {"a": {"b": 1}}]),
+    (
+        {"a.b": None},
+        [{}, {"a": 5}, {"a": {}}, {"a": [{"b": 1}, {}]}],
+        [{"a": []}, {"a": [1, 2]}, {"a": {"b": 1}}],
+    ),
     ({"a": {"$ne": 1}}, [{}, {"a": 2}, {"a": []}], [{"a": 1}, {"a": [1, 2]}]),
     ({"a": {"$nin": [1, None]}}, [{"a": 2}], [{}, {"a": 1}, {"a": [3, 1]}]),
     ({"a": {"$in": [1, "x", None]}}, [{}, {"a": "x"}, {"a": [5, 1.0]}], [{"a": 2}, {"a": []}]),
     ({"a": {"$in": []}}, [], [{}, {"a": 1}, {"a": []}]),
     ({"a": {"$in": [[1, 2]]}}, [{"a": [1, 2]}, {"a": [[1, 2], 3]}], [{"a": [1]}, {"a": [2, 1]}]),
-    ({"a": [1, 2]}, [{"a": [1, 2]}, {"a": [[1, 2]]}, {"a": [1.0, Int64(2)]}], [{"a": [1, 2, 3]}, {"a": 1}]),
-    ({"a": {"x": 1, "y": 2}}, [{"a": {"x": 1, "y": 2}}, {"a": [{"x": 1, "y": 2}]}], [{"a": {"y": 2, "x": 1}}]),
+    (
+        {"a": [1, 2]},
+        [{"a": [1, 2]}, {"a": [[1, 2]]}, {"a": [1.0, Int64(2)]}],
+        [{"a": [1, 2, 3]}, {"a": 1}],
+    ),
+    (
+        {"a": {"x": 1, "y": 2}},
+        [{"a": {"x": 1, "y": 2}}, {"a": [{"x": 1, "y": 2}]}],
+        [{"a": {"y": 2, "x": 1}}],
+    ),
     ({"a": {}}, [{"a": {}}], [{"a": {"b": 1}}, {}]),
     ({"a": {"$gt": 5, "$lt": 7}}, [{"a": 6}, {"a": [1, 9]}], [{"a": 5}, {"a": "6"}, {}]),
     ({"a": {"$gte": None}}, [{}, {"a": None}], [{"a": 1}]),
@@ -57,26 +73,50 @@ CASES: list[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]] =
     ({"a": {"$gte": NAN}}, [{"a": NAN}], [{"a": 1}, {"a": float("inf")}]),
     ({"a": {"$lt": 1}}, [{"a": float("-inf")}], [{"a": NAN}, {"a": Decimal128("NaN")}]),
     ({"a": {"$gt": NAN}}, [], [{"a": 1}, {"a": NAN}]),
-    ({"a": {"$gt": 2**53}}, [{"a": 2**53 + 1}, {"a": Decimal128("9007199254740992.5")}], [{"a": 2.0**53}]),
+    (
+        {"a": {"$gt": 2**53}},
+        [{"a": 2**53 + 1}, {"a": Decimal128("9007199254740992.5")}],
+        [{"a": 2.0**53}],
+    ),
     ({"a": 2**53 + 1}, [{"a": 2**53 + 1}, {"a": Decimal128("9007199254740993")}], [{"a": 2.0**53}]),
     ({"a": 2.0**53}, [{"a": 2**53}], [{"a": 2**53 + 1}]),
     ({"a": Decimal128("0.1")}, [{"a": Decimal128("0.10")}], [{"a": 0.1}]),
     ({"a": {"$lt": 0.1}}, [{"a": Decimal128("0.1")}], [{"a": 0.1}]),
     ({"a": 0}, [{"a": -0.0}, {"a": Decimal128("-0E+10")}], [{"a": False}]),
-    ({"a": {"$gt": 1e308}}, [{"a": Decimal128("1E+309")}, {"a": float("inf")}], [{"a": Decimal128("1E+300")}]),
-    ({"a": {"$gt": Decimal128("1E-400")}}, [{"a": 5e-324}], [{"a": 0}, {"a": Decimal128("1E-401")}]),
+    (
+        {"a": {"$gt": 1e308}},
+        [{"a": Decimal128("1E+309")}, {"a": float("inf")}],
+        [{"a": Decimal128("1E+300")}],
+    ),
+    (
+        {"a": {"$gt": Decimal128("1E-400")}},
+        [{"a": 5e-324}],
+        [{"a": 0}, {"a": Decimal128("1E-401")}],
+    ),
     ({"a": {"$exists": True}}, [{"a": None}, {"a": []}], [{}, {"b": 1}]),
     ({"a": {"$exists": 0}}, [{}], [{"a": None}]),
     ({"a.b": {"$exists": True}}, [{"a": [{}, {"b": 1}]}], [{"a": [{}]}, {"a": []}, {"a": 1}]),
-    ({"a.1": 5}, [{"a": [0, 5]}, {"a": {"1": 5}}, {"a": [{"1": 5}]}], [{"a": [5]}, {"a": [0, [5]]}]),
+    (
+        {"a.1": 5},
+        [{"a": [0, 5]}, {"a": {"1": 5}}, {"a": [{"1": 5}]}],
+        [{"a": [5]}, {"a": [0, [5]]}],
+    ),
     ({"a.1": [5]}, [{"a": [0, [5]]}], [{"a": [0, 5]}]),
-    ({"a.0.b": 1}, [{"a": [{"b": 1}]}, {"a": [[{"b": 1}]]}, {"a": {"0": {"b": [1]}}}], [{"a": [{}, {"b": 1}]}]),
+    (
+        {"a.0.b": 1},
+        [{"a": [{"b": 1}]}, {"a": [[{"b": 1}]]}, {"a": {"0": {"b": [1]}}}],
+        [{"a": [{}, {"b": 1}]}],
+    ),
     ({"a.01": 5}, [{"a": {"01": 5}}], [{"a": [0, 5]}]),
     ({"a.b.c": 1}, [{"a": [{"b": [{"c": 1}]}]}], [{"a": [[{"b": {"c": 1}}]]}]),
     ({"": 1, "a.": 2}, [{"": 1, "a": {"": 2}}], [{"a": {"": 2}}]),
     ({"$or": [{"a": 1}, {"b": 2}]}, [{"a": 1}, {"b": 2}], [{"a": 2}, {}]),
     ({"$nor": [{"a": 1}, {"b": 2}]}, [{}, {"a": 2}], [{"a": 1}, {"b": 2}]),
-    ({"$and": [{"a": 1}, {"$or": [{"b": 1}, {"b": 2}]}], "c": 3}, [{"a": 1, "b": 2, "c": 3}], [{"a": 1, "b": 2}]),
+    (
+        {"$and": [{"a": 1}, {"$or": [{"b": 1}, {"b": 2}]}], "c": 3},
+        [{"a": 1, "b": 2, "c": 3}],
+        [{"a": 1, "b": 2}],
+    ),
     ({"a": {"$not": {"$gt": 5, "$lt": 9}}}, [{}, {"a": 3}, {"a": "x"}], [{"a": 6}, {"a": [3, 20]}]),
     ({"$nor": [{}]}, [], [{}, {"a": 1}]),
     ({"$or": [{}, {"a": 1}]}, [{}, {"a": 2}], []),
@@ -85,14 +125,22 @@ CASES: list[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]] =
     ({"a": {"$eq": {"$gt": 1}}}, [{"a": {"$gt": 1}}], [{"a": 2}]),
     ({"a": {"$eq": Regex("x")}}, [{"a": Regex("x")}], [{"a": "x"}]),
     ({"a": {"$ref": "c", "$id": 1}}, [{"a": {"$ref": "c", "$id": 1}}], [{}]),
-    ({"a": {"$gt": {"x": 1}}}, [{"a": {"x": 2}}, {"a": {"x": 1, "y": 0}}, {"a": {"y": 0}}], [{"a": {"x": 1}}]),
+    (
+        {"a": {"$gt": {"x": 1}}},
+        [{"a": {"x": 2}}, {"a": {"x": 1, "y": 0}}, {"a": {"y": 0}}],
+        [{"a": {"x": 1}}],
+    ),
     ({"a": {"$lt": [1, 2]}}, [{"a": [1]}, {"a": [[0]]}], [{"a": [1, 2]}, {"a": 0}]),
     ({"a": b"ab"}, [{"a": b"ab"}], [{"a": Binary(b"ab", 5)}, {"a": "ab"}]),
     ({"a": {"$gt": b"zz"}}, [{"a": b"aaa"}, {"a": Binary(b"aa", 5)}], [{"a": b"za"}, {"a": b"z"}]),
     ({"a": {"$lt": Timestamp(5, 1)}}, [{"a": Timestamp(4, 9)}], [{"a": Timestamp(5, 1)}, {"a": 1}]),
     ({"a": SON([("$gte", 1)])}, [{"a": 1}], [{"a": 0}]),
-    ({f"f{i}": i for i in range(40)}, [{f"f{i}": i for i in reversed(range(40))}], [{f"f{i}": i for i in range(39)}]),
-]  # fmt: skip
+    (
+        {f"f{i}": i for i in range(40)},
+        [{f"f{i}": i for i in reversed(range(40))}],
+        [{f"f{i}": i for i in range(39)}],
+    ),
+]
 
 
 @pytest.mark.parametrize(("filter", "yes", "no"), CASES, ids=lambda value: str(value)[:60])
@@ -107,14 +155,43 @@ def test_filter_examples(
 
 
 REFUSED: list[Any] = [
-    5, "a", [("a", 1)], None, {1: 2}, {"$gt": 1}, {"$where": "x"}, {"$and": []}, {"$or": {}}, {"$nor": 1},
-    {"$and": [1]}, {"a": {"$foo": 1}}, {"a": {"$gt": 1, "b": 2}}, {"a": {"$in": 1}}, {"a": {"$nin": "ab"}},
-    {"a": {"$in": [{"$gt": 1}]}}, {"a": {"$in": [re.compile("x")]}}, {"a": re.compile("x")}, {"a": Regex("x")},
-    {"a": {"$ne": re.compile("x")}}, {"a": {"$gt": Regex("x")}}, {"a": {"$not": re.compile("x")}},
-    {"a": {"$not": 1}}, {"a": {"$not": {}}}, {"a": {"$not": {"b": 1}}}, {"a": object()}, {"a": 2**63},
-    {"a\x00b": 1}, {"a\ud800": 1}, {"a": "\ud800"}, {"_rev": "new"}, {"_rev": {"$gt": "1-2-xyz"}},
-    {"_rev": "1-99999-abcd"}, {"$and": [{"$gt": 1}]}, {"a": {"$regex": "x"}}, {"a": {"$exists": 1, "x": 1}},
-]  # fmt: skip
+    5,
+    "a",
+    [("a", 1)],
+    None,
+    {1: 2},
+    {"$gt": 1},
+    {"$where": "x"},
+    {"$and": []},
+    {"$or": {}},
+    {"$nor": 1},
+    {"$and": [1]},
+    {"a": {"$foo": 1}},
+    {"a": {"$gt": 1, "b": 2}},
+    {"a": {"$in": 1}},
+    {"a": {"$nin": "ab"}},
+    {"a": {"$in": [{"$gt": 1}]}},
+    {"a": {"$in": [re.compile("x")]}},
+    {"a": re.compile("x")},
+    {"a": Regex("x")},
+    {"a": {"$ne": re.compile("x")}},
+    {"a": {"$gt": Regex("x")}},
+    {"a": {"$not": re.compile("x")}},
+    {"a": {"$not": 1}},
+    {"a": {"$not": {}}},
+    {"a": {"$not": {"b": 1}}},
+    {"a": object()},
+    {"a": 2**63},
+    {"a\x00b": 1},
+    {"a\ud800": 1},
+    {"a": "\ud800"},
+    {"_rev": "new"},
+    {"_rev": {"$gt": "1-2-xyz"}},
+    {"_rev": "1-99999-abcd"},
+    {"$and": [{"$gt": 1}]},
+    {"a": {"$regex": "x"}},
+    {"a": {"$exists": 1, "x": 1}},
+]
 
 
 @pytest.mark.parametrize("filter", REFUSED, ids=repr)
@@ -141,9 +218,18 @@ def test_filter_depth_is_limited() -> None:
 
 @pytest.mark.parametrize(
     ("node", "tag"),
-    [("hello", "e037"), ("node-a", "9239"), ("node-b", "95fe"), ("node-1", "1991"), ("cli-node", "f60f"),
-     ("default-node", "d554"), ("python-node", "320b"), ("governance-runtime", "bfb8"), ("", "3040")],
-)  # fmt: skip
+    [
+        ("hello", "e037"),
+        ("node-a", "9239"),
+        ("node-b", "95fe"),
+        ("node-1", "1991"),
+        ("cli-node", "f60f"),
+        ("default-node", "d554"),
+        ("python-node", "320b"),
+        ("governance-runtime", "bfb8"),
+        ("", "3040"),
+    ],
+)
 def test_revision_tag_vectors(node: str, tag: str) -> None:
     assert revision_tag(node) == tag
 
@@ -207,7 +293,9 @@ def test_tombstones_match_nothing_and_damage_is_named() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_records_end_in_an_answer(data: st.DataObject) -> None:
-    record = bytearray(record_of({"s": "text", "d": {"x": [1, {"y": 2.5}]}, "r": Regex("a", "i"), "n": 1}))
+    record = bytearray(
+        record_of({"s": "text", "d": {"x": [1, {"y": 2.5}]}, "r": Regex("a", "i"), "n": 1})
+    )
     for _ in range(data.draw(st.integers(1, 3))):
         record[data.draw(st.integers(0, len(record) - 1))] = data.draw(st.integers(0, 255))
     for program in DAMAGE_PROGRAMS:
@@ -229,24 +317,55 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-3, 3),
     st.sampled_from([2**31, 2**53, 2**53 + 1, -(2**63), 2**63 - 1, Int64(1)]),
-    st.sampled_from([0.0, -0.0, 0.1, 1.0, 2.5, 2.0**53, 2.0**63, 1e300, 5e-324, NAN, float("inf"), -float("inf")]),
+    st.sampled_from(
+        [
+            0.0,
+            -0.0,
+            0.1,
+            1.0,
+            2.5,
+            2.0**53,
+            2.0**63,
+            1e300,
+            5e-324,
+            NAN,
+            float("inf"),
+            -float("inf"),
+        ]
+    ),
     st.floats(),
     st.sampled_from(
-        ["0", "-0", "1", "1.0", "0.1", "9007199254740993", "1E+300", "1E-320", "NaN", "Infinity", "-Infinity",
-         "1E+6111", "1E-6176", "-2.5", "9.999999999999999999999999999999999E+6144", "9223372036854775807"]
+        [
+            "0",
+            "-0",
+            "1",
+            "1.0",
+            "0.1",
+            "9007199254740993",
+            "1E+300",
+            "1E-320",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "1E+6111",
+            "1E-6176",
+            "-2.5",
+            "9.999999999999999999999999999999999E+6144",
+            "9223372036854775807",
+        ]
     ).map(Decimal128),
     st.sampled_from(["", "a", "ab", "b", "ä", "a\x00b", "$gt"]),
     st.sampled_from([b"", b"a", b"ab", Binary(b"a", 5)]),
     st.sampled_from([ObjectId(b"0" * 12), ObjectId(b"1" * 12)]),
-    st.sampled_from([datetime.datetime(1960, 1, 1, tzinfo=UTC), datetime.datetime(2024, 1, 1, tzinfo=UTC)]),
+    st.sampled_from(
+        [datetime.datetime(1960, 1, 1, tzinfo=UTC), datetime.datetime(2024, 1, 1, tzinfo=UTC)]
+    ),
     st.sampled_from([Timestamp(1, 2), Timestamp(2, 1), MinKey(), MaxKey()]),
-)  # fmt: skip
+)
 NAMES = st.sampled_from(["a", "b", "c", "0", "1", "longer_name", "longer_nane"])
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3)),
     max_leaves=6,
 )
 DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=4)
@@ -262,7 +381,9 @@ def operators(depth: int) -> st.SearchStrategy[dict[str, Any]]:
     if depth:
         choices["$not"] = operators(depth - 1)
     return st.lists(
-        st.sampled_from(sorted(choices)).flatmap(lambda name: st.tuples(st.just(name), choices[name])),
+        st.sampled_from(sorted(choices)).flatmap(
+            lambda name: st.tuples(st.just(name), choices[name])
+        ),
         min_size=1,
         max_size=2,
     ).map(dict)
@@ -273,9 +394,12 @@ def filters(depth: int) -> st.SearchStrategy[dict[str, Any]]:
     if not depth:
         return fields
     logical = st.tuples(
-        st.sampled_from(["$and", "$or", "$nor"]), st.lists(filters(depth - 1), min_size=1, max_size=3)
+        st.sampled_from(["$and", "$or", "$nor"]),
+        st.lists(filters(depth - 1), min_size=1, max_size=3),
     ).map(lambda pair: {pair[0]: pair[1]})
-    return st.one_of(fields, logical, st.tuples(fields, logical).map(lambda pair: pair[0] | pair[1]))
+    return st.one_of(
+        fields, logical, st.tuples(fields, logical).map(lambda pair: pair[0] | pair[1])
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,4 +1,4 @@
-"""Plans: the rule of choice by example, and the one property that matters: no matching record lies outside the bounds."""
+"""Plans: the rule of choice by example, and that no matching record lies outside the bounds."""
 
 from __future__ import annotations
 
@@ -36,45 +36,44 @@ def plan_of(filter: dict[str, Any], sort: Sort = (), limit: int = 0) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("filter", "sort", "limit", "kind", "index", "is_sorted", "reverse"),
+    ("filter", "sort", "limit", "expected"),
     [
-        ({}, (), 0, "scan", None, True, False),
-        ({"b": 1}, (), 0, "scan", None, True, False),
-        ({"_id": 1, "a": 2}, (("b", 1),), 0, "id", None, True, False),
-        ({"_id": [1]}, (), 0, "scan", None, True, False),
-        ({"_id": {"$gt": 1, "$lt": 9}}, (("_id", -1),), 0, "id_range", None, True, True),
-        ({"_id": {"$in": [1, 2]}, "a": {"$gt": 1}}, (), 0, "id_range", None, True, False),
-        ({"_id": {"$in": [1, 2]}, "a": 1}, (), 0, "index", "a_1", True, False),
-        ({"a": 1, "u": 1}, (), 0, "index", "u_1", True, False),
-        ({"a": {"$gt": 1}, "t": 5}, (), 0, "index", "t_1", True, False),
-        ({"a": 1}, (("a", -1),), 0, "index", "a_1", True, False),
-        ({"a": 1}, (("_id", -1),), 0, "index", "a_1", True, True),
-        ({"a": 1}, (("b", 1),), 0, "index", "a_1", False, False),
-        ({"a": {"$gte": 1, "$lt": 5}}, (("a", -1), ("_id", -1)), 0, "index", "a_1", True, True),
-        ({"a": {"$gte": 1}}, (("a", 1), ("_id", -1)), 0, "index", "a_1", False, False),
-        ({"t": {"$gt": 1}}, (("t", 1),), 0, "index", "t_1", False, False),
-        ({}, (("a", -1),), 10, "index", "a_1", True, True),
-        ({}, (("a", -1),), 0, "scan", None, False, False),
-        ({}, (("t", 1),), 10, "scan", None, False, False),
-        ({}, (("_id", -1),), 0, "scan", None, True, True),
-        ({"a": [1, 2]}, (), 0, "scan", None, True, False),
-        ({"a": {"$in": [1, [2]]}}, (), 0, "scan", None, True, False),
-        ({"$or": [{"a": 1}, {"b": 1}]}, (), 0, "scan", None, True, False),
-        ({"$or": [{"a": 1}, {"a": {"$gt": "x"}}]}, (("a", 1),), 0, "index", "a_1", True, False),
-        ({"a": {"$ne": 1}}, (), 0, "scan", None, True, False),
-        ({"a.0": 1}, (), 0, "scan", None, True, False),
-        ({"a": None}, (), 0, "index", "a_1", True, False),
+        ({}, (), 0, ("scan", None, True, False)),
+        ({"b": 1}, (), 0, ("scan", None, True, False)),
+        ({"_id": 1, "a": 2}, (("b", 1),), 0, ("id", None, True, False)),
+        ({"_id": [1]}, (), 0, ("scan", None, True, False)),
+        ({"_id": {"$gt": 1, "$lt": 9}}, (("_id", -1),), 0, ("id_range", None, True, True)),
+        ({"_id": {"$in": [1, 2]}, "a": {"$gt": 1}}, (), 0, ("id_range", None, True, False)),
+        ({"_id": {"$in": [1, 2]}, "a": 1}, (), 0, ("index", "a_1", True, False)),
+        ({"a": 1, "u": 1}, (), 0, ("index", "u_1", True, False)),
+        ({"a": {"$gt": 1}, "t": 5}, (), 0, ("index", "t_1", True, False)),
+        ({"a": 1}, (("a", -1),), 0, ("index", "a_1", True, False)),
+        ({"a": 1}, (("_id", -1),), 0, ("index", "a_1", True, True)),
+        ({"a": 1}, (("b", 1),), 0, ("index", "a_1", False, False)),
+        ({"a": {"$gte": 1, "$lt": 5}}, (("a", -1), ("_id", -1)), 0, ("index", "a_1", True, True)),
+        ({"a": {"$gte": 1}}, (("a", 1), ("_id", -1)), 0, ("index", "a_1", False, False)),
+        ({"t": {"$gt": 1}}, (("t", 1),), 0, ("index", "t_1", False, False)),
+        ({}, (("a", -1),), 10, ("index", "a_1", True, True)),
+        ({}, (("a", -1),), 0, ("scan", None, False, False)),
+        ({}, (("t", 1),), 10, ("scan", None, False, False)),
+        ({}, (("_id", -1),), 0, ("scan", None, True, True)),
+        ({"a": [1, 2]}, (), 0, ("scan", None, True, False)),
+        ({"a": {"$in": [1, [2]]}}, (), 0, ("scan", None, True, False)),
+        ({"$or": [{"a": 1}, {"b": 1}]}, (), 0, ("scan", None, True, False)),
+        ({"$or": [{"a": 1}, {"a": {"$gt": "x"}}]}, (("a", 1),), 0, ("index", "a_1", True, False)),
+        ({"a": {"$ne": 1}}, (), 0, ("scan", None, True, False)),
+        ({"a.0": 1}, (), 0, ("scan", None, True, False)),
+        ({"a": None}, (), 0, ("index", "a_1", True, False)),
     ],
 )
 def test_choice(
-    filter: dict[str, Any], sort: Sort, limit: int, kind: str, index: str | None, is_sorted: bool,
-    reverse: bool,
-) -> None:  # fmt: skip
+    filter: dict[str, Any], sort: Sort, limit: int, expected: tuple[str, str | None, bool, bool]
+) -> None:
+    """expected: kind, name of the index, is_sorted, reverse."""
     plan = plan_of(filter, sort, limit)
     explained = plan.explain()
-    assert (explained["plan"], explained["index"]) == (kind, index)
-    assert (plan.is_sorted, plan.reverse) == (is_sorted, reverse)
-    assert explained["sort"] == ("order of the keys" if is_sorted else "in memory")
+    assert (explained["plan"], explained["index"], plan.is_sorted, plan.reverse) == expected
+    assert explained["sort"] == ("order of the keys" if expected[2] else "in memory")
 
 
 def test_point_read_names_the_value() -> None:
@@ -124,7 +123,10 @@ def test_long_keys_are_bounded_by_their_prefix() -> None:
 
 
 def is_inside(bounds: list[Interval], key: bytes) -> bool:
-    return any((lower is None or lower <= key) and (upper is None or key < upper) for lower, upper in bounds)
+    return any(
+        (lower is None or lower <= key) and (upper is None or key < upper)
+        for lower, upper in bounds
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -73,12 +73,28 @@ def test_meta_is_asked_for_by_name() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        5, "a", {"a": 1, "b": 0}, {"a": 0, "b": 1}, {"a": "x"}, {"a": None}, {"a": {}}, {"a": {"$slice": 1}},
-        {"a": 1, "a.b": 1}, {"a.b": 0, "a": 0}, {"": 1}, {"a..b": 1}, {"a.": 1}, {"$a": 1}, {"a.$": 1}, {1: 1},
-        [1], ["a\x00"], {"_id": 1, "_id.x": 1},
+        5,
+        "a",
+        {"a": 1, "b": 0},
+        {"a": 0, "b": 1},
+        {"a": "x"},
+        {"a": None},
+        {"a": {}},
+        {"a": {"$slice": 1}},
+        {"a": 1, "a.b": 1},
+        {"a.b": 0, "a": 0},
+        {"": 1},
+        {"a..b": 1},
+        {"a.": 1},
+        {"$a": 1},
+        {"a.$": 1},
+        {1: 1},
+        [1],
+        ["a\x00"],
+        {"_id": 1, "_id.x": 1},
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_refused(spec: Any) -> None:
     with pytest.raises(InvalidFilter):
         projection_of(spec)

@@ -1,4 +1,4 @@
-"""Sorts: their forms, what they refuse, and the order against the comparison of the filter's twin."""
+"""Sorts: their forms, what they refuse, and the order against the filter's twin."""
 
 from __future__ import annotations
 
@@ -38,12 +38,24 @@ def test_forms(arguments: tuple[Any, ...], expected: Sort) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (5,), ("",), ("$a",), ("a..b",), ("a", 0), ("a", True), ("a", "asc"), ([("a", 1)], 1), ([("a",)],),
-        ([("a", 2)],), ([(1, 1)],), ({"a": {"$meta": "x"}},), ([5],), ("a\x00",),
+        (5,),
+        ("",),
+        ("$a",),
+        ("a..b",),
+        ("a", 0),
+        ("a", True),
+        ("a", "asc"),
+        ([("a", 1)], 1),
+        ([("a",)],),
+        ([("a", 2)],),
+        ([(1, 1)],),
+        ({"a": {"$meta": "x"}},),
+        ([5],),
+        ("a\x00",),
         ([(f"f{i}", 1) for i in range(33)],),
     ],
     ids=lambda value: repr(value)[:50],
-)  # fmt: skip
+)
 def test_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(InvalidFilter):
         sort_of(*arguments)
@@ -55,7 +67,7 @@ def names(records: list[dict[str, Any]], sort: Sort, limit: int = 0) -> list[Any
 
 
 def test_missing_is_null_and_arrays_count_by_their_ends() -> None:
-    documents = [
+    documents: list[dict[str, Any]] = [
         {"n": 0, "a": 5},
         {"n": 1},
         {"n": 2, "a": [1, 9]},
@@ -96,7 +108,11 @@ def test_header_fields() -> None:
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(DOCUMENTS, max_size=8),
-    st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([1, -1])), min_size=1, max_size=3),
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([1, -1])),
+        min_size=1,
+        max_size=3,
+    ),
     st.integers(0, 5),
 )
 def test_sort_equals_its_twin(

@@ -61,7 +61,7 @@ UNCHANGED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"a": float("nan")}, {"$set": {"a": float("nan")}}),
     (
         {"a": datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)},
-        {"$set": {"a": datetime.datetime(2024, 1, 1, 0, 0, 0, 17)}},  # noqa: DTZ001
+        {"$set": {"a": datetime.datetime(2024, 1, 1, 0, 0, 0, 17)}},
     ),
 ]
 
@@ -72,7 +72,8 @@ def test_nothing_changed(document: dict[str, Any], update: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(1, 1.0), (1, Int64(1)), (1, True), (0.0, -0.0), ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
+    ("old", "new"),
+    [(1, 1.0), (1, Int64(1)), (1, True), (0.0, -0.0), ({"a": 1, "b": 2}, {"b": 2, "a": 1})],
 )
 def test_set_sees_types_and_order(old: Any, new: Any) -> None:
     found = apply_update({"v": old}, {"$set": {"v": new}})
@@ -87,14 +88,39 @@ def test_integer_width() -> None:
 
 
 REFUSED: list[Any] = [
-    5, [], {}, {"a": 1}, {"$set": {"a": 1}, "b": 2}, {"$foo": {"a": 1}}, {"$set": 1}, {"$set": {"": 1}},
-    {"$set": {"a..b": 1}}, {"$set": {"a.": 1}}, {"$set": {".a": 1}}, {"$set": {"$a": 1}}, {"$set": {"a.$b": 1}},
-    {"$set": {"a.$": 1}}, {"$set": {"a.$[].b": 1}}, {"$set": {"$id": 1}}, {"$set": {"a\x00": 1}}, {"$set": {1: 1}},
-    {"$set": {"a": 1, "a.b": 2}}, {"$set": {"a.b": 2, "a": 1}}, {"$set": {"a": 1}, "$inc": {"a": 1}},
-    {"$unset": {"a.b": 1}, "$set": {"a": 1}}, {"$inc": {"a": "1"}}, {"$inc": {"a": True}}, {"$inc": {"a": None}},
-    {"$inc": {"a": 2**63}}, {"$set": {"_rev": 1}}, {"$unset": {"_updated_at": 1}}, {"$set": {"_source_node.x": 1}},
-    {"$set": {"_deleted": True}}, {"$inc": {"_conflicts.0": 1}}, {"$set": {".".join("a" * 101): 1}},
-]  # fmt: skip
+    5,
+    [],
+    {},
+    {"a": 1},
+    {"$set": {"a": 1}, "b": 2},
+    {"$foo": {"a": 1}},
+    {"$set": 1},
+    {"$set": {"": 1}},
+    {"$set": {"a..b": 1}},
+    {"$set": {"a.": 1}},
+    {"$set": {".a": 1}},
+    {"$set": {"$a": 1}},
+    {"$set": {"a.$b": 1}},
+    {"$set": {"a.$": 1}},
+    {"$set": {"a.$[].b": 1}},
+    {"$set": {"$id": 1}},
+    {"$set": {"a\x00": 1}},
+    {"$set": {1: 1}},
+    {"$set": {"a": 1, "a.b": 2}},
+    {"$set": {"a.b": 2, "a": 1}},
+    {"$set": {"a": 1}, "$inc": {"a": 1}},
+    {"$unset": {"a.b": 1}, "$set": {"a": 1}},
+    {"$inc": {"a": "1"}},
+    {"$inc": {"a": True}},
+    {"$inc": {"a": None}},
+    {"$inc": {"a": 2**63}},
+    {"$set": {"_rev": 1}},
+    {"$unset": {"_updated_at": 1}},
+    {"$set": {"_source_node.x": 1}},
+    {"$set": {"_deleted": True}},
+    {"$inc": {"_conflicts.0": 1}},
+    {"$set": {".".join("a" * 101): 1}},
+]
 
 
 @pytest.mark.parametrize("update", REFUSED, ids=lambda value: repr(value)[:60])
@@ -139,7 +165,9 @@ def test_unencodable_values_are_named_by_path() -> None:
 
 NAMES = st.sampled_from(["a", "b", "0", "1", "3", "10", "01"])
 SCALARS = st.one_of(
-    st.integers(-5, 5), st.sampled_from([2**31 - 1, 2**63 - 1]), st.sampled_from([0.5, "x", None, True])
+    st.integers(-5, 5),
+    st.sampled_from([2**31 - 1, 2**63 - 1]),
+    st.sampled_from([0.5, "x", None, True]),
 )
 VALUES = st.recursive(
     SCALARS,
@@ -160,7 +188,9 @@ UPDATES = st.fixed_dictionaries(
 def has_conflict(update: dict[str, dict[str, Any]]) -> bool:
     paths = [path.split(".") for paths in update.values() for path in paths]
     return any(
-        i != j and left == right[: len(left)] for i, left in enumerate(paths) for j, right in enumerate(paths)
+        i != j and left == right[: len(left)]
+        for i, left in enumerate(paths)
+        for j, right in enumerate(paths)
     )
 
 

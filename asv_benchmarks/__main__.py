@@ -1,0 +1,95 @@
+"""`python -m asv_benchmarks`: exact costs against costs.json, then times of base and head by asv.
+
+exit codes: 0 as before, 1 a cost changed or a time grew by more than 10 %
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from asv_benchmarks import runner
+
+COSTS: Final = Path(__file__).with_name("costs.json")
+CONFIGURATION: Final = Path(__file__).with_name("asv.conf.json")
+FACTOR: Final = "1.10"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="python -m asv_benchmarks", description=__doc__)
+    found.add_argument("--accept", action="store_true", help="write costs.json anew")
+    found.add_argument("--costs", action="store_true", help="the exact costs only")
+    found.add_argument("--smoke", action="store_true", help="every benchmark once, on little")
+    found.add_argument("--here", action="store_true", help="times of this tree only, without asv")
+    found.add_argument("--base", default="HEAD~1", help="commit that times are compared with")
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Run what was asked for."""
+    options = parser().parse_args(argv)
+    if options.smoke:
+        return smoke()
+    code = costs(is_accepted=options.accept)
+    if options.costs or options.accept:
+        return code
+    if options.here or not has_commit(options.base):
+        return times() or code
+    return compare(options.base) or code
+
+
+def smoke() -> int:
+    """Everything once, with few documents: benchmarks must not rot."""
+    count = 0
+    for module in runner.MODULES:
+        for name, _ in runner.results(module, runner.KINDS, 1, [runner.SMALL]):
+            print(name, flush=True)
+            count += 1
+    print(f"{count} benchmarks run")
+    return 0
+
+
+def costs(*, is_accepted: bool) -> int:
+    """Compare for equality; a difference is printed and fails."""
+    found = dict(runner.results("cost", ("track_",), 1))
+    known = json.loads(COSTS.read_text()) if COSTS.exists() else {}
+    for name in sorted(found | known):
+        mark = " " if found.get(name) == known.get(name) else "*"
+        print(f"{mark} {name:60} {found.get(name)!s:>12} (was {known.get(name)})")
+    if is_accepted:
+        COSTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        return 0
+    if found != known:
+        print("costs changed (*): say why in the commit, and run `python3 ci bench --accept`")
+        return 1
+    return 0
+
+
+def times() -> int:
+    """Times of this tree, medians of a few runs."""
+    for module in runner.MODULES:
+        for name, seconds in runner.results(module, ("time_",), runner.REPEATS):
+            print(f"  {name:60} {seconds * 1e6:14,.1f} us", flush=True)
+    return 0
+
+
+def has_commit(name: str) -> bool:
+    """True if git knows this commit."""
+    command = ["git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def compare(base: str) -> int:
+    """`asv continuous`: both commits built and measured in turns on this machine."""
+    command = [sys.executable, "-m", "asv", "continuous", "--config", str(CONFIGURATION)]
+    command += ["--interleave-rounds", "--factor", FACTOR, base, "HEAD"]
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,32 @@
+"""Page images: cache, links, and the writing side of a checkpoint."""
+
+from typing import Protocol
+
+from rango._ext.seal import SealKey
+from rango._ext.vfs import Vfs
+
+class PageKeys(Protocol):
+    def page_key(self, epoch: int) -> SealKey: ...
+
+class Pager:
+    vfs: Vfs
+    path: str
+    fd: int
+    keyring: PageKeys
+    epoch: int
+    reads: int
+    hits: int
+    seals: int
+    def __init__(
+        self,
+        vfs: Vfs,
+        path: str,
+        fd: int,
+        database_id: bytes,
+        keyring: PageKeys,
+        epoch: int,
+        cache_size: int,
+    ) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def forget_cache(self) -> None: ...
+    def page_of(self, link: bytes) -> tuple[int, bytes]: ...

@@ -1,0 +1,123 @@
+"""Rango as the simulator sees it: how to open, read, check and rebuild it on a simulated disk.
+
+Terms       state: (collection, _id) -> document, ("#collection", name) -> True, ("#index",
+            collection, name) -> (path, unique).
+Invariants  the same seed gives the same bytes: clock, randomness and ids are the subject's own.
+Failure     any exception but a RangoError after a fault is a finding of the simulator.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from rango._ext.vfs import PythonVfs
+from rango.database import Database, _options
+from rango.engine.core import Core
+from rango.errors import IoFailed, RangoError
+from rango.transaction import Handle
+from tests.crash.disk import Disk
+from tests.crash.ledger import State
+
+ROOT = "/simulated"
+DATA_FILE = f"{ROOT}/data.rango"
+KEY = bytes(range(32))
+
+
+class Clock:
+    """Milliseconds that pass by one at each look."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+
+class EngineSubject:
+    """Opens databases with small bounds, so that segments roll and checkpoints come early."""
+
+    failures: tuple[type[Exception], ...] = (RangoError,)
+    latching: tuple[type[Exception], ...] = (IoFailed,)
+
+    def __init__(
+        self,
+        *,
+        key: bytes | None = KEY,
+        durability: str = "commit",
+        segment_size_max: int = 16 * 1024,
+        overlay_entries_max: int = 60,
+        overlay_bytes_max: int = 1 << 20,
+        node_id: str | None = "node",
+        wrap: Callable[[Disk], Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.key = key
+        self.durability = durability
+        self.bounds = {
+            "segment_size_max": segment_size_max,
+            "overlay_entries_max": overlay_entries_max,
+            "overlay_bytes_max": overlay_bytes_max,
+        }
+        self.node_id = node_id
+        self.wrap = wrap
+        self.clock = Clock()
+        self.random = random.Random(seed)
+        self.probes = 0
+        self.digest = ""
+
+    def open(self, disk: Disk) -> Database:
+        options = _options(
+            ROOT,
+            (None, self.key, None),
+            node_id=self.node_id,
+            durability=self.durability,
+            group_delay_ms=1,
+            clock=self.clock,
+            random=self.random.randbytes,
+            vfs=PythonVfs(disk if self.wrap is None else self.wrap(disk)),
+        )._replace(**self.bounds)
+        return Database(Handle(Core.open(options), options.path, options.ids))
+
+    def observe(self, database: Database) -> State:
+        state: State = {}
+        view = database._handle.core.view()
+        for name, info in view.catalog.collections.items():
+            state["#collection", name] = True
+            for index in info.indexes:
+                state["#index", name, index.name] = (index.path, index.unique)
+            scan = view.scan(info.tree_id, None, None, False, None)
+            while documents := scan.next_documents(1000):
+                for document in documents:
+                    state[name, document["_id"]] = document
+            scan.close()
+        return state
+
+    def verify(self, database: Database, disk: Disk) -> list[str]:
+        self.digest = database._handle.core.digest()
+        return [str(finding) for finding in database.check()]
+
+    def replayed(self, disk: Disk) -> State | None:
+        digest = self.digest
+        if disk.exists(DATA_FILE):
+            disk.remove(DATA_FILE)
+        database = self.open(disk)
+        state = self.observe(database)
+        again = database._handle.core.digest()
+        database.close()
+        # A database that is not there yet is made twice, with two beginnings.
+        if state and again != digest:
+            raise AssertionError("the rebuilt database has another digest")
+        return state
+
+    def probe(self, database: Database) -> dict[Any, Any]:
+        self.probes += 1
+        document = {"_id": self.probes, "probe": "p" * 40}
+        database["probe"].insert_one(document)
+        database.flush()
+        return {("#collection", "probe"): True, ("probe", self.probes): document}
+
+    def close(self, database: Database) -> None:
+        database.close()

@@ -1,0 +1,144 @@
+"""The hand of a workload: each statement goes to the database and, as what it must mean, to the
+ledger.
+
+Terms       durable: acknowledged when the statement returns (durability "commit"); otherwise only
+            `flush` acknowledges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rango.database import Database
+from tests.crash.ledger import State
+from tests.crash.simulator import Session
+
+Changes = dict[Any, Any]
+
+
+class Scribe:
+    """Statements with their expected effect."""
+
+    def __init__(self, session: Session, *, is_durable: bool = True) -> None:
+        self.session = session
+        self.ledger = session.ledger
+        self.is_durable = is_durable
+        self.database: Database = session.open()
+
+    def acknowledge(self) -> None:
+        if self.is_durable:
+            self.ledger.acknowledge()
+
+    def ids(self, collection: str) -> list[Any]:
+        """The ids that the collection should have."""
+        return [k[1] for k in self.ledger.now if k[0] == collection]
+
+    def _collection(self, collection: str) -> Changes:
+        return {("#collection", collection): True}
+
+    def insert(self, collection: str, document: dict[str, Any]) -> None:
+        self.ledger.attempt(
+            {**self._collection(collection), (collection, document["_id"]): document}
+        )
+        self.database[collection].insert_one(document)
+        self.acknowledge()
+
+    def insert_many(self, collection: str, documents: list[dict[str, Any]]) -> None:
+        changes = self._collection(collection)
+        changes |= {(collection, document["_id"]): document for document in documents}
+        self.ledger.attempt(changes)
+        self.database[collection].insert_many(documents)
+        self.acknowledge()
+
+    def update(self, collection: str, key: Any, fields: dict[str, Any]) -> None:
+        self.ledger.attempt({(collection, key): {**self.ledger.now[collection, key], **fields}})
+        result = self.database[collection].update_one({"_id": key}, {"$set": fields})
+        assert result.matched_count == 1
+        self.acknowledge()
+
+    def replace(self, collection: str, document: dict[str, Any]) -> None:
+        self.ledger.attempt({(collection, document["_id"]): document})
+        result = self.database[collection].replace_one({"_id": document["_id"]}, document)
+        assert result.matched_count == 1
+        self.acknowledge()
+
+    def delete(self, collection: str, keys: Iterable[Any]) -> None:
+        keys = list(keys)
+        self.ledger.attempt({(collection, key): None for key in keys})
+        result = self.database[collection].delete_many({"_id": {"$in": keys}})
+        assert result.deleted_count == len(keys)
+        self.acknowledge()
+
+    def transaction(self, changes: Changes) -> None:
+        """Several documents, several collections: (collection, id) -> document or None."""
+        whole = dict(changes)
+        for collection, _ in changes:
+            whole |= self._collection(collection)
+        self.ledger.attempt(whole)
+        now = self.ledger.models[-2]
+        with self.database.transaction():
+            for (collection, key), document in changes.items():
+                target = self.database[collection]
+                if document is None:
+                    target.delete_one({"_id": key})
+                elif (collection, key) in now:
+                    target.replace_one({"_id": key}, document)
+                else:
+                    target.insert_one(document)
+        self.acknowledge()
+
+    def create_index(self, collection: str, path: str, *, unique: bool = False) -> None:
+        # One commit announces the index, some fill it, one makes it ready.
+        self.ledger.attempt(self._collection(collection))
+        name = f"{path}_1"
+        self.ledger.attempt({("#index", collection, name): (path, unique)})
+        self.database[collection].create_index(path, unique=unique)
+        self.acknowledge()
+
+    def drop_index(self, collection: str, path: str) -> None:
+        self.ledger.attempt({("#index", collection, f"{path}_1"): None})
+        self.database[collection].drop_index(f"{path}_1")
+        self.acknowledge()
+
+    def drop(self, collection: str) -> None:
+        self.ledger.attempt(gone(self.ledger.now, collection))
+        self.database[collection].drop()
+        self.acknowledge()
+
+    def rename(self, old: str, new: str) -> None:
+        changes: Changes = gone(self.ledger.now, old)
+        for key, value in self.ledger.now.items():
+            if key[0] == old:
+                changes[new, key[1]] = value
+            elif key[0] == "#collection" and key[1] == old:
+                changes["#collection", new] = value
+            elif key[0] == "#index" and key[1] == old:
+                changes["#index", new, key[2]] = value
+        self.ledger.attempt(changes)
+        self.database[old].rename(new)
+        self.acknowledge()
+
+    def checkpoint(self) -> None:
+        self.database.checkpoint()
+        self.ledger.acknowledge()  # what a superblock slot names is durable (I-18)
+
+    def flush(self) -> None:
+        self.database.flush()
+        self.ledger.acknowledge()
+
+    def reopen(self) -> None:
+        self.session.close()
+        self.ledger.acknowledge()
+        self.database = self.session.open()
+
+    def verify(self) -> None:
+        """Reads while the workload runs, too, are what the ledger says."""
+        found = self.session.subject.observe(self.database)
+        assert found == self.ledger.now, self.ledger.explain(found, 0, len(self.ledger.starts))
+
+
+def gone(state: State, collection: str) -> Changes:
+    """The changes that leave nothing of a collection."""
+    kinds = ("#collection", "#index")
+    return {k: None for k in state if k[0] == collection or (k[0] in kinds and k[1] == collection)}

@@ -1,0 +1,293 @@
+"""Mixed workloads for the simulator: each uses other parts of the engine, and all are small.
+
+Terms       scribe: see scribe.py. Small bounds (EngineSubject) make segments roll and checkpoints
+            come within some thirty commits.
+Invariants  a workload draws from its session's generator only, so that a seed repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from tests.crash.disk import Disk
+from tests.crash.engine import DATA_FILE, EngineSubject
+from tests.crash.scribe import Scribe
+from tests.crash.simulator import Session, Workload
+
+WORDS = ("alpha", "beta", "gamma", "delta", "épsilon", "")
+
+
+def document(rng: Random, key: Any, size: int = 60) -> dict[str, Any]:
+    """A document of about this many bytes."""
+    return {
+        "_id": key,
+        "kind": rng.choice(WORDS),
+        "n": rng.randrange(1000),
+        "tags": [rng.choice(WORDS) for _ in range(rng.randrange(4))],
+        "body": {"text": "".join(rng.choices("abcdefghij", k=size)), "ok": rng.random() < 0.5},
+    }
+
+
+def inserts(session: Session) -> None:
+    """One document after the other, through segment rolls and checkpoints, and a close."""
+    scribe, rng = Scribe(session), session.rng
+    for n in range(70):
+        scribe.insert("a", document(rng, n, rng.randrange(400)))
+    scribe.reopen()
+    scribe.verify()
+    for n in range(70, 80):
+        scribe.insert("a", document(rng, n))
+    scribe.verify()
+
+
+def changes(session: Session) -> None:
+    """Inserts, updates, replacements and deletes on few documents, so that pages change often."""
+    scribe, rng = Scribe(session), session.rng
+    for n in range(20):
+        scribe.insert("a", document(rng, n, 200))
+    for n in range(60):
+        keys = scribe.ids("a")
+        action = rng.randrange(5)
+        if action == 0 or len(keys) < 5:
+            scribe.insert("a", document(rng, 100 + n, rng.randrange(600)))
+        elif action == 1:
+            scribe.delete("a", rng.sample(keys, rng.randrange(1, 4)))
+        elif action == 2:
+            scribe.replace("a", document(rng, rng.choice(keys), rng.randrange(600)))
+        else:
+            scribe.update("a", rng.choice(keys), {"n": n, "kind": rng.choice(WORDS)})
+    scribe.verify()
+
+
+def transactions(session: Session) -> None:
+    """Commits of several documents in several collections; some are rolled back."""
+    scribe, rng = Scribe(session), session.rng
+    for n in range(30):
+        wanted: dict[Any, Any] = {}
+        for _ in range(rng.randrange(1, 7)):
+            collection = rng.choice("abc")
+            keys = scribe.ids(collection)
+            if keys and rng.random() < 0.4:
+                key = rng.choice(keys)
+                gone = rng.random() < 0.4
+                wanted[collection, key] = None if gone else document(rng, key, 100)
+            else:
+                key = n * 100 + rng.randrange(100)
+                wanted[collection, key] = document(rng, key, rng.randrange(300))
+        scribe.transaction(wanted)
+        if n % 6 == 5:
+            roll_back(scribe, rng)
+    scribe.verify()
+
+
+def roll_back(scribe: Scribe, rng: Random) -> None:
+    """A transaction that ends in an exception leaves nothing."""
+    try:
+        with scribe.database.transaction():
+            scribe.database["a"].insert_one(document(rng, -1))
+            scribe.database["b"].delete_many({})
+            raise LookupError("on purpose")
+    except LookupError:
+        scribe.verify()
+
+
+def indexes(session: Session) -> None:
+    """Indexes made and dropped over data that changes meanwhile."""
+    scribe, rng = Scribe(session), session.rng
+    for n in range(15):
+        scribe.insert("a", document(rng, n))
+    scribe.create_index("a", "n")
+    scribe.create_index("a", "tags")
+    scribe.create_index("a", "_id2", unique=False)
+    for n in range(15, 35):
+        scribe.insert("a", document(rng, n))
+        scribe.update("a", rng.choice(scribe.ids("a")), {"n": n, "tags": [str(n)]})
+        if n == 25:
+            scribe.drop_index("a", "n")
+            scribe.create_index("a", "kind")
+    scribe.delete("a", range(10))
+    scribe.create_index("fresh", "n", unique=True)
+    scribe.insert("fresh", {"_id": 1, "n": 1})
+    scribe.drop_index("a", "tags")
+    scribe.verify()
+
+
+def collections(session: Session) -> None:
+    """Collections made, filled, renamed and dropped."""
+    scribe, rng = Scribe(session), session.rng
+    for turn in range(4):
+        name = f"c{turn}"
+        scribe.insert_many(name, [document(rng, n, 150) for n in range(12)])
+        scribe.create_index(name, "n")
+        scribe.insert("keep", document(rng, turn))
+        if turn == 1:
+            scribe.rename("c1", "renamed")
+        elif turn == 2:
+            scribe.checkpoint()
+            scribe.drop("c0")
+        scribe.insert_many("keep", [document(rng, 100 * turn + n) for n in range(10, 18)])
+    scribe.drop("renamed")
+    scribe.drop("c3")
+    scribe.insert("c3", document(rng, 5))
+    scribe.checkpoint()
+    scribe.verify()
+
+
+def large_documents(session: Session) -> None:
+    """Documents that span frames and overflow pages, among small ones."""
+    scribe, rng = Scribe(session), session.rng
+    for n in range(12):
+        size = rng.choice((20, 3_000, 9_000, 40_000, 90_000))
+        scribe.insert("a", {"_id": n, "text": chr(97 + n) * size, "n": n})
+        if n % 3 == 2:
+            key = rng.choice(scribe.ids("a"))
+            scribe.replace("a", {"_id": key, "text": "z" * rng.choice((5, 20_000)), "n": n})
+        if n % 5 == 4:
+            scribe.checkpoint()
+    scribe.transaction({("a", n): {"_id": n, "text": "t" * 15_000} for n in (0, 50, 51)})
+    scribe.delete("a", [50, 1])
+    scribe.checkpoint()
+    scribe.verify()
+
+
+def checkpoints(session: Session) -> None:
+    """Checkpoint after checkpoint, so that units are freed and used again (I-2)."""
+    scribe, rng = Scribe(session), session.rng
+    scribe.insert_many("a", [document(rng, n, 200) for n in range(40)])
+    for n in range(14):
+        scribe.update("a", rng.choice(scribe.ids("a")), {"n": n})
+        if n % 4 == 1:
+            scribe.delete("a", rng.sample(scribe.ids("a"), 2))
+        scribe.insert("b", document(rng, n, 500))
+        scribe.checkpoint()
+    scribe.verify()
+
+
+def reopenings(session: Session) -> None:
+    """Opened and closed after every few commits, as hooks and command lines do."""
+    scribe, rng = Scribe(session), session.rng
+    for n in range(24):
+        scribe.insert("a", document(rng, n))
+        if n % 3 == 0:
+            scribe.reopen()
+        if n % 9 == 8:
+            scribe.checkpoint()
+            scribe.reopen()
+    scribe.verify()
+
+
+def rebuilds(session: Session) -> None:
+    """The data file is removed between two sessions and comes back from the oplog."""
+    scribe, rng = Scribe(session), session.rng
+    for turn in range(3):
+        for n in range(15):
+            scribe.insert("a", document(rng, 100 * turn + n, 150))
+        scribe.create_index("a", ("n", "kind", "tags")[turn])
+        if turn:
+            scribe.checkpoint()
+        scribe.session.close()
+        scribe.ledger.acknowledge()
+        scribe.session.disk.remove(DATA_FILE)
+        if turn != 1:
+            scribe.session.disk.flush_directory("/simulated")
+        scribe.database = scribe.session.open()
+        scribe.verify()
+
+
+def in_memory(session: Session) -> None:
+    """Durability "memory": only flush, checkpoint and close promise anything."""
+    scribe, rng = Scribe(session, is_durable=False), session.rng
+    for n in range(60):
+        scribe.insert("a", document(rng, n, rng.randrange(300)))
+        if n % 11 == 10:
+            scribe.flush()
+        if n % 25 == 24:
+            scribe.checkpoint()
+    scribe.delete("a", range(5))
+    scribe.reopen()
+    scribe.insert("a", document(rng, 100))
+    scribe.verify()
+
+
+def in_groups(session: Session) -> None:
+    """Durability "group": the flusher's thread makes commits durable, sooner or later."""
+    scribe, rng = Scribe(session, is_durable=False), session.rng
+    for n in range(40):
+        scribe.insert("a", document(rng, n))
+        if n % 10 == 9:
+            scribe.flush()
+    scribe.update("a", 3, {"n": -1})
+    scribe.reopen()
+    scribe.insert("a", document(rng, 100))
+    scribe.verify()
+
+
+def everything(session: Session) -> None:
+    """Anything in any order."""
+    scribe, rng = Scribe(session), session.rng
+    actions = weighted_actions(scribe, rng)
+    for n in range(60):
+        rng.choice(actions)(n)
+    scribe.verify()
+
+
+def weighted_actions(scribe: Scribe, rng: Random) -> list[Callable[[int], None]]:
+    def insert(n: int) -> None:
+        scribe.insert(rng.choice("ab"), document(rng, n, rng.choice((10, 300, 5_000))))
+
+    def change(n: int) -> None:
+        keys = scribe.ids("a")
+        if keys:
+            scribe.update("a", rng.choice(keys), {"n": n, "text": "u" * rng.randrange(800)})
+
+    def several(n: int) -> None:
+        keys = scribe.ids("b")
+        wanted: dict[Any, Any] = {("b", key): None for key in keys[:1]}
+        wanted["a", 1000 + n] = document(rng, 1000 + n)
+        wanted["c", n] = document(rng, n, 2_000)
+        scribe.transaction(wanted)
+
+    def index(n: int) -> None:
+        if ("#index", "a", "n_1") in scribe.ledger.now:
+            scribe.drop_index("a", "n")
+        else:
+            scribe.create_index("a", "n")
+
+    def drop(n: int) -> None:
+        if ("#collection", "c") in scribe.ledger.now:
+            scribe.drop("c")
+
+    def checkpoint(n: int) -> None:
+        scribe.checkpoint()
+
+    def reopen(n: int) -> None:
+        scribe.reopen()
+
+    return [insert] * 8 + [change] * 6 + [several] * 4 + [index, index, drop, checkpoint, reopen]
+
+
+WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
+    "inserts": (inserts, EngineSubject),
+    "inserts, plain": (inserts, lambda: EngineSubject(key=None, overlay_entries_max=30)),
+    "changes": (changes, EngineSubject),
+    "transactions": (transactions, EngineSubject),
+    "indexes": (indexes, EngineSubject),
+    "collections": (collections, EngineSubject),
+    "large documents": (
+        large_documents,
+        lambda: EngineSubject(segment_size_max=64 * 1024, overlay_bytes_max=200_000),
+    ),
+    "checkpoints": (checkpoints, lambda: EngineSubject(segment_size_max=32 * 1024)),
+    "reopenings": (reopenings, lambda: EngineSubject(node_id=None)),
+    "rebuilds": (rebuilds, EngineSubject),
+    "memory": (in_memory, lambda: EngineSubject(durability="memory")),
+    "group": (in_groups, lambda: EngineSubject(durability="group")),
+    "everything": (everything, EngineSubject),
+}
+"""Name -> workload and how its databases are opened."""
+
+
+def fresh_disk() -> Disk:
+    return Disk()

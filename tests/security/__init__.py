@@ -1,0 +1,1 @@
+"""What somebody with the files, or with a hex editor, can learn or do."""
