@@ -47,7 +47,7 @@ def smoke() -> int:
     """Everything once, with few documents: benchmarks must not rot."""
     count = 0
     for module in runner.MODULES:
-        for name, _ in runner.results(module, runner.KINDS, 1, [runner.SMALL]):
+        for name, _ in runner.results(module, runner.KINDS, 1, runner.SMALL):
             print(name, flush=True)
             count += 1
     print(f"{count} benchmarks run")
@@ -86,7 +86,10 @@ def has_commit(name: str) -> bool:
 
 def compare(base: str) -> int:
     """`asv continuous`: both commits built and measured in turns on this machine."""
-    command = [sys.executable, "-m", "asv", "continuous", "--config", str(CONFIGURATION)]
+    asv = [sys.executable, "-m", "asv"]
+    # without this asv asks about the machine, at a terminal
+    subprocess.run([*asv, "machine", "--yes", "--config", str(CONFIGURATION)], check=True)
+    command = [*asv, "continuous", "--config", str(CONFIGURATION)]
     command += ["--interleave-rounds", "--factor", FACTOR, base, "HEAD"]
     return subprocess.run(command, check=False).returncode
 

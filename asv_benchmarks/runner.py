@@ -18,7 +18,7 @@ from typing import Any, Final
 MODULES: Final = ("codec", "reads", "writes", "cost", "memory")
 KINDS: Final = ("time_", "track_", "peakmem_")
 REPEATS: Final = 5
-SMALL: Final = 200
+SMALL: Final = 100
 """Documents in a smoke run."""
 
 
@@ -30,19 +30,26 @@ def classes(module: str) -> Iterator[type[Any]]:
             yield member
 
 
+def shrunk(member: type[Any], small: int) -> type[Any]:
+    """The same benchmarks on few documents."""
+    attributes: dict[str, Any] = {"count": small}
+    if all(isinstance(each, int) for each in getattr(member, "params", [""])):
+        attributes["params"] = [small]
+    return type(member.__name__, (member,), attributes)
+
+
 def methods(member: type[Any]) -> list[str]:
     """The benchmarks of a class."""
     return [name for name in dir(member) if name.startswith(KINDS)]
 
 
 def results(
-    module: str, kinds: tuple[str, ...], repeats: int, counts: list[int] | None = None
+    module: str, kinds: tuple[str, ...], repeats: int, small: int | None = None
 ) -> Iterator[tuple[str, float]]:
-    """Run the benchmarks of one module: (name, seconds or figure)."""
-    for member in classes(module):
+    """Run one module's benchmarks, on `small` documents if given: (name, seconds or figure)."""
+    for original in classes(module):
+        member = original if small is None else shrunk(original, small)
         parameters: list[Any] = list(getattr(member, "params", [None]))
-        if counts is not None and all(isinstance(each, int) for each in parameters):
-            member.params = parameters = counts
         with tempfile.TemporaryDirectory(prefix="bench-", dir=_disk()) as folder, chdir(folder):
             cache = [member().setup_cache()] if hasattr(member, "setup_cache") else []
             for parameter in parameters:

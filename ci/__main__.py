@@ -65,8 +65,12 @@ def main(arguments: list[str]) -> int:
         command = commands.add_parser(name, help=module.SUMMARY, description=module.__doc__)
         module.add_arguments(command)
     modules[EVERYTHING].add_arguments(parser)
-    options = parser.parse_args(arguments)
-    return int(modules[options.command or EVERYTHING].main(options))
+    options, rest = parser.parse_known_args(arguments)
+    module = modules[options.command or EVERYTHING]
+    if rest and not getattr(module, "PASSES_ON", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    return int(module.main(options))
 
 
 if __name__ == "__main__":

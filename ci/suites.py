@@ -34,6 +34,7 @@ SUITES = (
     Suite("conformance", 5, needs_corpus=True),
     Suite("crash", 8, is_long=True),
     Suite("race", 3, is_long=True),
+    Suite("security", 3),
     Suite("docs", 3),
     Suite("interop", 2, is_required=False),
     Suite("fuzz", 2, is_required=False, is_long=True),

@@ -112,12 +112,9 @@ class Collection:
             else filter
         )
         if type(value) in _POINT_TYPES and not (projection or sort or skip or hint or meta):
-            if not active_transactions.get():
-                view = self._handle.core.view()
-            else:
-                view, _ = self._handle.view()
-            info = view.catalog.collections.get(self._name)
-            return None if info is None else view.find_id(info.tree_id, value)
+            if active_transactions.get():
+                return self._handle.view()[0].find_named(self._name, value)
+            return self._handle.core.store.current.find_named(self._name, value)
         found = self.find_many(
             filter, projection, sort=sort, skip=skip, limit=1, hint=hint, meta=meta
         )
@@ -364,8 +361,7 @@ class Collection:
 
         def work(txn: Txn) -> tuple[int, int, Document | None]:
             matched = modified = 0
-            info = txn.collections().get(self._name)
-            for record in self._candidates(txn, info, query):
+            for info, record in self._candidates(txn, query):
                 matched += 1
                 modified += replaced(txn, info, record, change)
             if matched or seeded is None:
@@ -380,11 +376,14 @@ class Collection:
         self._handle.metrics.inserts += inserted is not None
         return UpdateResult(matched, modified, None if inserted is None else inserted["_id"])
 
-    def _candidates(self, txn: Txn, info: CollectionInfo | None, query: Query) -> Iterator[bytes]:
+    def _candidates(self, txn: Txn, query: Query) -> Iterator[tuple[CollectionInfo, bytes]]:
         """The records that the query finds; the snapshot does not move with the changes."""
+        view = txn.view
+        info = view.catalog.collections.get(self._name)
         if info is not None:
-            for batch in query.records(txn.view, info):
-                yield from batch
+            for batch in query.records(view, info):
+                for record in batch:
+                    yield info, record
 
     def delete_one(self, filter: Mapping[str, Any], *, hint: object = None) -> DeleteResult:
         """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
@@ -399,8 +398,7 @@ class Collection:
 
         def work(txn: Txn) -> int:
             deleted = 0
-            info = txn.collections().get(self._name)
-            for record in self._candidates(txn, info, query):
+            for info, record in self._candidates(txn, query):
                 txn.delete(info, record)
                 deleted += 1
             return deleted

@@ -273,10 +273,17 @@ class Database:
     def stats(self) -> dict[str, Any]:
         """Figures about the database, for people and monitors. Sizes are bytes.
 
-        `operations` counts what this handle did since it was opened: inserts, updates, deletes,
-        queries, transactions, transactions_aborted, conflicts. `collections` gives, by name,
-        `documents` (count) and `indexes` (names). The other keys are the engine's:
-        docs/reference/stats.md lists them.
+        `path`, `node_id`, `encrypted`, `crypto_provider`, `read_only`, `durability`  how it is open
+        `ordinal`, `durable`     number of the last commit, and of the last one that is on disk
+        `generation`             number of the last checkpoint
+        `overlay_entries`, `overlay_bytes`  what is in memory only (and in the log) since then
+        `commits`, `checkpoints`, `flushes`  done since it was opened by this process
+        `data_bytes`             size of the data file
+        `pages`                  the page cache: its size, hits, reads, seals
+        `findings`               remarks of recovery and maintenance, such as a torn tail cut off
+        `collections`            by name: `documents` (count) and `indexes` (names)
+        `operations`             what this handle did: inserts, updates, deletes, queries,
+                                 transactions, transactions_aborted, conflicts
         """
         core = self._handle.core
         view = core.view()

@@ -12,11 +12,12 @@ class RangoError(Exception):
     """Base of every error of Rango. Catch it at the edge of your program."""
 
 
-# --- fix the call -----------------------------------------------------------------------------------------------
+# --- fix the call
 
 
 class InvalidDocument(RangoError, ValueError):
-    """A document cannot be stored as it is (an unencodable value, a bad field name, a reserved field).
+    """A document cannot be stored as it is (an unencodable value, a bad field name, a reserved
+    field).
 
     The message names the path. Change the document; nothing was written.
     """
@@ -30,11 +31,16 @@ class InvalidFilter(RangoError, ValueError):
 
 
 class InvalidUpdate(RangoError, ValueError):
-    """An update is not understood or cannot be applied to a document that it matched. Nothing was written."""
+    """An update is not understood or cannot be applied to a document that it matched.
+
+    Nothing was written.
+    """
 
 
 class InvalidName(RangoError, ValueError):
-    """A collection, index or field name is empty, too long, or has characters that are not allowed."""
+    """A collection, index or field name is empty, too long, or has characters that are not
+    allowed.
+    """
 
 
 class InvalidArgument(RangoError, TypeError):
@@ -42,7 +48,10 @@ class InvalidArgument(RangoError, TypeError):
 
 
 class LimitExceeded(RangoError, ValueError):
-    """A named limit was passed. `limit` is its name in rango.limits, `value` what was asked for. Nothing was written."""
+    """A named limit was passed.
+
+    `limit` is its name in rango.limits, `value` what was asked for. Nothing was written.
+    """
 
     def __init__(self, limit: str, value: int, message: str = "") -> None:
         super().__init__(message or f"{limit} exceeded: {value}")
@@ -51,21 +60,31 @@ class LimitExceeded(RangoError, ValueError):
 
 
 class BulkWriteError(RangoError):
-    """Some documents of a bulk write were refused. `details` says which and why; the others are stored as it says."""
+    """Some documents of a bulk write were refused.
+
+    `details` says which and why; the others are stored as it says.
+    """
 
     def __init__(self, message: str, details: dict[str, Any]) -> None:
         super().__init__(message)
         self.details = details
 
 
-# --- decide in the application ----------------------------------------------------------------------------------
+# --- decide in the application
 
 
 class DuplicateKey(RangoError):
-    """The `_id`, or the value of a unique index, is already taken. `index` and `key` name it. Nothing was written."""
+    """The `_id`, or the value of a unique index, is already taken.
+
+    `index` and `key` name it. Nothing was written.
+    """
 
     def __init__(self, index: str, key: Any, message: str = "") -> None:
-        super().__init__(message or f"duplicate key in index {index!r}: {key!r}; choose another value or update the document that has it")
+        super().__init__(
+            message
+            or f"duplicate key in index {index!r}: {key!r}; choose another value or update the "
+            "document that has it"
+        )
         self.index = index
         self.key = key
 
@@ -83,11 +102,14 @@ class Conflict(RangoError):
     """A compare-and-set lost: the document changed since it was read. Read it again and decide."""
 
 
-# --- retry ------------------------------------------------------------------------------------------------------
+# --- retry
 
 
 class DatabaseBusy(RangoError):
-    """Another process (or a long transaction of this one) holds the database. `pid` names it if known. Retry later."""
+    """Another process (or a long transaction of this one) holds the database.
+
+    `pid` names it if known. Retry later.
+    """
 
     def __init__(self, message: str, pid: int | None = None) -> None:
         super().__init__(message)
@@ -99,10 +121,13 @@ class SnapshotTooOld(RangoError):
 
 
 class Timeout(RangoError, TimeoutError):
-    """The operation took longer than was allowed. It had no effect; retry it, or allow more time."""
+    """The operation took longer than was allowed.
+
+    It had no effect; retry it, or allow more time.
+    """
 
 
-# --- fix the lifetime -------------------------------------------------------------------------------------------
+# --- fix the lifetime
 
 
 class DatabaseClosed(RangoError):
@@ -114,18 +139,23 @@ class ForkedHandle(RangoError):
 
 
 class ReadOnly(RangoError):
-    """A write was tried on a database that was opened with read_only=True (or lies on a read-only mount)."""
+    """A write was tried on a database that was opened with read_only=True (or lies on a
+    read-only mount).
+    """
 
 
 class TransactionError(RangoError):
     """A transaction was nested, used after its end, or used from another thread or task."""
 
 
-# --- open with the right key, version or path -------------------------------------------------------------------
+# --- open with the right key, version or path
 
 
 class KeyRejected(RangoError):
-    """The key or passphrase does not open this database, or one was given for a plain database. Nothing was changed."""
+    """The key or passphrase does not open this database, or one was given for a plain database.
+
+    Nothing was changed.
+    """
 
 
 class FormatTooNew(RangoError):
@@ -133,16 +163,19 @@ class FormatTooNew(RangoError):
 
 
 class NotADatabase(RangoError):
-    """The path is not a Rango database (a file, a foreign directory, or missing with create=False)."""
+    """The path is not a Rango database (a file, a foreign directory, or missing with
+    create=False).
+    """
 
 
-# --- stop, check, restore ---------------------------------------------------------------------------------------
+# --- stop, check, restore
 
 
 class Corrupted(RangoError):
     """Stored bytes are damaged. `where` names file and offset, `what` the finding.
 
-    Stop writing, run `db.check()`, then restore a backup, delete `data.rango` (it is rebuilt from the oplog), or use
+    Stop writing, run `db.check()`, then restore a backup, delete `data.rango` (it is rebuilt from
+    the oplog), or use
     `rango.salvage`.
     """
 
@@ -153,27 +186,43 @@ class Corrupted(RangoError):
 
 
 class PageCorrupted(Corrupted):
-    """A page of the data file is damaged. The data file can be rebuilt: close, move `data.rango` away, open again."""
+    """A page of the data file is damaged.
+
+    The data file can be rebuilt: close, move `data.rango` away, open again.
+    """
 
 
 class SuperblockCorrupted(Corrupted):
-    """Both superblock slots of the data file are damaged. Close, move `data.rango` away, open again."""
+    """Both superblock slots of the data file are damaged.
+
+    Close, move `data.rango` away, open again.
+    """
 
 
 class LogCorrupted(Corrupted):
-    """A frame of the oplog that was durable is damaged. Restore a backup, or salvage what is intact to a new place."""
+    """A frame of the oplog that was durable is damaged.
+
+    Restore a backup, or salvage what is intact to a new place.
+    """
 
 
 class KeysCorrupted(Corrupted):
-    """Both copies in the `keys` file are damaged. Restore that file from a backup; without it the data cannot be read."""
+    """Both copies in the `keys` file are damaged.
+
+    Restore that file from a backup; without it the data cannot be read.
+    """
 
 
 class IoFailed(RangoError):
-    """A write or flush failed in a way that leaves its outcome unknown. The database refuses writes until it is reopened.
+    """A write or flush failed in a way that leaves its outcome unknown. The database refuses writes
+    until it is reopened.
 
     Reads go on from the last durable state. Check the disk, then close and open again.
     """
 
 
 class LowDisk(RangoError):
-    """There is no space left. Nothing was half done; reads keep working, and writes work again once space is free."""
+    """There is no space left.
+
+    Nothing was half done; reads keep working, and writes work again once space is free.
+    """

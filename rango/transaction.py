@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rango.errors import BulkWriteError, Conflict, DatabaseClosed, TransactionError
+from rango.errors import Conflict, DatabaseClosed, TransactionError
 from rango.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -213,17 +213,20 @@ class Transaction:
             raise DatabaseClosed("the database was closed inside the transaction; open it again")
 
     def run(self, work: Callable[[Txn], R], is_atomic: bool) -> R:
-        """Run one statement. If it may have stopped half-way, only aborting remains."""
+        """Run one statement, under the append lock from its first read on.
+
+        If it may have stopped half-way, only aborting remains.
+        """
         try:
-            return work(self.txn)
-        except BulkWriteError:
-            raise  # it says what was done and what was not
+            self.txn.lock()
         except Conflict:
             self.handle.metrics.conflicts += 1
             self._reason = (
                 "lost against another commit (Conflict); leave the block and run it again"
             )
             raise
+        try:
+            return work(self.txn)
         except BaseException:
             if not is_atomic:
                 self._reason = "failed half-way in a statement; leave the block and run it again"

@@ -11,11 +11,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def corpus_path(*parts: str) -> Path:
-    """The path of a file or folder of the corpus; skips the test if it is absent (fails if RANGO_REQUIRE_CORPUS=1)."""
+    """The path of a file or folder of the corpus; skips the test if it is absent (fails if
+    RANGO_REQUIRE_CORPUS=1).
+    """
     base = Path(os.environ.get("RANGO_CORPUS", str(ROOT / ".." / "shared" / "data")))
     path = base.joinpath(*parts)
     if not path.exists():
-        message = f"corpus file {'/'.join(parts)} is not there; set RANGO_CORPUS to the folder that holds it"
+        message = (
+            f"corpus file {'/'.join(parts)} is not there; set RANGO_CORPUS to the folder that "
+            "holds it"
+        )
         if os.environ.get("RANGO_REQUIRE_CORPUS") == "1":
             pytest.fail(message)
         pytest.skip(message)

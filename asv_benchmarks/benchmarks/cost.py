@@ -13,7 +13,6 @@ import tempfile
 from .database import INDEXES, CountingFiles, open_counted
 from .workload import COLLECTION, Workload
 
-COUNT = 10_000
 COMMITS = 100
 LOG, DATA = ".rgo", ".rango"
 PLACES = 3
@@ -24,17 +23,18 @@ class Costs:
     """Each figure is what counting files saw between two moments."""
 
     timeout = 300.0
+    count = 10_000
 
     def setup(self) -> None:
         """A database of 10,000 documents, checkpointed."""
-        self.workload = Workload(COUNT)
+        self.workload = Workload(self.count)
         self.folder = tempfile.mkdtemp(prefix="rango-costs-", dir=os.getcwd())
         self.files = CountingFiles()
         self.db = open_counted(f"{self.folder}/db", self.files)
         self.memory = self.db[COLLECTION]
         for name in INDEXES:
             self.memory.create_index(name)
-        for at in range(0, COUNT, self.workload.batch_size):
+        for at in range(0, self.count, self.workload.batch_size):
             self.memory.insert_many(self.workload.documents[at : at + self.workload.batch_size])
         self.db.checkpoint()
         self.files.counts.clear()
@@ -96,13 +96,13 @@ class Costs:
 
     def track_data_bytes_per_document(self) -> float:
         """Size of the data file with both indexes."""
-        return round(os.path.getsize(f"{self.folder}/db/data.rango") / COUNT, PLACES)
+        return round(os.path.getsize(f"{self.folder}/db/data.rango") / self.count, PLACES)
 
     def track_log_size_per_document(self) -> float:
         """Size of all segments, room made in advance included."""
         folder = f"{self.folder}/db/oplog"
         size = sum(os.path.getsize(f"{folder}/{name}") for name in os.listdir(folder))
-        return round(size / COUNT, PLACES)
+        return round(size / self.count, PLACES)
 
     def track_reads_per_find_one_cold(self) -> float:
         """Pages read for 100 documents by a database that was just opened and keeps none."""

@@ -11,18 +11,17 @@ import rango
 from .database import fill
 from .workload import COLLECTION, KEY, Workload
 
-COUNT = 100_000
-
 
 class Memory:
     """asv runs each in a process of its own; the database was filled by another."""
 
     timeout = 300.0
+    count = 100_000
 
     def setup_cache(self) -> str:
         """Fill a database."""
         folder = os.path.abspath("memory")
-        fill(folder, Workload(COUNT))
+        fill(folder, Workload(self.count))
         return folder
 
     def peakmem_open(self, folder: str) -> None:

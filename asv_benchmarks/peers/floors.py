@@ -12,7 +12,7 @@ from asv_benchmarks.benchmarks.workload import Document
 from asv_benchmarks.peers.store import CODEC_WORKS, READ_WORKS, WRITE_WORKS, Store
 
 OPTIONS: CodecOptions[Document] = CodecOptions(tz_aware=True)
-FILE_SIZE = 64 * 1024 * 1024
+FILE_SIZE = 16 * 1024 * 1024
 
 
 class LogFloor(Store):

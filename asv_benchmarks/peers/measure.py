@@ -1,13 +1,16 @@
 """Time one piece of work on one store; rounds of all work on all stores, which take turns.
 
 A figure is the median over rounds of the round's median: stores meet the same minute of the same
-machine, and no store is always first.
+machine, in another order each time, so that none always follows the same neighbour. A disk may
+change its pace within seconds (here: from 0.1 ms a flush to 4 ms and back), so work that flushes
+changes the store every few operations.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -22,22 +25,28 @@ from asv_benchmarks.peers.store import FILE_WORKS, Store
 SAMPLES: Final = 1000
 SAMPLES_SCAN: Final = 20
 SAMPLES_SCAN_LARGE: Final = 3
-SAMPLES_DURABLE: Final = 50
+SAMPLES_COLD: Final = 200
+DURABLE_PARTS: Final = 12
+DURABLE_PER_PART: Final = 5
 SAMPLES_BATCH: Final = 3
 SAMPLES_OPEN: Final = 3
 LARGE: Final = 10_000
 CALLS_PER_SAMPLE: Final = 50
 """Of work that takes less than a microsecond, so that the timer's own 50 ns do not count."""
 TOP: Final = 10
+IMPORTANCE_NEVER: Final = 2.0
 NANOSECONDS: Final = 1000.0
 MEGABYTE: Final = 1 << 20
 
 WORKS: Final = (
-    "encode", "decode", "find_one", "filter 1 %", "filter 20 %", "find by index", "sort+limit",
-    "sort+limit index", "count", "insert_one", "update_one", "delete_one", "insert_many/doc",
-    "open", "disk bytes/doc", "data bytes/doc", "memory MB opened", "memory MB scanned",
+    "open", "find_one cold", "encode", "decode", "find_one", "filter 1 %", "filter 20 %",
+    "find by index", "sort+limit", "sort+limit index", "count", "insert_one", "update_one",
+    "delete_one", "insert_many/doc", "disk bytes/doc", "data bytes/doc", "memory MB opened",
+    "memory MB scanned",
 )  # fmt: skip
-"""In the order in which they run: what insert_one adds delete_one takes away."""
+"""In the order in which they run: cold means after open and before anything else was read, and
+what insert_one adds delete_one takes away."""
+DURABLE: Final = frozenset({"insert_one", "update_one", "delete_one"})
 
 
 @dataclass
@@ -84,22 +93,32 @@ class Round:
 
     def __init__(self, workload: Workload, number: int) -> None:
         self.workload = workload
+        self.order = random.Random(number)
         self.ids = workload.sample_ids(SAMPLES, number)
         self.agents = workload.sample_agents(SAMPLES // 10, number)
-        self.fresh = workload.take(SAMPLES_DURABLE)
+        self.cold_ids = workload.sample_ids(SAMPLES_COLD, -1 - number)
+        self.fresh = [workload.take(DURABLE_PER_PART) for _ in range(DURABLE_PARTS)]
         self.batches = [workload.take(workload.batch_size) for _ in range(SAMPLES_BATCH)]
         self.scans = SAMPLES_SCAN_LARGE if workload.count >= LARGE else SAMPLES_SCAN
 
-    def samples(self, work: str, store: Store) -> list[float]:
-        """Do the work on the store; what each time took."""
+    def parts(self, work: str) -> int:
+        """In how many parts the work is done, other stores taking their turns between them."""
+        if work in DURABLE:
+            return DURABLE_PARTS
+        return SAMPLES_BATCH if work == "insert_many/doc" else 1
+
+    def samples(self, work: str, store: Store, part: int) -> list[float]:
+        """Do a part of the work on the store; what each time took."""
         documents = self.workload.documents[:SAMPLES]
-        fresh_ids = [document["_id"] for document in self.fresh]
+        fresh = self.fresh[part]
+        fresh_ids = [document["_id"] for document in fresh]
         few = [None] * self.scans
         many = [None] * CALLS_PER_SAMPLE * 4
         ways: dict[str, Callable[[], list[float]]] = {
             "encode": lambda: timed_many(store.encode, documents),
             "decode": lambda: timed_many(store.decode, [store.encode(each) for each in documents]),
             "find_one": lambda: timed(store.find_one, self.ids),
+            "find_one cold": lambda: timed(store.find_one, self.cold_ids),
             "filter 1 %": lambda: timed(lambda _: store.find_at_least(0.99), few),
             "filter 20 %": lambda: timed(lambda _: store.find_at_least(0.8), few),
             "find by index": lambda: timed(store.find_agent, self.agents),
@@ -107,10 +126,10 @@ class Round:
             "sort+limit index": lambda: timed(lambda _: store.top_created(TOP), many),
             "count": lambda: timed_many(lambda _: store.count(), many),
             "open": lambda: timed(lambda _: store.open(), _closed(store, few[:SAMPLES_OPEN])),
-            "insert_one": lambda: timed(store.insert_one, self.fresh),
+            "insert_one": lambda: timed(store.insert_one, fresh),
             "update_one": lambda: timed(lambda each: store.update_one(each, 0.5), fresh_ids),
             "delete_one": lambda: timed(store.delete_one, fresh_ids),
-            "insert_many/doc": lambda: [self._batch(store, batch) for batch in self.batches],
+            "insert_many/doc": lambda: [self._batch(store, self.batches[part])],
         }
         return ways[work]()
 
@@ -208,8 +227,7 @@ def run(
         files_measure(store, workload.count, figures)
     for number in range(rounds):
         tell(f"round {number + 1} of {rounds}")
-        turns = stores[number % len(stores) :] + stores[: number % len(stores)]
-        one_round(turns, Round(workload, number), figures)
+        one_round(stores, Round(workload, number), figures)
     for store in stores:
         verify(store, workload)
         store.close()
@@ -217,16 +235,29 @@ def run(
     return figures
 
 
-def one_round(turns: list[Store], inputs: Round, figures: Figures) -> None:
-    """All work once, the stores one after the other in each."""
+def one_round(everyone: list[Store], inputs: Round, figures: Figures) -> None:
+    """All work once, every store in turn."""
     for work in WORKS:
         if work in FILE_WORKS - {"open"}:
             continue
-        for store in turns:
-            if work not in store.works:
-                continue
-            gc.collect()
-            samples = sorted(inputs.samples(work, store))
-            figure = figures[work].setdefault(store.name, Figure())
+        stores = [store for store in everyone if work in store.works]
+        if work == "find_one":
+            warm(stores)
+        gathered: dict[str, list[float]] = {store.name: [] for store in stores}
+        for part in range(inputs.parts(work)):
+            inputs.order.shuffle(stores)
+            for store in stores:
+                if part == 0:
+                    gc.collect()
+                gathered[store.name] += inputs.samples(work, store, part)
+        for name, samples in gathered.items():
+            samples.sort()
+            figure = figures[work].setdefault(name, Figure())
             figure.medians.append(statistics.median(samples))
             figure.highs.append(samples[min(len(samples) - 1, len(samples) * 99 // 100)])
+
+
+def warm(stores: list[Store]) -> None:
+    """Let every store read all that it has once, so that caches hold what they can."""
+    for store in stores:
+        store.find_at_least(IMPORTANCE_NEVER)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from asv_benchmarks.peers.measure import WORKS, Figures
+from asv_benchmarks.peers.measure import WORKS, Figure, Figures
 from asv_benchmarks.peers.store import Store
 
 PACKAGES = ("rango", "lmdb", "pymongo", "pynacl", "cryptography", "lz4")
 NOTE = """\
 Microseconds unless the row says otherwise: median over rounds of the round's median. \
-÷ peer: Rango over the best product, ÷ floor: Rango over the best floor; below 1 Rango is faster. \
+÷ peer: Rango over the best product, ÷ floor: Rango over the best floor, in the same round, median \
+over rounds; below 1 Rango is faster. Cold: after open, nothing read yet (the operating system has \
+the files in memory). \
 Floors: pwrite of the same bytes into a prewritten file + fdatasync; a dictionary of BSON that \
 PyMongo decodes. Memory: what a fresh Python process grows by, imports included. Disk: all files; \
 data: without Rango's oplog, which is also its history. Only Rango is encrypted."""
@@ -24,7 +27,7 @@ def rows(stores: list[Store], figures: Figures) -> list[list[str]]:
     subject = next((store for store in stores if store.name.startswith("rango")), None)
     table = [["work", *(store.name for store in stores), "÷ peer", "÷ floor"]]
     for work in WORKS:
-        cells = {name: figure.value for name, figure in figures[work].items()}
+        cells = figures[work]
         own = cells.get(subject.name) if subject else None
         others = [store for store in stores if store is not subject and store.name in cells]
         peers = [cells[store.name] for store in others if not store.is_floor]
@@ -32,7 +35,7 @@ def rows(stores: list[Store], figures: Figures) -> list[list[str]]:
         table.append(
             [
                 work,
-                *(_number(cells.get(store.name)) for store in stores),
+                *(_number(cells[store.name]) if store.name in cells else "-" for store in stores),
                 _ratio(own, peers),
                 _ratio(own, floors),
             ]
@@ -78,16 +81,18 @@ def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield name, "from the source tree"
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
+def _number(figure: Figure) -> str:
+    value = figure.value
     for limit, digits in ((10.0, 2), (100.0, 1)):
         if abs(value) < limit:
             return f"{value:.{digits}f}"
     return f"{value:,.0f}"
 
 
-def _ratio(own: float | None, others: list[float]) -> str:
-    if own is None or not others or min(others) <= 0:
+def _ratio(own: Figure | None, others: list[Figure]) -> str:
+    # of each round first: what slows one round down slows all that take part in it
+    if own is None or not others:
         return "-"
-    return f"{own / min(others):.2f}"
+    best = [min(row) for row in zip(*(each.medians for each in others), strict=True)]
+    ratios = [mine / theirs for mine, theirs in zip(own.medians, best, strict=True)]
+    return f"{statistics.median(ratios):.2f}"

@@ -11,20 +11,19 @@ from ci.environment import ROOT, venv_python
 from ci.stages import StageAbsent, Stages, run_command
 
 SUMMARY = "benchmarks"
+PASSES_ON = True
 FOLDER = "asv_benchmarks"
 HOURS = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What follows is for the benchmarks themselves."""
-    parser.add_argument(
-        "arguments", nargs=argparse.REMAINDER, help="passed on to `python -m asv_benchmarks`"
-    )
+    """What follows is for the program itself."""
+    parser.epilog = "other arguments are passed on to `python -m asv_benchmarks`"
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the stages."""
-    return run_benchmarks("bench", FOLDER, options.arguments)
+    return run_benchmarks("bench", FOLDER, options.rest)
 
 
 def run_benchmarks(title: str, module: str, arguments: list[str]) -> int:

@@ -7,15 +7,14 @@ import argparse
 from ci.commands import bench
 
 SUMMARY = "the same work on other stores, side by side"
+PASSES_ON = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What follows is for the comparison itself."""
-    parser.add_argument(
-        "arguments", nargs=argparse.REMAINDER, help="passed on to `python -m asv_benchmarks.peers`"
-    )
+    """What follows is for the program itself."""
+    parser.epilog = "other arguments are passed on to `python -m asv_benchmarks.peers`"
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the stages."""
-    return bench.run_benchmarks("peers", f"{bench.FOLDER}.peers", options.arguments)
+    return bench.run_benchmarks("peers", f"{bench.FOLDER}.peers", options.rest)

@@ -9,7 +9,7 @@ import os
 from functools import partial
 
 from ci import builds, checks, environment
-from ci.commands import sanitize
+from ci.commands import bench, sanitize
 from ci.stages import Stages
 from ci.suites import PUSH_SUITES
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "types",
         "imports",
         *(suite.name for suite in PUSH_SUITES),
+        "benchmarks",
         "sanitize",
         "wheel",
     ]
@@ -64,5 +65,6 @@ def run_stages(stages: Stages, options: argparse.Namespace) -> None:
         stages.run(
             suite.name, partial(checks.run_suite, suite, seed=seed, require_corpus=require_corpus)
         )
+    stages.run("benchmarks", partial(bench.run, bench.FOLDER, ["--smoke"]))
     stages.run("sanitize", lambda: sanitize.run(seed))
     stages.run("wheel", checks.wheel)

@@ -1,1 +1,4 @@
-"""The compiled core: bytes. Each module is a triplet x.pyx (body), x.pxd (C contract) and x.pyi (Python contract)."""
+"""The compiled core:
+
+bytes. Each module is a triplet x.pyx (body), x.pxd (C contract) and x.pyi (Python contract).
+"""

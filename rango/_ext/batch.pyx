@@ -286,7 +286,7 @@ cdef class Batch:
     @property
     def catalog(self):
         """The catalog that this batch works with; what it sets here goes with its view."""
-        return self.work.catalog
+        return self.work.known
 
     @catalog.setter
     def catalog(self, value) -> None:

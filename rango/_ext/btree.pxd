@@ -47,7 +47,7 @@ cdef class TreeMerge:
     cdef int top                    # levels in use
     cdef bint appending             # nothing of the old tree lies behind what is being written
     cdef uint64_t live
-    cdef size_t page_size
+    cdef size_t page_size           # opened size at which a page closes
     cdef int begin(self) except -1 nogil
     cdef int feed(self, const uint8_t *link, int level, const uint8_t *separator, size_t separator_size, uint64_t entries, Cell **cells, size_t count) except -1 nogil
     cdef int _feed_leaf(self, const Page *page, Cell **cells, size_t count) except -1 nogil

@@ -26,6 +26,7 @@ from rango._ext.layout cimport (
     PAGE_BRANCH,
     PAGE_LEAF,
     PAGE_OVERFLOW,
+    PAGE_SLOT_SIZE,
     RECORD_FLAG_TOMBSTONE,
     RECORD_FLAGS,
     UNIT_SIZE,
@@ -48,6 +49,7 @@ from rango._ext.page cimport (
     builder_size,
     key_compare,
     leaf_find,
+    leaf_get,
     leaf_is_overflow,
     leaf_key,
     leaf_value,
@@ -60,7 +62,9 @@ from rango._ext.span cimport load_u16, load_u32, load_u48, store_u32
 cdef enum:
     TREE_PREFIX = 4                 # overlay keys start with the tree's id
     PAGE_SIZE_MAX = 16384           # opened size at which a page closes (ADR-0002: 8, 16 and 32 KiB were measured)
-    PAGE_SIZE_SMALL = 4096          # a touched page below this takes its neighbour in
+    PAGE_SIZE_SPARE = 64            # a page that is filled to the brim stays this far below it
+    SMALL_SHARE = 4                 # a touched page below page_size / 4 takes its neighbour in
+    BRANCH_COUNT_MIN = 2            # children of a branch, so that each level has fewer pages than the one below
     OVERFLOW_THRESHOLD = 4096       # a greater value is kept in overflow pages: at least four records a leaf
 
 
@@ -82,7 +86,6 @@ cdef int tree_get(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, 
     cdef Page *below
     cdef int level = tree.height
     cdef int slot
-    cdef bint found
     if level == 0:
         return 0
     at = pager.read(link)
@@ -100,8 +103,8 @@ cdef int tree_get(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, 
     if at.kind != PAGE_LEAF:
         page_release(at)
         raise_tree(pager, tree.link, "a leaf was expected below this root")
-    slot = leaf_find(page_bytes(at), key, key_size, &found)
-    if not found:
+    slot = leaf_get(page_bytes(at), key, key_size)
+    if slot < 0:
         page_release(at)
         return 0
     page[0] = at
@@ -264,10 +267,10 @@ cdef bint _is_tombstone(const uint8_t *cell) noexcept nogil:
 cdef class TreeMerge:
     """One tree's merge at a checkpoint: begin, feed or add_cell in key order, finish."""
 
-    def __cinit__(self, Pager pager not None):
+    def __cinit__(self, Pager pager not None, size_t page_size=0):
         cdef int level
         self.pager = pager
-        self.page_size = PAGE_SIZE_MAX
+        self.page_size = page_size if page_size else PAGE_SIZE_MAX
         buffer_init(&self.scratch)
         for level in range(TREE_HEIGHT_MAX):
             builder_init(&self.levels[level], PAGE_LEAF if level == 0 else PAGE_BRANCH)
@@ -300,7 +303,7 @@ cdef class TreeMerge:
             for below in range(level + 1):
                 if self.levels[below].count == 0:
                     continue
-                if builder_size(&self.levels[below]) < PAGE_SIZE_SMALL:
+                if builder_size(&self.levels[below]) < self.page_size // SMALL_SHARE:
                     joins = True
                     break
                 self._flush(below)
@@ -425,7 +428,7 @@ cdef class TreeMerge:
                   bint overflow) except -1 nogil:
         cdef PageBuilder *builder = &self.levels[0]
         builder_add_leaf(builder, key, key_size, value, value_size, overflow)
-        if builder_size(builder) > 2 * self.page_size:
+        if builder_size(builder) > 2 * self.page_size and builder.count > 1:
             self._cut(0)
         return 0
 
@@ -440,7 +443,7 @@ cdef class TreeMerge:
         if builder.count == 0:
             self._set_separator(level, separator, separator_size)
         builder_add_branch(builder, separator, separator_size, link, entries)
-        if builder_size(builder) > 2 * self.page_size:
+        if builder_size(builder) > 2 * self.page_size and builder.count > BRANCH_COUNT_MIN:
             self._cut(level)
         return 0
 
@@ -451,16 +454,16 @@ cdef class TreeMerge:
         return 0
 
     cdef int _cut(self, int level) except -1 nogil:
-        # write one page's worth off the front of an overfull builder
+        # write one page's worth off the front of an overfull builder; the last cell stays, for the separator before it
         cdef PageBuilder *builder = &self.levels[level]
         cdef size_t size = 0
-        cdef int slot = 0
+        cdef int slot = BRANCH_COUNT_MIN if level > 0 else 1
         while slot < builder.count - 1:
-            size = <size_t>(builder_cell(builder, slot + 1) - builder.cells.data) + <size_t>(slot + 1) * 2
-            if slot > 0 and size > self.page_size - 64:
+            size = <size_t>(builder_cell(builder, slot + 1) - builder.cells.data) + <size_t>(slot + 1) * PAGE_SLOT_SIZE
+            if size > self.page_size - PAGE_SIZE_SPARE:
                 break
             slot += 1
-        return self._emit(level, 0, slot if slot > 0 else 1)
+        return self._emit(level, 0, slot)
 
     cdef int _emit(self, int level, int first, int last) except -1 nogil:
         # write cells first..last-1 (always from the front), tell the parent, forget them
@@ -502,10 +505,10 @@ cdef class TreeMerge:
     cdef int _flush(self, int level) except -1 nogil:
         cdef PageBuilder *builder = &self.levels[level]
         cdef size_t half
-        cdef int slot = 1
+        cdef int slot = BRANCH_COUNT_MIN if level > 0 else 1
         if builder.count == 0:
             return 0
-        if builder_size(builder) > self.page_size and builder.count > 1:
+        if builder_size(builder) > self.page_size and builder.count > slot:
             if self.appending:
                 self._cut(level)
             else:

@@ -45,8 +45,11 @@ cdef enum:
     PAGE_FLAGS = 1                  # u8, 0
     PAGE_COUNT = 2                  # u16: slots
     PAGE_USED = 4                   # u32: size of the opened page
-    PAGE_HEADER_SIZE = 8            # then u16 offsets of the cells in key order, then the cells
-    PAGE_SLOT_SIZE = 2
+    PAGE_PREFIX = 8                 # u16: leading bytes that all keys share (of a branch: all keys but the first, which is empty)
+    PAGE_HEADER_SIZE = 12           # u16 at 10 is 0; then heads, then offsets, both in key order, then cells
+    PAGE_HEAD_SIZE = 4              # u32: the 4 key bytes behind the shared ones, as a big-endian number, padded with zeros
+    PAGE_OFFSET_SIZE = 2            # u16: of the cell
+    PAGE_SLOT_SIZE = 6              # head and offset
 
     # leaf cell: key_size u16, value_size u32 (bit 31: value is an overflow list), key, value
     LEAF_CELL_KEY_SIZE = 0

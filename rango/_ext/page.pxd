@@ -14,8 +14,9 @@ from rango._ext.layout cimport (
     LEAF_CELL_OVERFLOW,
     LEAF_CELL_VALUE_SIZE,
     PAGE_COUNT,
+    PAGE_HEAD_SIZE,
     PAGE_HEADER_SIZE,
-    PAGE_SLOT_SIZE,
+    PAGE_OFFSET_SIZE,
 )
 from rango._ext.span cimport load_u16, load_u32, load_u64
 
@@ -33,8 +34,14 @@ cdef inline int page_count(const uint8_t *page) noexcept nogil:
     return load_u16(page + PAGE_COUNT)
 
 
+cdef inline uint32_t page_head(const uint8_t *page, int slot) noexcept nogil:
+    return load_u32(page + PAGE_HEADER_SIZE + slot * PAGE_HEAD_SIZE)
+
+
 cdef inline const uint8_t *page_cell(const uint8_t *page, int slot) noexcept nogil:
-    return page + load_u16(page + PAGE_HEADER_SIZE + slot * PAGE_SLOT_SIZE)
+    return page + load_u16(
+        page + PAGE_HEADER_SIZE + page_count(page) * PAGE_HEAD_SIZE + slot * PAGE_OFFSET_SIZE
+    )
 
 
 cdef inline const uint8_t *leaf_key(const uint8_t *cell, size_t *size) noexcept nogil:
@@ -66,14 +73,16 @@ cdef inline uint64_t branch_entries(const uint8_t *cell) noexcept nogil:
 
 # first slot whose key is >= key; found[0] = 1 if it is equal
 cdef int leaf_find(const uint8_t *page, const uint8_t *key, size_t key_size, bint *found) noexcept nogil
+# slot whose key is key, or -1
+cdef int leaf_get(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil
 # slot of the child that covers key
 cdef int branch_find(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil
-# 0, or -1 when an offset, a size, a count or the order of the keys is wrong
+# 0, or -1 when an offset, a size, a count, a head or the order of the keys is wrong
 cdef int page_check(const uint8_t *page, size_t size, int kind) noexcept nogil
 
 
 ctypedef struct PageBuilder:
-    # cells of one page in key order; the page is `header | slots | cells` when it is finished
+    # cells of one page in key order; the page is `header | heads | offsets | cells` when it is finished
     int kind
     Buffer cells
     Buffer offsets              # u32 offset of each cell inside `cells`

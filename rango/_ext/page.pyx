@@ -3,13 +3,15 @@
 Terms       page, slot, cell, leaf, branch: see the glossary.
 Invariants  Keys of a page are strictly ascending. The first cell of a branch has an empty key: it covers everything below the
             second. Cells lie behind the slots and do not overlap. A page is at most 64 KiB, so 16-bit offsets reach every cell.
+            Each slot has the head of its key beside those of the others: a search touches a few cache lines of heads and, unless
+            heads tie, one cell.
 Layout      layout.pxd PAGE_*, LEAF_CELL_*, BRANCH_CELL_*; docs/reference/format.md#pages.
 Failure     page_check refuses whatever a search could trip over; it runs once, when a page enters the cache.
 Sources     Graefe, Modern B-Tree Techniques (2011), 3.3-3.5; ADR-0002, ADR-0010.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove
 from rango._ext.buffer cimport (
     Buffer,
     buffer_free,
@@ -27,23 +29,69 @@ from rango._ext.layout cimport (
     PAGE_BRANCH,
     PAGE_COUNT,
     PAGE_FLAGS,
+    PAGE_HEAD_SIZE,
     PAGE_HEADER_SIZE,
     PAGE_KIND,
     PAGE_LEAF,
+    PAGE_OFFSET_SIZE,
+    PAGE_PREFIX,
     PAGE_SLOT_SIZE,
     PAGE_USED,
 )
 from rango._ext.span cimport load_u16, load_u32, store_u16, store_u32, store_u64
 
 
+cdef inline uint32_t key_head(const uint8_t *key, size_t size, size_t shared) noexcept nogil:
+    # the 4 bytes behind the shared ones, so that comparing two heads compares two keys as far as they go
+    cdef uint32_t head = 0
+    cdef size_t at
+    cdef size_t left
+    if size >= shared + 4:
+        key += shared
+        return (<uint32_t>key[0] << 24) | (<uint32_t>key[1] << 16) | (<uint32_t>key[2] << 8) | key[3]
+    left = size - shared if size > shared else 0
+    for at in range(left):
+        head |= <uint32_t>key[shared + at] << (24 - 8 * at)
+    return head
+
+
+cdef int heads_find(const uint8_t *page, int low, int high, uint32_t head, bint is_above) noexcept nogil:  # hot
+    # first slot in low..high-1 whose head is >= head (is_above: > head), or high
+    cdef int middle
+    cdef uint32_t found
+    while low < high:
+        middle = (low + high) >> 1
+        found = page_head(page, middle)
+        if found < head or (is_above and found == head):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 cdef int leaf_find(const uint8_t *page, const uint8_t *key, size_t key_size, bint *found) noexcept nogil:  # hot
-    cdef int low = 0
-    cdef int high = page_count(page)
+    cdef size_t shared = load_u16(page + PAGE_PREFIX)
+    cdef int count = page_count(page)
+    cdef int low
+    cdef int high
     cdef int middle
     cdef int order
     cdef size_t size
+    cdef uint32_t head
     cdef const uint8_t *cell_key
     found[0] = False
+    if shared:
+        cell_key = leaf_key(page_cell(page, 0), &size)
+        order = key_compare(key, key_size if key_size < shared else shared, cell_key, shared)
+        if order != 0:
+            return 0 if order < 0 else count
+    head = key_head(key, key_size, shared)
+    low = heads_find(page, 0, count, head, False)
+    if low == count or page_head(page, low) != head:
+        return low
+    high = low + 1
+    if high < count and page_head(page, high) == head:
+        high = heads_find(page, high, count, head, True)
     while low < high:
         middle = (low + high) >> 1
         cell_key = leaf_key(page_cell(page, middle), &size)
@@ -57,13 +105,49 @@ cdef int leaf_find(const uint8_t *page, const uint8_t *key, size_t key_size, bin
     return low
 
 
-cdef int branch_find(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil:  # hot
-    # slot 0 covers everything below slot 1, so its key is never looked at
-    cdef int low = 1
-    cdef int high = page_count(page)
-    cdef int middle
+cdef int leaf_get(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil:  # hot
+    # a key that does not share what all keys of the page share ties with no cell, so the shared bytes need no look of their own
+    cdef size_t shared = load_u16(page + PAGE_PREFIX)
+    cdef int count = page_count(page)
+    cdef uint32_t head = key_head(key, key_size, shared)
+    cdef int slot = heads_find(page, 0, count, head, False)
     cdef size_t size
     cdef const uint8_t *cell_key
+    cdef int order
+    while slot < count and page_head(page, slot) == head:
+        cell_key = leaf_key(page_cell(page, slot), &size)
+        order = key_compare(cell_key, size, key, key_size)
+        if order == 0:
+            return slot
+        if order > 0:
+            break
+        slot += 1
+    return -1
+
+
+cdef int branch_find(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil:  # hot
+    # slot 0 covers everything below slot 1, so its key is never looked at
+    cdef size_t shared = load_u16(page + PAGE_PREFIX)
+    cdef int count = page_count(page)
+    cdef int low
+    cdef int high
+    cdef int middle
+    cdef int order
+    cdef size_t size
+    cdef uint32_t head
+    cdef const uint8_t *cell_key
+    if count == 1:
+        return 0
+    if shared:
+        cell_key = branch_key(page_cell(page, 1), &size)
+        order = key_compare(key, key_size if key_size < shared else shared, cell_key, shared)
+        if order != 0:
+            return 0 if order < 0 else count - 1
+    head = key_head(key, key_size, shared)
+    low = heads_find(page, 1, count, head, False)
+    high = low
+    if low < count and page_head(page, low) == head:
+        high = heads_find(page, low, count, head, True)
     while low < high:
         middle = (low + high) >> 1
         cell_key = branch_key(page_cell(page, middle), &size)
@@ -78,11 +162,13 @@ cdef int page_check(const uint8_t *page, size_t size, int kind) noexcept nogil:
     cdef size_t slots_end
     cdef size_t offset
     cdef size_t header_size = LEAF_CELL_HEADER_SIZE if kind == PAGE_LEAF else BRANCH_CELL_HEADER_SIZE
+    cdef size_t shared
     cdef size_t key_size
     cdef size_t value_size
     cdef size_t previous_size = 0
     cdef const uint8_t *previous = NULL
     cdef const uint8_t *key
+    cdef int first = 1 if kind == PAGE_BRANCH else 0
     cdef int count
     cdef int slot
     if size < PAGE_HEADER_SIZE or size > 65536 or page[PAGE_KIND] != kind or load_u32(page + PAGE_USED) != size:
@@ -90,11 +176,12 @@ cdef int page_check(const uint8_t *page, size_t size, int kind) noexcept nogil:
     if kind != PAGE_LEAF and kind != PAGE_BRANCH:
         return -1
     count = page_count(page)
+    shared = load_u16(page + PAGE_PREFIX)
     slots_end = PAGE_HEADER_SIZE + <size_t>count * PAGE_SLOT_SIZE
     if count == 0 or slots_end > size:
         return -1
     for slot in range(count):
-        offset = load_u16(page + PAGE_HEADER_SIZE + slot * PAGE_SLOT_SIZE)
+        offset = load_u16(page + PAGE_HEADER_SIZE + count * PAGE_HEAD_SIZE + slot * PAGE_OFFSET_SIZE)
         if offset < slots_end or header_size > size - offset:
             return -1
         key_size = load_u16(page + offset)
@@ -106,7 +193,12 @@ cdef int page_check(const uint8_t *page, size_t size, int kind) noexcept nogil:
         key = page + offset + header_size
         if previous != NULL and key_compare(previous, previous_size, key, key_size) >= 0:
             return -1
-        if kind == PAGE_BRANCH and slot == 0 and key_size != 0:
+        if slot < first:
+            if key_size != 0 or page_head(page, slot) != 0:
+                return -1
+        elif key_size < shared or page_head(page, slot) != key_head(key, key_size, shared):
+            return -1
+        elif slot > first and memcmp(previous, key, shared) != 0:
             return -1
         previous = key
         previous_size = key_size
@@ -216,10 +308,12 @@ cdef int builder_page(const PageBuilder *builder, int first, int last, Buffer *o
     page[PAGE_FLAGS] = 0
     store_u16(page + PAGE_COUNT, <uint16_t>(last - first))
     store_u32(page + PAGE_USED, <uint32_t>size)
+    _write_heads(builder, first, last, page)
     for slot in range(first, last):
         cell = builder_cell(builder, slot)
         cell_size = builder_cell_size(builder, slot)
-        store_u16(page + PAGE_HEADER_SIZE + (slot - first) * PAGE_SLOT_SIZE, <uint16_t>at)
+        store_u16(page + PAGE_HEADER_SIZE + (last - first) * PAGE_HEAD_SIZE + (slot - first) * PAGE_OFFSET_SIZE,
+                  <uint16_t>at)
         if slot == first and dropped:
             memcpy(page + at, cell, BRANCH_CELL_HEADER_SIZE)
             store_u16(page + at, 0)
@@ -228,6 +322,35 @@ cdef int builder_page(const PageBuilder *builder, int first, int last, Buffer *o
             memcpy(page + at, cell, cell_size)
             at += cell_size
     return 0
+
+
+cdef const uint8_t *_builder_key(const PageBuilder *builder, int slot, size_t *size) noexcept nogil:
+    if builder.kind == PAGE_LEAF:
+        return leaf_key(builder_cell(builder, slot), size)
+    return branch_key(builder_cell(builder, slot), size)
+
+
+cdef void _write_heads(const PageBuilder *builder, int first, int last, uint8_t *page) noexcept nogil:
+    # keys are sorted, so what the first and the last share is shared by all
+    cdef int start = first + 1 if builder.kind == PAGE_BRANCH else first
+    cdef size_t shared = 0
+    cdef size_t size
+    cdef size_t last_size
+    cdef const uint8_t *key
+    cdef const uint8_t *last_key
+    cdef int slot
+    if start < last:
+        key = _builder_key(builder, start, &size)
+        last_key = _builder_key(builder, last - 1, &last_size)
+        while shared < size and shared < last_size and key[shared] == last_key[shared]:
+            shared += 1
+    store_u16(page + PAGE_PREFIX, <uint16_t>shared)
+    store_u16(page + PAGE_PREFIX + 2, 0)
+    if start > first:
+        store_u32(page + PAGE_HEADER_SIZE, 0)
+    for slot in range(start, last):
+        key = _builder_key(builder, slot, &size)
+        store_u32(page + PAGE_HEADER_SIZE + (slot - first) * PAGE_HEAD_SIZE, key_head(key, size, shared))
 
 
 cdef int builder_drop(PageBuilder *builder, int count) except -1 nogil:

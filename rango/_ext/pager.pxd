@@ -40,6 +40,8 @@ cdef class Pager:
     cdef readonly uint32_t epoch
     cdef dict older_keys
     cdef pthread_mutex_t mutex          # guards everything of the cache
+    cdef int loading                    # reads of the file under way
+    cdef bint is_closed
     cdef Page **buckets
     cdef uint64_t bucket_mask
     cdef Page **ring

@@ -12,7 +12,7 @@ Sources     ADR-0002, ADR-0005; the clock after Corbato (1968).
 
 import errno
 
-from rango.errors import IoFailed, LowDisk, PageCorrupted
+from rango.errors import DatabaseClosed, IoFailed, LowDisk, PageCorrupted
 
 from libc.errno cimport EDQUOT, ENOSPC
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -62,6 +62,10 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_destroy(pthread_mutex_t *mutex)
 
 
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+
 cdef extern from *:
     """
     #define rango_add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_ACQ_REL)
@@ -95,6 +99,10 @@ cdef int raise_io(str path, uint64_t unit, int64_t code, bint writing) except -1
     verb = "writing" if writing else "reading"
     raise IoFailed(f"{path}: {verb} at byte {unit * UNIT_SIZE} failed "
                    f"({errno.errorcode.get(number, number)}); check the disk, then open the database again")
+
+
+cdef int raise_closed(str path) except -1 with gil:
+    raise DatabaseClosed(f"{path} was closed while this cursor or snapshot was open; open the database again")
 
 
 cdef int raise_memory() except -1 with gil:
@@ -181,10 +189,18 @@ cdef class Pager:
         image = <uint8_t *>malloc(size * 2)
         if image == NULL:
             raise_memory()
+        pthread_mutex_lock(&self.mutex)
+        self.loading += 1
+        pthread_mutex_unlock(&self.mutex)
         try:
+            if self.is_closed:
+                raise_closed(self.path)
             page = self._open_image(link, image, image + size)
         finally:
             free(image)
+            pthread_mutex_lock(&self.mutex)
+            self.loading -= 1
+            pthread_mutex_unlock(&self.mutex)
         return page
 
     cdef Page *_open_image(self, const uint8_t *link, uint8_t *image, uint8_t *opened) except NULL nogil:
@@ -437,6 +453,25 @@ cdef class Pager:
             "file_units": self.file_units,
             "used_units": units_used(&self.used),
         }
+
+    def close(self) -> None:
+        """Close the file once nobody reads from it; whoever comes later gets DatabaseClosed. Idempotent."""
+        cdef bint is_busy = True
+        if self.is_closed or self.fd < 0:
+            self.is_closed = True
+            return
+        with nogil:
+            pthread_mutex_lock(&self.mutex)
+            self.is_closed = True
+            while is_busy:
+                # a read takes microseconds; it has seen is_closed or is counted
+                is_busy = self.loading > 0
+                if is_busy:
+                    pthread_mutex_unlock(&self.mutex)
+                    sched_yield()
+                    pthread_mutex_lock(&self.mutex)
+            pthread_mutex_unlock(&self.mutex)
+        self.vfs.close(self.fd)
 
     def forget_cache(self) -> None:
         """Drop every cached page (tests of damage, and `check`, want to read from the file)."""

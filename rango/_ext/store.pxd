@@ -21,6 +21,7 @@ cdef class Store:
     cdef readonly set multikey              # index trees in which some document has several keys
     cdef list generations                   # weak references: those that a View may still read
     cdef uint64_t bloom_keys
+    cdef size_t page_size                   # 0, or what tests ask for
     cdef list named                         # generations that the two slots name, the newest last (I-2)
 
     cdef int _apply(self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t owner, list changes) except -1

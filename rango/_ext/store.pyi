@@ -2,7 +2,6 @@
 
 from typing import Any, final
 
-from rango._ext.appender import Appender
 from rango._ext.batch import Batch, Clock
 from rango._ext.pager import Pager
 from rango._ext.view import Generation, View
@@ -24,17 +23,20 @@ def generation_units_only(
 def generation_slot(generation: Generation) -> dict[str, Any]: ...
 def generation_trees(generation: Generation) -> dict[int, tuple[bytes, int, int, int]]: ...
 def generation_units(generation: Generation) -> bytes: ...
+
 @final
 class Store:
     pager: Pager
-    appender: Appender
+    appender: Any  # an Appender; None while the log is replayed, and for readers
     current: View
     head: View
     clock: Clock
     node: bytes
     visible_at_once: bool
     multikey: set[int]
-    def __init__(self, pager: Pager, generation: Generation, node: bytes) -> None: ...
+    def __init__(
+        self, pager: Pager, generation: Generation, node: bytes, page_size: int = 0
+    ) -> None: ...
     def begin(self) -> Batch: ...
     def commit(self, batch: Batch) -> int: ...
     def publish(self) -> None: ...

@@ -207,8 +207,10 @@ cdef int bitmap_load(Pager pager, Generation generation, uint64_t file_units) ex
 cdef class Store:
     """The committed state and what may be seen of it. The engine holds the append lock where a method says so."""
 
-    def __init__(self, Pager pager not None, Generation generation not None, bytes node not None):
+    def __init__(self, Pager pager not None, Generation generation not None, bytes node not None, size_t page_size=0):
+        # page_size: at which opened size a page closes; 0 is what ships, less makes small trees high (tests)
         self.pager = pager
+        self.page_size = page_size
         self.node = node
         self.clock = Clock()
         self.pending = deque()
@@ -455,7 +457,7 @@ cdef class Store:
 
     cdef int _merge_all(self, View view, Generation old, Generation new, dict definitions, Cell **cells, size_t count,
                         set dropped, set changed) except -1:
-        cdef TreeMerge merge = TreeMerge(self.pager)
+        cdef TreeMerge merge = TreeMerge(self.pager, self.page_size)
         cdef size_t first = 0
         cdef size_t last
         cdef uint32_t tree
@@ -645,7 +647,8 @@ cdef class Store:
             self.named = [self.named[len(self.named) - 1], generation]
         view = self._view_of(generation)
         view.ordinal = head.ordinal
-        view.catalog = head.catalog
+        view.known = head.known
+        view.trees = head.trees
         cell = overlay_seek(&cursor, head.root, NULL, 0)
         while cell != NULL:
             if cell.ordinal > generation.ordinal:

@@ -49,7 +49,8 @@ cdef void found_release(Found *found) noexcept nogil
 
 cdef class View:
     cdef readonly uint64_t ordinal
-    cdef public object catalog      # the engine's: which trees there are as of this view
+    cdef object known               # the engine's catalog as of this view
+    cdef dict trees                 # its collections: name -> tree id
     cdef Generation generation
     cdef Pager pager
     cdef Bloom bloom
@@ -60,6 +61,7 @@ cdef class View:
     # an entry of this index tree whose key starts with `prefix` (tree id first) and whose document is another one: 1 or 0
     cdef int other_entry(self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size) except -1 nogil
     cdef int _is_current(self, const uint8_t *prefix, const uint8_t *key, size_t key_size) except -1 nogil
+    cpdef object find_id(self, uint32_t tree, object id_value)
     cdef View derive(self, OverlayNode *root, Counts counts, uint64_t ordinal)
 
 
@@ -82,7 +84,9 @@ cdef class Scan:
     cdef readonly uint32_t tree
     cdef uint32_t index_tree
     cdef bint reverse
+    cdef bint is_open               # no upper bound
     cdef bint done
+    cdef bint is_running            # some thread is inside, perhaps without the GIL
     cdef bint is_multikey
     cdef Program program
     cdef set seen
@@ -100,6 +104,7 @@ cdef class Scan:
     cdef readonly uint64_t keys_examined
     cdef readonly uint64_t records_examined
     cdef readonly uint64_t matched
+    cdef int enter(self) except -1
     cdef int start(self) except -1
     cdef int advance(self) except -1 nogil
     cdef int entry(self, Entry *out) except -1 nogil
@@ -107,5 +112,6 @@ cdef class Scan:
     cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil
     cdef int next_match(self, Found *out) except -1 nogil
     cdef int _fill(self, Found *found, int limit) except -1
+    cdef void _end(self) noexcept
     cdef int _is_fresh(self, const uint8_t *id_key, size_t size) except -1 with gil
     cdef int _document(self, const Entry *entry, Found *out) except -1 nogil

@@ -10,7 +10,7 @@ Failure     PageCorrupted and IoFailed come up from the pager; the scan is then 
 Sources     architecture sections 0 and 8.
 """
 
-from rango.errors import PageCorrupted
+from rango.errors import PageCorrupted, RangoError
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -73,6 +73,7 @@ cdef enum:
     TAKEN_OVER = 2
     TAKEN_BOTH = 3
     BATCH = 256                     # matches collected without the GIL before they are decoded
+    HELD_MAX = 4194304              # and bytes of them that are copies (records from overflow pages)
 
 
 cdef int raise_memory() except -1 with gil:
@@ -201,7 +202,8 @@ cdef class View:
         # the same generation under another overlay root (retained here)
         cdef View view = View.__new__(View)
         view.ordinal = ordinal
-        view.catalog = self.catalog
+        view.known = self.known
+        view.trees = self.trees
         view.generation = self.generation
         view.pager = self.pager
         view.bloom = self.bloom
@@ -320,7 +322,7 @@ cdef class View:
             buffer_free(&whole)
         return record
 
-    def find_id(self, uint32_t tree, object id_value):  # hot
+    cpdef object find_id(self, uint32_t tree, object id_value):  # hot
         """The document with this `_id`, decoded, or None: key, lookup and decoding in one call."""
         cdef Buffer key
         cdef Found found
@@ -338,6 +340,21 @@ cdef class View:
         finally:
             buffer_free(&key)
         return document
+
+    def find_named(self, str name not None, object id_value):  # hot
+        """find_id in the collection of this name; None if there is no such collection."""
+        cdef object tree = self.trees.get(name)
+        return None if tree is None else self.find_id(tree, id_value)
+
+    @property
+    def catalog(self):
+        """The engine's catalog as of this snapshot."""
+        return self.known
+
+    @catalog.setter
+    def catalog(self, catalog) -> None:
+        self.known = catalog
+        self.trees = catalog.trees
 
     def count(self, uint32_t tree) -> int:
         """Documents of a collection, without looking at any."""
@@ -393,6 +410,7 @@ cdef class Scan:
         self.seen = set() if self.is_multikey else None
         self.pager = view.pager
         self.lower = _bound(scanned, lower)
+        self.is_open = upper is None
         self.upper = _bound(scanned, upper) if upper is not None else _bound(scanned + 1, None)
         self.lower_key = <const uint8_t *>PyBytes_AS_STRING(self.lower)
         self.lower_size = <size_t>PyBytes_GET_SIZE(self.lower)
@@ -409,7 +427,7 @@ cdef class Scan:
     cdef int start(self) except -1:
         cdef uint32_t scanned = self.index_tree if self.index_tree else self.tree
         cdef Tree *tree = self.view.generation.tree(scanned)
-        cdef bint is_open = self.upper_size == TREE_PREFIX
+        cdef bint is_open = self.is_open
         self.taken = TAKEN_NOTHING
         self.has_base = False
         if self.reverse:
@@ -460,7 +478,7 @@ cdef class Scan:
                 out.overflow = leaf_is_overflow(leaf)
                 out.cell = NULL
                 # an upper bound that is only the next tree's id bounds no base key
-                if bound_size > TREE_PREFIX:
+                if self.reverse or not self.is_open:
                     outside = key_compare(out.key, out.key_size, bound + TREE_PREFIX, bound_size - TREE_PREFIX)
                     if (outside < 0) if self.reverse else (outside >= 0):
                         return 0
@@ -566,27 +584,42 @@ cdef class Scan:
         self.seen.add(name)
         return 1
 
+    cdef int enter(self) except -1:
+        # before a thread works in here; is_running is taken back when it is through
+        if self.is_running:
+            raise RangoError("a cursor was used by two threads at once; give each thread its own")
+        self.is_running = True
+        return 0
+
     cdef int _fill(self, Found *found, int limit) except -1:
         # up to `limit` matches, without the GIL; the scan is done at the end or on an error
         cdef int count = 0
+        cdef size_t held = 0
+        cdef bint is_end = False
         if self.done:
             return 0
-        if self.taken < 0:
-            self.start()
+        self.enter()
         try:
+            if self.taken < 0:
+                self.start()
             with nogil:
-                while count < limit:
+                while count < limit and held < HELD_MAX:
                     if self.next_match(&found[count]) == 0:
+                        is_end = True
                         break
+                    if found[count].owned != NULL:
+                        held += found[count].size
                     count += 1
-            if count < limit:
-                self.close()
+            if is_end:
+                self._end()
         except BaseException:
-            self.close()
+            self._end()
             while count:
                 count -= 1
                 found_release(&found[count])
             raise
+        finally:
+            self.is_running = False
         return count
 
     def next_documents(self, Py_ssize_t limit) -> list:
@@ -639,21 +672,28 @@ cdef class Scan:
         cdef Found whole
         if self.done:
             return entries
-        if self.taken < 0:
-            self.start()
-        while len(entries) < limit:
-            if self.entry(&entry) == 0:
-                self.close()
-                break
-            found_clear(&whole)
-            key = PyBytes_FromStringAndSize(<const char *>entry.key, <Py_ssize_t>entry.key_size)
-            if entry.overflow:
-                self._whole(&entry, &whole)
-                value = PyBytes_FromStringAndSize(<const char *>whole.value, <Py_ssize_t>whole.size)
-                found_release(&whole)
-            else:
-                value = PyBytes_FromStringAndSize(<const char *>entry.value, <Py_ssize_t>entry.value_size)
-            entries.append((key, value))
+        self.enter()
+        try:
+            if self.taken < 0:
+                self.start()
+            while len(entries) < limit:
+                if self.entry(&entry) == 0:
+                    self._end()
+                    break
+                found_clear(&whole)
+                key = PyBytes_FromStringAndSize(<const char *>entry.key, <Py_ssize_t>entry.key_size)
+                if entry.overflow:
+                    self._whole(&entry, &whole)
+                    value = PyBytes_FromStringAndSize(<const char *>whole.value, <Py_ssize_t>whole.size)
+                    found_release(&whole)
+                else:
+                    value = PyBytes_FromStringAndSize(<const char *>entry.value, <Py_ssize_t>entry.value_size)
+                entries.append((key, value))
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            self.is_running = False
         return entries
 
     def count(self) -> int:
@@ -661,18 +701,25 @@ cdef class Scan:
         cdef Found found
         if self.done:
             return self.matched
-        if self.taken < 0:
-            self.start()
+        self.enter()
         try:
+            if self.taken < 0:
+                self.start()
             with nogil:
                 while self.next_match(&found):
                     found_release(&found)
         finally:
-            self.close()
+            self._end()
+            self.is_running = False
         return self.matched
 
     def close(self) -> None:
         """Let the pages go. A closed scan is at its end."""
+        self.enter()
+        self.is_running = False
+        self._end()
+
+    cdef void _end(self) noexcept:
         self.done = True
         self.has_base = False
         self.cell = NULL

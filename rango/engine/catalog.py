@@ -1,12 +1,16 @@
 """Which collections and indexes there are.
 
-Terms       definition: the BSON document that the catalog tree keeps for each tree; tree id: its number, never used twice.
-Invariants  A Catalog never changes: a change makes a new one, which goes with the View from which it can be seen (I-16).
+Terms       definition: the BSON document that the catalog tree keeps for each tree; tree id: its
+            number, never used twice.
+Invariants  A Catalog never changes: a change makes a new one, which goes with the View from which
+            it can be seen (I-16).
 Layout      definitions, by tree id:
             0           {kind: "database", node_id}
             collection  {kind: "collection", name}
-            index       {kind: "index", collection: tree id, name, keys: {path: 1 | -1}, unique, state: "building" | "ready"}
-Failure     A definition of an unknown kind, or one that says more than this version understands: FormatTooNew.
+            index       {kind: "index", collection: tree id, name, keys: {path: 1 | -1}, unique,
+            state: "building" | "ready"}
+Failure     A definition of an unknown kind, or one that says more than this version understands:
+            FormatTooNew.
 """
 
 from __future__ import annotations
@@ -28,9 +32,11 @@ READY: Final = "ready"
 class Catalog:
     """The definitions as of one commit, and what they mean."""
 
-    __slots__ = ("collections", "definitions", "settings", "tree_next")
+    __slots__ = ("collections", "definitions", "settings", "tree_next", "trees")
 
-    def __init__(self, definitions: Mapping[int, bytes], multikey: Iterable[int], tree_next: int) -> None:
+    def __init__(
+        self, definitions: Mapping[int, bytes], multikey: Iterable[int], tree_next: int
+    ) -> None:
         self.definitions: dict[int, bytes] = dict(definitions)
         self.tree_next = max([tree_next, *(tree + 1 for tree in self.definitions)])
         self.settings: dict[str, Any] = {}
@@ -47,9 +53,13 @@ class Catalog:
                 names[tree] = fields["name"]
             elif kind == "index":
                 info = index_info(tree, fields, tree in turned)
-                indexes.setdefault(fields["collection"], []).append((info, fields["state"] == READY))
+                indexes.setdefault(fields["collection"], []).append(
+                    (info, fields["state"] == READY)
+                )
             else:
-                raise FormatTooNew(f"the catalog holds a {kind!r}, which this Rango does not know; update Rango")
+                raise FormatTooNew(
+                    f"the catalog holds a {kind!r}, which this Rango does not know; update Rango"
+                )
         for tree, name in names.items():
             mine = indexes.get(tree, [])
             self.collections[name] = CollectionInfo(
@@ -58,8 +68,11 @@ class Catalog:
                 tuple(info for info, is_ready in mine if is_ready),
                 tuple(info for info, _ in mine),
             )
+        self.trees: dict[str, int] = {name: info.tree_id for name, info in self.collections.items()}
 
-    def changed(self, changes: Iterable[tuple[int, bytes | None]], multikey: Iterable[int]) -> Catalog:
+    def changed(
+        self, changes: Iterable[tuple[int, bytes | None]], multikey: Iterable[int]
+    ) -> Catalog:
         """The catalog after these definitions were set (or, with None, dropped)."""
         definitions = dict(self.definitions)
         for tree, definition in changes:
@@ -83,7 +96,9 @@ def index_info(tree: int, fields: Mapping[str, Any], is_multikey: bool) -> Index
     """The index that a definition describes."""
     keys = fields["keys"]
     if len(keys) != 1:
-        raise FormatTooNew(f"index {fields['name']!r} has several fields; update Rango to use this database")
+        raise FormatTooNew(
+            f"index {fields['name']!r} has several fields; update Rango to use this database"
+        )
     ((path, direction),) = keys.items()
     return IndexInfo(fields["name"], tree, path, direction, fields["unique"], is_multikey)
 
@@ -93,7 +108,9 @@ def collection_definition(name: str) -> bytes:
     return encode({"kind": "collection", "name": name})
 
 
-def index_definition(collection: int, name: str, path: str, direction: int, unique: bool, state: str) -> bytes:
+def index_definition(  # noqa: PLR0917 - the fields of the definition, in its order
+    collection: int, name: str, path: str, direction: int, unique: bool, state: str
+) -> bytes:
     """The definition of an index on one field."""
     return encode(
         {

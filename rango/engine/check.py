@@ -1,7 +1,9 @@
 """Is the database whole? Reads everything, changes nothing.
 
-Terms       finding: one thing that is wrong, with its place; digest: a hash over content that two equal databases share.
-Invariants  checked: I-2 (both slots whole), I-4 (every page opens under its link), I-5 (bitmap = what is reachable), I-8 (index
+Terms       finding: one thing that is wrong, with its place; digest: a hash over content that two
+            equal databases share.
+Invariants  checked: I-2 (both slots whole), I-4 (every page opens under its link), I-5 (bitmap =
+            what is reachable), I-8 (index
             entries = documents), and the counts that the trees claim; the log by storage/oplog.
 Failure     check() yields findings and goes on; it raises only if the files cannot be read at all.
 """
@@ -19,7 +21,7 @@ from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.record import record_parts, validate
 from rango._ext.store import generation_load, generation_slot, generation_trees, generation_units
 from rango.errors import Corrupted, RangoError
-from rango.storage.superblock import DATA_FILE, Slot, slots_read
+from rango.storage.superblock import DATA_FILE, Slot, slots_read, slots_torn
 
 if TYPE_CHECKING:
     from rango._ext.batch import CollectionInfo
@@ -51,14 +53,20 @@ def check(core: Core) -> Iterator[Finding]:
 
 def check_data_file(core: Core) -> Iterator[Finding]:
     """Both slots, every page that they reach, and their bitmaps."""
-    if core.data_fd < 0 or core.slot is None:
+    if core.data_fd < 0:
         return
     path = os.path.join(core.path, DATA_FILE)
     slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
+    newest = 0 if core.slot is None else core.slot.generation
+    torn = slots_torn(core.vfs, core.data_fd, slots)
     for number, slot in enumerate(slots):
         if slot is None:
-            if core.slot.generation > 1 or number == core.slot.generation % 2:
-                yield Finding("slot", f"{path}:{number * layout.UNIT_SIZE}", "this superblock slot is not whole")
+            if number in torn or newest > 1 or (newest and number == newest % 2):
+                yield Finding(
+                    "slot",
+                    f"{path}:{number * layout.UNIT_SIZE}",
+                    "this superblock slot is not whole",
+                )
             continue
         core.store.pager.forget_cache()
         yield from check_generation(core.store.pager, slot, path)
@@ -93,9 +101,17 @@ def check_generation(pager: Pager, slot: Slot, path: str) -> Iterator[Finding]:
     if not walk.findings:
         used = {unit for unit in range(slot.file_units) if marked[unit >> 3] >> (unit & 7) & 1}
         for unit in sorted(used - walk.units)[:10]:
-            yield Finding("bitmap", f"{path}:{unit * layout.UNIT_SIZE}", f"{where}: marked as used, reached by nothing")
+            yield Finding(
+                "bitmap",
+                f"{path}:{unit * layout.UNIT_SIZE}",
+                f"{where}: marked as used, reached by nothing",
+            )
         for unit in sorted(walk.units - used)[:10]:
-            yield Finding("bitmap", f"{path}:{unit * layout.UNIT_SIZE}", f"{where}: in use, but marked as free")
+            yield Finding(
+                "bitmap",
+                f"{path}:{unit * layout.UNIT_SIZE}",
+                f"{where}: in use, but marked as free",
+            )
 
 
 def link_place(link: bytes) -> tuple[int, int]:
@@ -128,43 +144,53 @@ class Walk:
             self.findings.append(f"{what}: {error}")
             return
         if counts is not None and counts[0] != entries:
-            self.findings.append(f"{what}: the catalog claims {counts[0]} entries, there are {entries}")
+            self.findings.append(
+                f"{what}: the catalog claims {counts[0]} entries, there are {entries}"
+            )
         is_index = live < 0
         if counts is not None and not is_index and counts[1] != live:
-            self.findings.append(f"{what}: the catalog claims {counts[1]} live entries, there are {live}")
+            self.findings.append(
+                f"{what}: the catalog claims {counts[1]} live entries, there are {live}"
+            )
 
-    def page(self, link: bytes, height: int, lower: bytes, upper: bytes | None, what: str) -> tuple[int, int]:
+    def page(
+        self, link: bytes, height: int, lower: bytes, upper: bytes | None, what: str
+    ) -> tuple[int, int]:
         """Entries and live entries below a link whose keys must be in lower <= key < upper."""
         self.take(*link_place(link), what)
         kind, data = self.pager.page_of(link)
         if kind != (layout.PAGE_LEAF if height == 1 else layout.PAGE_BRANCH):
-            self.findings.append(f"{what}: page at unit {link_place(link)[0]} has kind {kind} at height {height}")
-            return 0, 0
-        cells = [
-            int.from_bytes(data[at : at + 2], "little")
-            for at in range(
-                layout.PAGE_HEADER_SIZE,
-                layout.PAGE_HEADER_SIZE + 2 * int.from_bytes(data[layout.PAGE_COUNT : layout.PAGE_COUNT + 2], "little"),
-                2,
+            self.findings.append(
+                f"{what}: page at unit {link_place(link)[0]} has kind {kind} at height {height}"
             )
-        ]
+            return 0, 0
+        cells = page_cells(data)
         if height == 1:
             return self.leaf(data, cells, lower, upper, what)
         entries = live = 0
         keys = [branch_cell_key(data, cell) for cell in cells]
         for slot, cell in enumerate(cells):
-            child = data[cell + layout.BRANCH_CELL_LINK : cell + layout.BRANCH_CELL_LINK + layout.LINK_SIZE]
-            claimed = int.from_bytes(data[cell + layout.BRANCH_CELL_ENTRIES : cell + layout.BRANCH_CELL_ENTRIES + 8], "little")
+            child = data[
+                cell + layout.BRANCH_CELL_LINK : cell + layout.BRANCH_CELL_LINK + layout.LINK_SIZE
+            ]
+            claimed = int.from_bytes(
+                data[cell + layout.BRANCH_CELL_ENTRIES : cell + layout.BRANCH_CELL_ENTRIES + 8],
+                "little",
+            )
             low = lower if slot == 0 else keys[slot]
             high = keys[slot + 1] if slot + 1 < len(keys) else upper
             below, below_live = self.page(child, height - 1, low, high, what)
             if below != claimed:
-                self.findings.append(f"{what}: a branch claims {claimed} entries below, there are {below}")
+                self.findings.append(
+                    f"{what}: a branch claims {claimed} entries below, there are {below}"
+                )
             entries += below
             live += below_live
         return entries, live
 
-    def leaf(self, data: bytes, cells: list[int], lower: bytes, upper: bytes | None, what: str) -> tuple[int, int]:
+    def leaf(
+        self, data: bytes, cells: list[int], lower: bytes, upper: bytes | None, what: str
+    ) -> tuple[int, int]:
         """One leaf's entries and live entries; its overflow pages are visited."""
         live = 0
         for cell in cells:
@@ -186,10 +212,23 @@ class Walk:
         return len(cells), live
 
 
+def page_cells(data: bytes) -> list[int]:
+    """Offsets of the cells of a page."""
+    count = int.from_bytes(data[layout.PAGE_COUNT : layout.PAGE_COUNT + 2], "little")
+    start = layout.PAGE_HEADER_SIZE + count * layout.PAGE_HEAD_SIZE
+    size = layout.PAGE_OFFSET_SIZE
+    return [
+        int.from_bytes(data[at : at + size], "little")
+        for at in range(start, start + count * size, size)
+    ]
+
+
 def branch_cell_key(data: bytes, cell: int) -> bytes:
     """The separator in a branch cell."""
     size = int.from_bytes(data[cell : cell + 2], "little")
-    return data[cell + layout.BRANCH_CELL_HEADER_SIZE : cell + layout.BRANCH_CELL_HEADER_SIZE + size]
+    return data[
+        cell + layout.BRANCH_CELL_HEADER_SIZE : cell + layout.BRANCH_CELL_HEADER_SIZE + size
+    ]
 
 
 def entries_of(view: View, tree: int) -> Iterator[tuple[bytes, bytes]]:
@@ -225,7 +264,11 @@ def check_collection(view: View, info: CollectionInfo) -> Iterator[Finding]:
         for index in info.indexes:
             expected[index.tree_id].update(each + key for each in index_keys(bson, index.path)[0])
     if live != view.count(info.tree_id):
-        yield Finding("count", info.name, f"{view.count(info.tree_id)} documents are counted, there are {live}")
+        yield Finding(
+            "count",
+            info.name,
+            f"{view.count(info.tree_id)} documents are counted, there are {live}",
+        )
     for index in info.indexes:
         found = {key for key, _value in entries_of(view, index.tree_id)}
         missing, extra = expected[index.tree_id] - found, found - expected[index.tree_id]
@@ -233,17 +276,24 @@ def check_collection(view: View, info: CollectionInfo) -> Iterator[Finding]:
             yield Finding(
                 "index",
                 f"{info.name}.{index.name}",
-                f"{len(missing)} entries are missing, {len(extra)} belong to no document; drop and create the index",
+                f"{len(missing)} entries are missing, {len(extra)} belong to no document; drop "
+                "and create the index",
             )
 
 
 def digest(view: View) -> str:
-    """SHA-256 over definitions and documents with their revisions, in a fixed order; where they lie does not matter."""
+    """SHA-256 over definitions and documents with their revisions, in a fixed order; where they
+    lie does not matter.
+    """
     total = hashlib.sha256()
     catalog: Any = view.catalog
     for name in sorted(catalog.collections):
         info = catalog.collections[name]
-        total.update(repr((name, sorted((i.name, i.path, i.direction, i.unique) for i in info.indexes))).encode())
+        total.update(
+            repr(
+                (name, sorted((i.name, i.path, i.direction, i.unique) for i in info.indexes))
+            ).encode()
+        )
         for key, record in entries_of(view, info.tree_id):
             flags, ms, counter, updated_at, _ordinal, node, bson = record_parts(record)
             total.update(repr((key, flags, ms, counter, updated_at, node, len(bson))).encode())

@@ -1,11 +1,14 @@
 """The checkpoint: the data file catches up with the log.
 
 Terms       checkpoint, generation, superblock slot: see the glossary.
-Invariants  I-2, I-3, I-18. Order: pages and bitmap -> the file's length -> flush -> log durable through T -> slot -> flush ->
+Invariants  I-2, I-3, I-18. Order: pages and bitmap -> the file's length -> flush -> log durable
+            through T -> slot -> flush ->
             adopt. Only then are the units of the generation before the last one given out again.
 States      idle -> building (others commit meanwhile) -> slot written -> adopted
-Failure     No space: the build is abandoned, nothing names it, LowDisk. A write or flush whose outcome is unknown latches the
-            database (I-10): nothing in the data file is lost, because no slot was touched before its flush.
+Failure     No space: the build is abandoned, nothing names it, LowDisk. A write or flush whose
+            outcome is unknown latches the
+            database (I-10): nothing in the data file is lost, because no slot was touched before
+            its flush.
 Sources     architecture section 3; ADR-0006.
 """
 
@@ -25,13 +28,18 @@ if TYPE_CHECKING:
     from rango.engine.core import Core
 
 OVERLAY_ENTRIES_MAX: Final = 98_304
-"""Overlay entries (documents and index entries) at which a checkpoint is due. Bounds replay and memory."""
+"""Overlay entries (documents and index entries) at which a checkpoint is due.
+
+Bounds replay and memory.
+"""
 
 OVERLAY_BYTES_MAX: Final = 32 * 1024 * 1024
 """Overlay bytes at which a checkpoint is due."""
 
 CLOSE_ENTRIES_MAX: Final = 8_192
-"""close() leaves a tail up to this long to the next open (about 10 ms of replay), so that short runs cost one flush."""
+"""close() leaves a tail up to this long to the next open (about 10 ms of replay), so that short
+runs cost one flush.
+"""
 
 SHRINK_UNITS_MIN: Final = 256
 """Free units at the end of the file (1 MiB) that are worth a truncation."""
@@ -40,11 +48,17 @@ SHRINK_UNITS_MIN: Final = 256
 def is_due(core: Core) -> bool:
     """Whether the overlay has grown to its bound."""
     store = core.store
-    return store.overlay_count >= core.overlay_entries_max or store.overlay_bytes >= core.overlay_bytes_max
+    return (
+        store.overlay_count >= core.overlay_entries_max
+        or store.overlay_bytes >= core.overlay_bytes_max
+    )
 
 
 def run(core: Core) -> None:
-    """Write one checkpoint. Under the checkpoint lock. Raises LowDisk (nothing happened), IoFailed or Corrupted (latched)."""
+    """Write one checkpoint.
+
+    Under the checkpoint lock. Raises LowDisk (nothing happened), IoFailed or Corrupted (latched).
+    """
     store = core.store
     keep_fallback(core)
     try:
@@ -86,7 +100,10 @@ def run(core: Core) -> None:
 
 
 def keep_fallback(core: Core) -> None:
-    """Before the first checkpoint: learn which units the other slot's generation uses (I-2), if nobody has."""
+    """Before the first checkpoint:
+
+    learn which units the other slot's generation uses (I-2), if nobody has.
+    """
     fallback, core.fallback = core.fallback, None
     if fallback is not None:
         core.findings.extend(keep_slot(core.store, fallback))
@@ -95,7 +112,8 @@ def keep_fallback(core: Core) -> None:
 def keep_slot(store: Store, fallback: Slot) -> list[str]:
     """Keep the pages of the generation that the other slot names.
 
-    Opening does not wait for this. A bitmap that is not whole means that the other slot is of no use any more: then there is
+    Opening does not wait for this. A bitmap that is not whole means that the other slot is of no
+    use any more: then there is
     nothing to keep, and the finding says so.
     """
     try:
@@ -137,6 +155,9 @@ def guarded(core: Core) -> None:
         core.latch(error)
         raise
     except OSError as error:
-        failed = IoFailed(f"{core.path}: the checkpoint failed ({error}); check the disk, then open the database again")
+        failed = IoFailed(
+            f"{core.path}: the checkpoint failed ({error}); check the disk, then open the "
+            "database again"
+        )
         core.latch(failed)
         raise failed from error

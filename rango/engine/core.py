@@ -1,10 +1,15 @@
 """The engine of one open database: one for each directory and process, shared by all handles.
 
-Terms       core: this; append lock: one thread appends at a time; latch: no writes until the database is opened again.
-Invariants  I-1, I-10, I-16. One core per (device, inode) in a process: two would not see each other's locks.
-States      open -> closed (last release) ; open -> forked (in a child: every use raises ForkedHandle).
-            Writable cores can be latched: reads go on from the last durable state, writes raise what happened.
-Failure     A commit that raises IoFailed has an unknown outcome: it is whole or absent after the next open.
+Terms       core: this; append lock: one thread appends at a time; latch: no writes until the
+            database is opened again.
+Invariants  I-1, I-10, I-16. One core per (device, inode) in a process: two would not see each
+            other's locks.
+States      open -> closed (last release) ; open -> forked (in a child: every use raises
+            ForkedHandle).
+            Writable cores can be latched: reads go on from the last durable state, writes raise
+            what happened.
+Failure     A commit that raises IoFailed has an unknown outcome: it is whole or absent after the
+            next open.
 Sources     architecture sections 3 and 8.
 """
 
@@ -14,10 +19,11 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from rango._ext.append_lock import AppendLock
 from rango._ext.batch import CollectionInfo, IndexInfo
+from rango._ext.store import Store
 from rango._ext.view import View
 from rango.engine import check, checkpoint, index, recovery
 from rango.engine.catalog import collection_definition
@@ -62,6 +68,11 @@ class _Gone:
         raise self._error(self._message)
 
 
+def gone(error: type[RangoError], message: str) -> Store:
+    """What stands for the store of a database that cannot be used any more."""
+    return cast(Store, _Gone(error, message))
+
+
 class Core:
     """See the module. Made by Core.open; release() as often as it was opened."""
 
@@ -79,6 +90,7 @@ class Core:
         self.findings: list[str] = []
         self.error: RangoError | None = None
         self.references = 1
+        self.is_closed = False
         self.commits = 0
         self.checkpoints = 0
         self.flusher: Flusher | None = None
@@ -93,12 +105,15 @@ class Core:
         self.findings.extend(state.findings)
         self.node_id = state.node_id
         self.tree_next = state.store.head.catalog.tree_next
-        self.store: Any = state.store
+        self.store: Store = state.store
         self.store.visible_at_once = options.durability != "commit"
 
     @classmethod
     def open(cls, options: OpenOptions) -> Core:
-        """The core of the database in options.path; made if this process has none. Raises what recovery raises."""
+        """The core of the database in options.path; made if this process has none.
+
+        Raises what recovery raises.
+        """
         with _cores_lock:
             core = _cores.get(identity(options))
             if core is not None:
@@ -110,7 +125,10 @@ class Core:
             return core
 
     def start(self) -> None:
-        """What comes after the core can be used: finish or drop what a crash left, start the flusher."""
+        """What comes after the core can be used:
+
+        finish or drop what a crash left, start the flusher.
+        """
         if self.is_read_only:
             return
         for tree in self.store.head.catalog.building():
@@ -119,25 +137,35 @@ class Core:
             self.flusher = Flusher(self, self.options.group_delay_ms)
 
     def join(self, options: OpenOptions) -> None:
-        """Another handle of this process: the same secret, and nothing that contradicts how it is open."""
+        """Another handle of this process:
+
+        the same secret, and nothing that contradicts how it is open.
+        """
         for name in ("durability", "read_only"):
             here, asked = getattr(self.options, name), getattr(options, name)
             if here != asked:
                 raise InvalidArgument(
-                    f"{self.path} is already open in this process with {name}={here!r}, not {asked!r}; "
+                    f"{self.path} is already open in this process with {name}={here!r}, not "
+                    f"{asked!r}; "
                     "open it the same way, or close it first"
                 )
         if options.node_id not in (None, self.node_id):
-            raise InvalidArgument(f"{self.path} is already open in this process as node {self.node_id!r}")
+            raise InvalidArgument(
+                f"{self.path} is already open in this process as node {self.node_id!r}"
+            )
         Keyring.open(self.vfs, self.path, options.secret, options.entropy).close()
         self.references += 1
 
     def release(self) -> None:
-        """Give one handle up; the last one closes: flush, checkpoint if the tail is long, closed frame."""
+        """Give one handle up; the last one closes:
+
+        flush, checkpoint if the tail is long, closed frame.
+        """
         with _cores_lock:
             self.references -= 1
-            if self.references or isinstance(self.store, _Gone):
+            if self.references or self.is_closed:
                 return
+            self.is_closed = True
             _cores.pop(identity(self.options), None)
             if self.flusher is not None:
                 self.flusher.stop()
@@ -162,11 +190,11 @@ class Core:
                 self.append_lock.drop()
 
     def _let_go(self) -> None:
-        store, self.store = self.store, _Gone(DatabaseClosed, "this database was closed; open it again")
+        closed = gone(DatabaseClosed, "this database was closed; open it again")
+        store, self.store = self.store, closed
         if store.appender is not None:
             store.appender.close()
-        if self.data_fd >= 0:
-            self.vfs.close(self.data_fd)
+        store.pager.close()
         self.lock.release()
         self.keyring.close()
 
@@ -196,7 +224,9 @@ class Core:
             batch = store.begin()
             current = batch.catalog.collections.get(info.name)
             if current is None:
-                raise NotFound(f"collection {info.name!r} was dropped or renamed meanwhile; look it up again")
+                raise NotFound(
+                    f"collection {info.name!r} was dropped or renamed meanwhile; look it up again"
+                )
             try:
                 batch.insert(current, bson, self.clock())
             except DuplicateKey:
@@ -209,20 +239,28 @@ class Core:
         self.settle(ordinal)
 
     def append_lock_take(self) -> None:
-        """Wait for the append lock, bounded. Call it inside `try`, with append_lock.drop() in `finally`. Raises ReadOnly, IoFailed or Corrupted (latched), DatabaseBusy."""
+        """Wait for the append lock, bounded.
+
+        Call it inside `try`, with append_lock.drop() in `finally`. Raises ReadOnly, IoFailed or
+        Corrupted (latched), DatabaseBusy.
+        """
         if self.is_read_only:
             raise ReadOnly(f"{self.path} was opened with read_only=True; open it for writing")
         if self.error is not None:
             raise self.error
         if not self.append_lock.take(APPEND_WAIT_S):
             raise DatabaseBusy(
-                f"another thread of this process (pid {os.getpid()}) has been in a transaction for more than "
+                f"another thread of this process (pid {os.getpid()}) has been in a transaction "
+                "for more than "
                 f"{APPEND_WAIT_S:.0f} s; end it, or retry later",
                 pid=os.getpid(),
             )
 
     def stand_by(self, ordinal: int) -> None:
-        """Before an answer that looked at this commit is given: wait for durability as the mode says, let it be seen."""
+        """Before an answer that looked at this commit is given:
+
+        wait for durability as the mode says, let it be seen.
+        """
         store = self.store
         if self.durability == "commit":
             if store.appender.durable < ordinal:
@@ -245,7 +283,9 @@ class Core:
         try:
             checkpoint.guarded(self)
             self.checkpoints += 1
-            self.overlay_entries_max = self.options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
+            self.overlay_entries_max = (
+                self.options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
+            )
             self.overlay_bytes_max = self.options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
         except LowDisk as error:
             self.findings.append(str(error))
@@ -286,7 +326,7 @@ class Core:
 
     def tree_take(self) -> int:
         """A tree id that was never used. Under the append lock."""
-        tree = max(self.tree_next, self.store.head.catalog.tree_next)
+        tree: int = max(self.tree_next, self.store.head.catalog.tree_next)
         self.tree_next = tree + 1
         return tree
 
@@ -319,13 +359,18 @@ class Core:
             if info is None:
                 raise NotFound(f"there is no collection {old!r}")
             if new in catalog.collections:
-                raise InvalidName(f"there is already a collection {new!r}; drop it first or choose another name")
+                raise InvalidName(
+                    f"there is already a collection {new!r}; drop it first or choose another name"
+                )
             return [(info.tree_id, collection_definition(new))]
 
         self.change_catalog(change)
 
     def change_catalog(self, change: Any) -> bool:
-        """One commit that sets and drops definitions: change(catalog) -> [(tree id, definition or None)]."""
+        """One commit that sets and drops definitions:
+
+        change(catalog) -> [(tree id, definition or None)].
+        """
         try:
             self.append_lock_take()
             batch = self.store.begin()
@@ -339,8 +384,13 @@ class Core:
         self.settle(ordinal)
         return bool(changes)
 
-    def create_index(self, name: str, path: str, direction: int, unique: bool, index_name: str) -> None:
-        """Build an index over what is there and maintain it from now on. Raises DuplicateKey, InvalidName, LimitExceeded."""
+    def create_index(
+        self, name: str, path: str, direction: int, unique: bool, index_name: str
+    ) -> None:
+        """Build an index over what is there and maintain it from now on.
+
+        Raises DuplicateKey, InvalidName, LimitExceeded.
+        """
         index.create(self, name, path, direction, unique, index_name)
 
     def drop_index(self, name: str, index_name: str) -> None:
@@ -369,7 +419,7 @@ class Core:
             "commits": self.commits,
             "flushes": appender.flush_count if appender is not None else 0,
             "data_bytes": self.vfs.size(self.data_fd) if self.data_fd >= 0 else 0,
-            "pages": store.pager.stats() if store.pager is not None else {},
+            "pages": store.pager.stats(),
             "findings": list(self.findings),
         }
 
@@ -378,7 +428,10 @@ class Core:
         return check.check(self)
 
     def digest(self) -> str:
-        """A hash of all documents with their revisions and of all definitions: equal content, equal digest."""
+        """A hash of all documents with their revisions and of all definitions:
+
+        equal content, equal digest.
+        """
         return check.digest(self.view())
 
     def salvage(self, to: str) -> dict[str, Any]:
@@ -387,7 +440,10 @@ class Core:
 
 
 class Flusher:
-    """The thread that makes "group" commits durable within group_delay_ms. Owned by its core; stops with it."""
+    """The thread that makes "group" commits durable within group_delay_ms.
+
+    Owned by its core; stops with it.
+    """
 
     def __init__(self, core: Core, delay_ms: int) -> None:
         self._core = weakref.ref(core)
@@ -420,7 +476,8 @@ class Flusher:
             try:
                 core.flush()
             except RangoError as error:
-                # the appender is latched: every later write says so; there is nobody to raise it to here
+                # the appender is latched: every later write says so; there is nobody to raise it to
+                # here
                 core.latch(error)
                 return
             del core
@@ -437,14 +494,17 @@ def identity(options: OpenOptions) -> object:
 
 def _forget_after_fork() -> None:
     """In a child: every core is the parent's. Descriptors were closed by vfs's own handler."""
-    global _cores_lock  # noqa: PLW0603 - the parent's lock may be held by a thread that does not exist here
+    # the parent's lock may be held by a thread that does not exist here
+    global _cores_lock  # noqa: PLW0603
     _cores_lock = threading.Lock()
     for core in _cores.values():
-        core.store = _Gone(
+        core.store = gone(
             ForkedHandle,
-            "this database was opened before the fork; open it again in the child (and close this handle in neither)",
+            "this database was opened before the fork; open it again in the child",
         )
-        core.error = ForkedHandle("this database was opened before the fork; open it again in the child")
+        core.error = ForkedHandle(
+            "this database was opened before the fork; open it again in the child"
+        )
     _cores.clear()
 
 

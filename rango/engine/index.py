@@ -1,10 +1,13 @@
 """Building and dropping indexes.
 
-Terms       building: entries are maintained by every write, old documents are still being filled in; ready: complete.
-Invariants  I-8 holds for a ready index; a plan never uses another one. The definition turns ready in a commit of its own, after
+Terms       building: entries are maintained by every write, old documents are still being filled
+            in; ready: complete.
+Invariants  I-8 holds for a ready index; a plan never uses another one. The definition turns ready
+            in a commit of its own, after
             the last fill, so that a crash leaves a building index, which the next open drops.
 States      absent -> building -> ready -> absent
-Failure     A duplicate in a unique index ends the build: the index is dropped again, DuplicateKey names the value.
+Failure     A duplicate in a unique index ends the build: the index is dropped again, DuplicateKey
+            names the value.
 Sources     storage-notes scenario 15.
 """
 
@@ -26,8 +29,13 @@ FILL_RECORDS: Final = 1_000
 """Documents of one fill commit: short enough that other writers hardly wait (about 2 ms)."""
 
 
-def create(core: Core, name: str, path: str, direction: int, unique: bool, index_name: str) -> None:
-    """Build an index. Nothing happens if the same one is there. Raises DuplicateKey, InvalidName, LimitExceeded."""
+def create(  # noqa: PLR0917 - those of Core.create_index
+    core: Core, name: str, path: str, direction: int, unique: bool, index_name: str
+) -> None:
+    """Build an index.
+
+    Nothing happens if the same one is there. Raises DuplicateKey, InvalidName, LimitExceeded.
+    """
 
     def define(catalog: Catalog) -> list[tuple[int, bytes | None]]:
         changes: list[tuple[int, bytes | None]] = []
@@ -56,14 +64,22 @@ def create(core: Core, name: str, path: str, direction: int, unique: bool, index
             drop_unfinished(core, index.tree_id)
         raise
     core.change_catalog(
-        lambda catalog: [
-            (index.tree_id, index_definition(info.tree_id, index_name, path, direction, unique, READY))
+        lambda _catalog: [
+            (
+                index.tree_id,
+                index_definition(info.tree_id, index_name, path, direction, unique, READY),
+            )
         ]
     )
 
 
-def find_same(info: CollectionInfo, path: str, direction: int, unique: bool, index_name: str) -> IndexInfo | None:
-    """The index that would be made, if it is there. Raises InvalidName if only its name or only its field is."""
+def find_same(
+    info: CollectionInfo, path: str, direction: int, unique: bool, index_name: str
+) -> IndexInfo | None:
+    """The index that would be made, if it is there.
+
+    Raises InvalidName if only its name or only its field is.
+    """
     for index in info.maintained:
         same = (index.path, index.direction, index.unique) == (path, direction, unique)
         if index.name == index_name and same:
@@ -85,7 +101,10 @@ def fill(core: Core, name: str, index: IndexInfo) -> None:
             batch = core.store.begin()
             info = batch.catalog.collections.get(name)
             if info is None or index.tree_id not in batch.catalog.definitions:
-                raise NotFound(f"collection {name!r} or its index {index.name!r} was dropped while it was being built")
+                raise NotFound(
+                    f"collection {name!r} or its index {index.name!r} was dropped while it was "
+                    "being built"
+                )
             scan = batch.snapshot().scan(info.tree_id, lower, None, False, None)
             entries = scan.next_entries(FILL_RECORDS)
             scan.close()

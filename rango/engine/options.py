@@ -11,7 +11,10 @@ from rango.storage.keyring import Secret
 
 
 class OpenOptions(NamedTuple):
-    """What `rango.open` was asked for, checked. Clock, entropy and ids are the only sources of their kind (I-12)."""
+    """What `rango.open` was asked for, checked.
+
+    Clock, entropy and ids are the only sources of their kind (I-12).
+    """
 
     path: str
     secret: Secret | None
@@ -28,3 +31,4 @@ class OpenOptions(NamedTuple):
     segment_size_max: int = 0
     overlay_entries_max: int = 0
     overlay_bytes_max: int = 0
+    page_size: int = 0

@@ -1,11 +1,18 @@
-"""Opening a database: keys, newest slot, what the log has behind it, and a log that can be appended to.
+"""Opening a database: keys, newest slot, what the log has behind it, and a log that can be appended
+to.
 
-Terms       tail: what the log holds behind the slot's T; to adopt it: to make it durable before anything hangs on it.
-Invariants  I-3, I-11, I-17, I-18. Nothing is written before the whole tail was read and judged; a reader writes nothing.
-States      locked -> keys open -> slot chosen -> tail replayed -> adopted -> open. A crash anywhere leaves what was there.
-Failure     NotADatabase, KeyRejected, DatabaseBusy: nothing was touched. LogCorrupted: the oplog is damaged where an open
-            must replay it; nothing is changed. A data file that is missing is rebuilt from the oplog. One without a valid slot
-            is rebuilt if it never had a second one (the first checkpoint was cut off), else SuperblockCorrupted.
+Terms       tail: what the log holds behind the slot's T; to adopt it: to make it durable before
+            anything hangs on it.
+Invariants  I-3, I-11, I-17, I-18. Nothing is written before the whole tail was read and judged; a
+            reader writes nothing.
+States      locked -> keys open -> slot chosen -> tail replayed -> adopted -> open. A crash anywhere
+            leaves what was there.
+Failure     NotADatabase, KeyRejected, DatabaseBusy: nothing was touched. LogCorrupted: the oplog is
+            damaged where an open
+            must replay it; nothing is changed. A data file that is missing is rebuilt from the
+            oplog. One without a valid slot
+            is rebuilt if it never had a second one (the first checkpoint was cut off), else
+            SuperblockCorrupted.
 Sources     architecture section 8.
 """
 
@@ -28,14 +35,24 @@ from rango.ids import generate_node_id
 from rango.storage.keyring import Keyring, keys_exist
 from rango.storage.lock import LOCK_FILE, DatabaseLock
 from rango.storage.oplog import Oplog
-from rango.storage.superblock import DATA_FILE, Slot, slot_newest, slots_read
+from rango.storage.superblock import (
+    DATA_FILE,
+    Slot,
+    slot_mend,
+    slot_newest,
+    slots_read,
+    slots_torn,
+)
 
 OWN_NAMES: Final = frozenset({LOCK_FILE, DATA_FILE, "keys", "keys.new", "oplog"})
 REPLAY_ENTRIES_MAX: Final = 400_000
-"""Overlay entries at which a replay stops for a checkpoint, so that a rebuild needs bounded memory."""
+"""Overlay entries at which a replay stops for a checkpoint, so that a rebuild needs bounded
+memory.
+"""
 
 EPOCH_SEALS_MAX: Final = 1 << 30
-"""Pages sealed under one key epoch after which the next open starts another: 2^31 with random nonces is the bound, and no
+"""Pages sealed under one key epoch after which the next open starts another: 2^31 with random
+nonces is the bound, and no
 session seals 2^30 pages (8 TB)."""
 
 
@@ -55,7 +72,10 @@ class Opened(NamedTuple):
 
 
 def open_database(options: OpenOptions) -> Opened:
-    """Open, and create if asked to. Raises everything that the module says; holds nothing after an error."""
+    """Open, and create if asked to.
+
+    Raises everything that the module says; holds nothing after an error.
+    """
     vfs = options.vfs
     undo: list[Callable[[], Any]] = []
     try:
@@ -77,15 +97,23 @@ def release(undo: list[Callable[[], Any]]) -> None:
 def os_error(path: str, error: OSError) -> Exception:
     """The error of Rango that an operating system error means while opening."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return LowDisk(f"{path}: there is no space to open the database for writing; free some, or open it read_only")
+        return LowDisk(
+            f"{path}: there is no space to open the database for writing; free some, or open it "
+            "read_only"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return IoFailed(f"{path}: no permission ({error.strerror}); check owner and mode, or open it with read_only=True")
+        return IoFailed(
+            f"{path}: no permission ({error.strerror}); check owner and mode, or open it with "
+            "read_only=True"
+        )
     return IoFailed(f"{path}: opening failed ({error}); check the disk and the path")
 
 
 def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Opened:
     is_new = prepare_directory(options, vfs)
-    lock = DatabaseLock.acquire(vfs, options.path, read_only=options.read_only, now_ms=options.clock())
+    lock = DatabaseLock.acquire(
+        vfs, options.path, read_only=options.read_only, now_ms=options.clock()
+    )
     undo.append(lock.release)
     if is_new and not keys_exist(vfs, options.path):
         keyring = Keyring.create(vfs, options.path, options.secret, options.entropy)
@@ -93,11 +121,17 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
         keyring = Keyring.open(vfs, options.path, options.secret, options.entropy)
     undo.append(keyring.close)
     log = open_log(options, vfs, keyring)
-    findings = [f"keys: copy {copy} is damaged; it is mended with the next change" for copy in keyring.damaged_copies]
+    findings = [
+        f"keys: copy {copy} is damaged; it is mended with the next change"
+        for copy in keyring.damaged_copies
+    ]
     data_fd = open_data_file(options, vfs)
     if data_fd >= 0:
         undo.append(lambda: vfs.close(data_fd))
-    slot, fallback = (None, None) if data_fd < 0 else choose_slot(options, vfs, data_fd, keyring)
+    slot, fallback, torn = (
+        (None, None, []) if data_fd < 0 else choose_slot(options, vfs, data_fd, keyring)
+    )
+    findings += [torn_slot(options, number) for number in torn]
     seals = spend_epoch(options, keyring, slot)
     pager = Pager(
         vfs,
@@ -108,7 +142,7 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
         keyring.epoch,
         options.cache_size,
     )
-    store = load(pager, slot)
+    store = load(pager, slot, options.page_size)
     if replay(store, log, slot, fallback, may_write=not options.read_only):
         fallback = None
     store.current = store.head
@@ -117,14 +151,22 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
         store.appender = log.adopt()
         undo.append(store.appender.close)
         if log.cut_path is not None:
-            findings.append(f"{log.end.what if log.end else ''}; they were put aside in {log.cut_path}")
+            findings.append(
+                f"{log.end.what if log.end else ''}; they were put aside in {log.cut_path}"
+            )
+        for number in torn:
+            fallback = slot_mend(vfs, data_fd, number, slot, keyring)
         node_id = settle_node(store, options, node_id)
     store.node = (node_id or "reader").encode()
-    return Opened(lock, keyring, log, store, data_fd, slot, fallback, node_id or "reader", seals, findings)
+    return Opened(
+        lock, keyring, log, store, data_fd, slot, fallback, node_id or "reader", seals, findings
+    )
 
 
 def spend_epoch(options: OpenOptions, keyring: Keyring, slot: Slot | None) -> int:
-    """Pages sealed so far under the epoch that this session writes with; a spent epoch is followed by a new one (I-6)."""
+    """Pages sealed so far under the epoch that this session writes with; a spent epoch is
+    followed by a new one (I-6).
+    """
     if slot is None or slot.epoch != keyring.epoch:
         return 0
     if slot.seals >= EPOCH_SEALS_MAX and keyring.is_encrypted and not options.read_only:
@@ -134,12 +176,17 @@ def spend_epoch(options: OpenOptions, keyring: Keyring, slot: Slot | None) -> in
 
 
 def prepare_directory(options: OpenOptions, vfs: Vfs) -> bool:
-    """Whether the directory holds no database yet (but may); makes it if it is missing. Raises NotADatabase."""
+    """Whether the directory holds no database yet (but may); makes it if it is missing.
+
+    Raises NotADatabase.
+    """
     path = options.path
     may_create = options.create and not options.read_only
     if not vfs.exists(path):
         if not may_create:
-            raise NotADatabase(f"{path} does not exist; give another path, or open it with create=True")
+            raise NotADatabase(
+                f"{path} does not exist; give another path, or open it with create=True"
+            )
         vfs.make_directory(path)
         vfs.flush_directory(os.path.dirname(os.path.abspath(path)))
         return True
@@ -154,10 +201,13 @@ def prepare_directory(options: OpenOptions, vfs: Vfs) -> bool:
     # a creation that a crash cut off has not written its keys yet, and no log either
     if "oplog" in names or not names <= OWN_NAMES:
         raise NotADatabase(
-            f"{path} holds files but no `keys` file: not a Rango database, or its keys are lost; give another path"
+            f"{path} holds files but no `keys` file: not a Rango database, or its keys are lost; "
+            "give another path"
         )
     if not may_create:
-        raise NotADatabase(f"{path} holds no database; give another path, or open it with create=True")
+        raise NotADatabase(
+            f"{path} holds no database; give another path, or open it with create=True"
+        )
     return True
 
 
@@ -172,7 +222,9 @@ def open_log(options: OpenOptions, vfs: Vfs, keyring: Keyring) -> Oplog:
             "the oplog is missing although there is a data file; restore it from a backup",
         )
     if options.read_only:
-        raise NotADatabase(f"{options.path} was never opened for writing; open it once without read_only")
+        raise NotADatabase(
+            f"{options.path} was never opened for writing; open it once without read_only"
+        )
     return Oplog.create(vfs, options.path, keyring, **sizes)
 
 
@@ -188,22 +240,37 @@ def open_data_file(options: OpenOptions, vfs: Vfs) -> int:
     return fd
 
 
-def choose_slot(options: OpenOptions, vfs: Vfs, fd: int, keyring: Keyring) -> tuple[Slot | None, Slot | None]:
-    """The newest valid slot and the other one. Raises SuperblockCorrupted if there were two and none is left."""
+def choose_slot(
+    options: OpenOptions, vfs: Vfs, fd: int, keyring: Keyring
+) -> tuple[Slot | None, Slot | None, list[int]]:
+    """The newest valid slot, the other one, and which are not whole although they were written.
+
+    Raises SuperblockCorrupted if there were two and none is left.
+    """
     path = os.path.join(options.path, DATA_FILE)
-    slot, other = slot_newest(slots_read(vfs, fd, path, keyring))
+    slots = slots_read(vfs, fd, path, keyring)
+    slot, other = slot_newest(slots)
     if slot is None and vfs.read(fd, layout.UNIT_SIZE, 0).strip(b"\0"):
         raise SuperblockCorrupted(
             f"{path}:0",
-            "neither superblock slot is whole; move data.rango away and open again (it is rebuilt from the oplog)",
+            "neither superblock slot is whole; move data.rango away and open again (it is "
+            "rebuilt from the oplog)",
         )
-    return slot, other
+    return slot, other, slots_torn(vfs, fd, slots)
 
 
-def load(pager: Pager, slot: Slot | None) -> Store:
+def torn_slot(options: OpenOptions, number: int) -> str:
+    """The finding for a slot that is not whole."""
+    return (
+        f"{os.path.join(options.path, DATA_FILE)}:{number * layout.UNIT_SIZE}: superblock slot "
+        f"{number} is torn or damaged; the other slot and the oplog have what it had"
+    )
+
+
+def load(pager: Pager, slot: Slot | None, page_size: int) -> Store:
     """The store as of the slot."""
     if slot is None:
-        store = Store(pager, generation_empty(), b"")
+        store = Store(pager, generation_empty(), b"", page_size)
         store.head.catalog = Catalog({}, (), 1)
         return store
     generation, definitions = generation_load(
@@ -216,21 +283,30 @@ def load(pager: Pager, slot: Slot | None) -> Store:
         slot.file_units,
         slot.tree_next,
     )
-    store = Store(pager, generation, b"")
+    store = Store(pager, generation, b"", page_size)
     store.floor(slot.hlc_ms, slot.hlc_counter)
     store.head.catalog = Catalog(dict(definitions), store.multikey, slot.tree_next)
     return store
 
 
-def replay(store: Store, log: Oplog, slot: Slot | None, fallback: Slot | None, *, may_write: bool) -> bool:
-    """Put the log's tail into the overlay and judge its end; whether the fallback's pages were marked as kept.
+def replay(
+    store: Store, log: Oplog, slot: Slot | None, fallback: Slot | None, *, may_write: bool
+) -> bool:
+    """Put the log's tail into the overlay and judge its end; whether the fallback's pages were
+    marked as kept.
 
-    A tail that would take too much memory goes into the data file on the way; no slot names what is written there.
+    A tail that would take too much memory goes into the data file on the way; no slot names what is
+    written there.
     """
-    start = log.start() if slot is None else (slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
+    start = (
+        log.start()
+        if slot is None
+        else (slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
+    )
     if slot is None and start[2] != 0:
         raise LogCorrupted(
-            "oplog", f"the oplog starts after ordinal {start[2]} and there is no data file to start from"
+            "oplog",
+            f"the oplog starts after ordinal {start[2]} and there is no data file to start from",
         )
     is_kept = False
     changes: list[tuple[int, bytes | None]] = []

@@ -1,10 +1,14 @@
 """Salvage: what is intact in the oplog, written to a new database. The original is only read.
 
 Terms       intact commit: one whose frames all open; lost: a stretch of the log where none does.
-Invariants  Nothing is written below the original directory. The new database is an ordinary one: documents and indexes are
-            written anew, so that it is whole even where the log is not (a document whose insert was lost but whose later
-            version is intact is there; one whose newest version was lost is there in the newest intact one).
-Failure     InvalidArgument if the target exists. A unique index that the salvaged documents violate is left out and reported.
+Invariants  Nothing is written below the original directory. The new database is an ordinary one:
+            documents and indexes are
+            written anew, so that it is whole even where the log is not (a document whose insert was
+            lost but whose later
+            version is intact is there; one whose newest version was lost is there in the newest
+            intact one).
+Failure     InvalidArgument if the target exists. A unique index that the salvaged documents violate
+            is left out and reported.
 """
 
 from __future__ import annotations
@@ -30,15 +34,24 @@ TXN_DOCUMENTS = 1_000
 def salvage(options: OpenOptions, to: str, *, keyring: Keyring | None = None) -> dict[str, Any]:
     """Write every intact document to a new database at `to`, under the same secret.
 
-    Returns {"documents", "collections", "commits", "lost": [(place, what)], "indexes_left_out": [(index, why)]}.
+    Returns {"documents", "collections", "commits", "lost": [(place, what)], "indexes_left_out":
+    [(index, why)]}.
     Raises InvalidArgument (`to` exists, or the secret is needed), KeyRejected, IoFailed.
     """
     if options.vfs.exists(to):
         raise InvalidArgument(f"{to} exists already; salvage writes to a new place")
-    own = Keyring.open(options.vfs, options.path, options.secret, options.entropy) if keyring is None else keyring
+    own = (
+        Keyring.open(options.vfs, options.path, options.secret, options.entropy)
+        if keyring is None
+        else keyring
+    )
     try:
         lost: list[LogFinding] = []
-        store = Store(Pager(options.vfs, to, -1, own.database_id, own, own.epoch, 1 << 20), generation_empty(), b"")
+        store = Store(
+            Pager(options.vfs, to, -1, own.database_id, own, own.epoch, 1 << 20),
+            generation_empty(),
+            b"",
+        )
         changes: list[tuple[int, bytes | None]] = []
         commits = 0
         for _lsn, ordinal, body in salvage_log(options.vfs, options.path, own, lost):

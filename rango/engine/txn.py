@@ -1,10 +1,15 @@
-"""Transactions of the engine: a private overlay on top of the newest commit, and the append lock while there is one.
+"""Transactions of the engine: a private overlay on top of the newest commit, and the append lock
+while there is one.
 
-Terms       append lock: whoever holds it is the only one to append; base: the view that the transaction began with.
-Invariants  I-16. A transaction takes the append lock at its first write. If it has read by then and another commit came in
+Terms       append lock: whoever holds it is the only one to append; base: the view that the
+            transaction began with.
+Invariants  I-16. A transaction takes the append lock at its first write. If it has read by then and
+            another commit came in
             between, that write raises Conflict: what it read may not hold any more (ADR-0008).
-States      reading -> writing (first write) -> over (commit | abort). Over: every method raises TransactionError.
-Failure     Whatever a write raises (DuplicateKey, LimitExceeded) it has changed nothing; the transaction can go on.
+States      reading -> writing (first write) -> over (commit | abort). Over: every method raises
+            TransactionError.
+Failure     Whatever a write raises (DuplicateKey, LimitExceeded) it has changed nothing; the
+            transaction can go on.
 """
 
 from __future__ import annotations
@@ -73,7 +78,10 @@ class Txn:
         return info
 
     def insert(self, info: CollectionInfo, bson: bytes) -> None:
-        """Store a new document (BSON with `_id`). Raises DuplicateKey, LimitExceeded, NotFound, Conflict."""
+        """Store a new document (BSON with `_id`).
+
+        Raises DuplicateKey, LimitExceeded, NotFound, Conflict.
+        """
         batch = self._write()
         batch.insert(self._current(batch, info), bson, self._core.clock())
 
@@ -83,7 +91,10 @@ class Txn:
         batch.replace(self._current(batch, info), old_record, bson, self._core.clock())
 
     def delete(self, info: CollectionInfo, old_record: bytes) -> None:
-        """Delete a document that this transaction read. Raises LimitExceeded, NotFound, Conflict."""
+        """Delete a document that this transaction read.
+
+        Raises LimitExceeded, NotFound, Conflict.
+        """
         batch = self._write()
         batch.delete(self._current(batch, info), old_record, self._core.clock())
 
@@ -93,7 +104,8 @@ class Txn:
         return 0 if self._batch is None else self._batch.size_bytes
 
     def commit(self) -> None:
-        """Make its writes durable as the database's durability says. Raises IoFailed (outcome unknown) or LowDisk (nothing
+        """Make its writes durable as the database's durability says. Raises IoFailed (outcome
+        unknown) or LowDisk (nothing
         was written).
         """
         self._check()
@@ -110,7 +122,10 @@ class Txn:
         core.settle(ordinal)
 
     def abort(self) -> None:
-        """Forget its writes; nothing happens if it is over. What it saw of other commits is durable when this returns."""
+        """Forget its writes; nothing happens if it is over.
+
+        What it saw of other commits is durable when this returns.
+        """
         if self._is_over:
             return
         self._is_over = True
@@ -135,7 +150,8 @@ class Txn:
             batch = core.store.begin()
             if self._has_read and batch.base_ordinal != self._base.ordinal:
                 raise Conflict(
-                    "another commit came between this transaction's first read and its first write; "
+                    "another commit came between this transaction's first read and its first "
+                    "write; "
                     "nothing was written, run the transaction again"
                 )
             self._batch = batch
@@ -146,8 +162,13 @@ class Txn:
 
     @staticmethod
     def _current(batch: Batch, info: CollectionInfo) -> CollectionInfo:
-        """The collection as it is now: an index may have come or gone since `info` was looked up."""
+        """The collection as it is now:
+
+        an index may have come or gone since `info` was looked up.
+        """
         current: CollectionInfo | None = batch.catalog.collections.get(info.name)
         if current is None:
-            raise NotFound(f"collection {info.name!r} was dropped or renamed meanwhile; look it up again")
+            raise NotFound(
+                f"collection {info.name!r} was dropped or renamed meanwhile; look it up again"
+            )
         return current

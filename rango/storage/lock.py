@@ -1,12 +1,16 @@
 """Who has the database open: the `lock` file.
 
-Terms       alive byte: the byte that every user of a database holds; a holder: the process that holds it exclusively.
-Invariants  One process at a time has the database open for writing; the kernel drops the lock when the holder dies, so nothing
+Terms       alive byte: the byte that every user of a database holds; a holder: the process that
+            holds it exclusively.
+Invariants  One process at a time has the database open for writing; the kernel drops the lock when
+            the holder dies, so nothing
             stays locked. The contents are a hint for messages, never a reason to believe anything.
-Layout      byte 0: alive, locked as an open-file-description range. From byte 64: pid u64, start u64 (milliseconds since the
+Layout      byte 0: alive, locked as an open-file-description range. From byte 64: pid u64, start
+            u64 (milliseconds since the
             epoch), both little-endian. 4 KiB, never shrunk.
 States      free -> held (acquire) -> free (release, or the death of the process)
-Failure     Held by another process: DatabaseBusy with its pid, at once. On a file system that is read-only a reader goes on
+Failure     Held by another process: DatabaseBusy with its pid, at once. On a file system that is
+            read-only a reader goes on
             without a lock. Network file systems are refused: their locks do not hold.
 Sources     fcntl(2), F_OFD_SETLK; architecture section 3.
 """
@@ -38,7 +42,10 @@ NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "smb", "smb2", "cifs", "9p", "fu
 
 
 class DatabaseLock:
-    """The hold of this process on one database directory. acquire() makes it, release() gives it up."""
+    """The hold of this process on one database directory.
+
+    acquire() makes it, release() gives it up.
+    """
 
     def __init__(self, vfs: Vfs, fd: int) -> None:
         self._vfs = vfs
@@ -46,7 +53,10 @@ class DatabaseLock:
 
     @classmethod
     def acquire(cls, vfs: Vfs, directory: str, *, read_only: bool, now_ms: int) -> DatabaseLock:
-        """Hold the database, exclusively unless read_only. Raises DatabaseBusy (at once) or IoFailed."""
+        """Hold the database, exclusively unless read_only.
+
+        Raises DatabaseBusy (at once) or IoFailed.
+        """
         refuse_network(vfs, directory)
         path = os.path.join(directory, LOCK_FILE)
         try:
@@ -54,7 +64,9 @@ class DatabaseLock:
         except OSError as error:
             if read_only and error.errno in (errno.ENOENT, errno.EROFS, errno.EACCES):
                 return cls(vfs, -1)
-            raise IoFailed(f"{path} cannot be opened: {error.strerror}; check owner and mode") from error
+            raise IoFailed(
+                f"{path} cannot be opened: {error.strerror}; check owner and mode"
+            ) from error
         try:
             mode = VFS_SHARED if read_only else VFS_EXCLUSIVE_LOCK
             if not vfs.lock(fd, ALIVE_BYTE, 1, mode):
@@ -79,7 +91,9 @@ def busy(vfs: Vfs, fd: int, directory: str) -> DatabaseBusy:
     """The error that names who has the database."""
     words = vfs.read(fd, HOLDER.size, HOLDER_OFFSET)
     if len(words) < HOLDER.size:
-        return DatabaseBusy(f"{directory} is open in another process; close it there, or retry later")
+        return DatabaseBusy(
+            f"{directory} is open in another process; close it there, or retry later"
+        )
     pid, _start = HOLDER.unpack(words)
     return DatabaseBusy(
         f"{directory} is open in process {pid}; close it there, or retry later", pid=pid
@@ -93,6 +107,7 @@ def refuse_network(vfs: Vfs, directory: str) -> None:
     kind = vfs.file_system(directory)
     if kind in NETWORK_FILE_SYSTEMS:
         raise IoFailed(
-            f"{directory} lies on a network file system ({kind}), whose locks and flushes do not hold; "
+            f"{directory} lies on a network file system ({kind}), whose locks and flushes do not "
+            "hold; "
             "put the database on a local disk and let Rango sync it"
         )

@@ -191,6 +191,8 @@ class Oplog:
                         yield batch
                 durable = max(durable, scanner.durable)
                 if is_last:
+                    if scanner.ordinal == ordinal:
+                        self._check_chain(mark)
                     self.end = self._judge(scanner, durable, must_reach)
                     return
             mark = self._cross(scanner, self.segments[index + 1])
@@ -212,6 +214,22 @@ class Oplog:
         if frame is None or frame[5] != mark.offset:
             raise LogCorrupted(
                 where, f"the log does not reach ordinal {mark.ordinal}, which was durable, here"
+            )
+
+    def _check_chain(self, mark: LogMark) -> None:
+        """The segment's chain must lead to the mark's value: no frame behind it says so (I-18)."""
+        header = self.segments[self._position(mark.segment_id)]
+        if mark.offset == SEGMENT_HEADER_SIZE:
+            return
+        with opened(self.vfs, self._path(header.id)) as fd:
+            scanner = scanner_for(self.vfs, fd, self.keyring, header, limit=mark.offset)
+            while not scanner.is_ended:
+                scanner.batch()
+        if (scanner.end_ordinal, scanner.end_chain) != (mark.ordinal, mark.chain):
+            raise LogCorrupted(
+                place_name(mark.segment_id, mark.offset),
+                f"the log does not lead to ordinal {mark.ordinal} as the data file knows it:"
+                " another history, or damage",
             )
 
     def _cross(self, scanner: Scanner, successor: SegmentHeader) -> LogMark:

@@ -1,11 +1,15 @@
-"""The two superblock slots of `data.rango`: which generation is the newest, and where the log goes on.
+"""The two superblock slots of `data.rango`: which generation is the newest, and where the log goes
+on.
 
 Terms       superblock slot, generation, link, chain value: see the glossary.
-Invariants  I-2 (the slot that is overwritten is never the newest), I-3 (a slot is valid only if the file is as long as it
+Invariants  I-2 (the slot that is overwritten is never the newest), I-3 (a slot is valid only if the
+            file is as long as it
             says), I-18 (a slot names an ordinal T that the log has durably, and H(T)).
-Layout      layout.pxd SLOT_*; docs/reference/format.md#superblock. Slot 0 is unit 0, slot 1 is unit 1; generation g goes into
+Layout      layout.pxd SLOT_*; docs/reference/format.md#superblock. Slot 0 is unit 0, slot 1 is unit
+            1; generation g goes into
             slot g mod 2. The AAD is the clear header of the slot and its number.
-Failure     A slot that is torn, damaged, from another database or longer than the file is simply not valid; the other one then
+Failure     A slot that is torn, damaged, from another database or longer than the file is simply
+            not valid; the other one then
             counts. Magic right but version or feature bits unknown: FormatTooNew.
 Sources     ADR-0001; architecture section 7.
 """
@@ -108,7 +112,21 @@ def slot_unpack(data: bytes, number: int, path: str, keyring: Keyring) -> Slot |
         for at in range(LINKS_OFFSET, LINKS_OFFSET + count * layout.LINK_SIZE, layout.LINK_SIZE)
     )
     return Slot(
-        *fields[:8], bool(fields[8]), *fields[9:12], bitmap_links=links, seals=fields[13], epoch=epoch
+        generation=fields[0],
+        ordinal=fields[1],
+        chain=fields[2],
+        log_segment=fields[3],
+        log_offset=fields[4],
+        file_units=fields[5],
+        catalog_link=fields[6],
+        catalog_height=fields[7],
+        clean=bool(fields[8]),
+        tree_next=fields[9],
+        hlc_ms=fields[10],
+        hlc_counter=fields[11],
+        bitmap_links=links,
+        seals=fields[13],
+        epoch=epoch,
     )
 
 
@@ -132,5 +150,31 @@ def slot_newest(slots: tuple[Slot | None, Slot | None]) -> tuple[Slot | None, Sl
 
 
 def slot_write(vfs: Vfs, fd: int, slot: Slot, keyring: Keyring) -> None:
-    """Overwrite the older slot. The caller has flushed everything that the slot names, and flushes after it."""
+    """Overwrite the older slot.
+
+    The caller has flushed everything that the slot names, and flushes after it.
+    """
     vfs.write(fd, slot_pack(slot, keyring), (slot.generation % 2) * layout.UNIT_SIZE)
+
+
+def slots_torn(vfs: Vfs, fd: int, slots: tuple[Slot | None, Slot | None]) -> list[int]:
+    """The numbers of the slots that are not valid although something was written there."""
+    return [
+        number
+        for number, slot in enumerate(slots)
+        if slot is None and vfs.read(fd, layout.UNIT_SIZE, number * layout.UNIT_SIZE).strip(b"\0")
+    ]
+
+
+def slot_mend(vfs: Vfs, fd: int, number: int, slot: Slot | None, keyring: Keyring) -> Slot | None:
+    """Write the slot that is not whole anew: what the good one says, as the generation before it.
+
+    Returns what it says now; None if it is blank, because there was no generation before. Not
+    flushed: it may tear as it was torn.
+    """
+    if slot is None or slot.generation == 1:
+        vfs.write(fd, bytes(layout.UNIT_SIZE), number * layout.UNIT_SIZE)
+        return None
+    twin = slot._replace(generation=slot.generation - 1)
+    slot_write(vfs, fd, twin, keyring)
+    return twin

@@ -56,7 +56,7 @@ class EngineSubject:
     ) -> None:
         self.key = key
         self.durability = durability
-        self.bounds = {
+        self.bounds: dict[str, Any] = {
             "segment_size_max": segment_size_max,
             "overlay_entries_max": overlay_entries_max,
             "overlay_bytes_max": overlay_bytes_max,

@@ -16,13 +16,25 @@ from dataclasses import dataclass
 
 from tests.crash.choices import choices
 from tests.crash.disk import Disk
-from tests.crash.faults import FaultPlan
+from tests.crash.faults import FaultPlan, every_plan
 from tests.crash.ledger import Ledger
 from tests.crash.report import Report, Violation
-from tests.crash.simulator import Judge, Recording, Session, Subject, Workload, untidy, where_raised
+from tests.crash.simulator import (
+    Judge,
+    Recording,
+    Session,
+    Subject,
+    Workload,
+    record,
+    untidy,
+    where_raised,
+)
 
 # After one of these has failed with an unknown outcome, a database must refuse to write.
 LATCHING_CALLS = frozenset({"write", "flush", "truncate"})
+
+# Of the reopenings after a fault so many are crashed at each of their operations, too.
+TWICE_SHARE = 0.25
 
 
 @dataclass
@@ -60,7 +72,11 @@ class FaultRun:
         if problem is None:
             bounds = (ledger.acknowledged(end), len(ledger.starts))
             # The processes die, the disk is well again, and a new process finds what is there.
-            problem = self.judge.judge_twice(disk.copy(), ledger, bounds, self.rng)
+            found = disk.copy()
+            if self.rng.random() < TWICE_SHARE:
+                problem = self.judge.judge_twice(found, ledger, bounds, self.rng)
+            else:
+                problem = self.judge.judge(found, ledger, bounds).problem
         if problem is not None:
             violation = Violation(end, None, problem, recording.operation(end), plan=str(plan))
             report.violations.append(violation)
@@ -89,13 +105,14 @@ class FaultRun:
         if ledger.match(found, *bounds) is None:
             return "after the failure, reads show " + ledger.explain(found, *bounds)
         failed = {kind for kind, _ in plan.fired}
+        start = ledger.position()
         try:
             changes = subject.probe(session.database)
         except subject.latching:
             return None
         if isinstance(failure, subject.latching) and failed & LATCHING_CALLS:
             return f"a write was accepted after {type(failure).__name__} by a failed {failed}"
-        ledger.go_on_from(found, changes)
+        ledger.go_on_from(found, changes, start)
         return None
 
     def _crash(self, recording: Recording) -> str | None:
@@ -112,6 +129,32 @@ class FaultRun:
                 if problem is not None:
                     return f"{problem}; crash at {recording.operation(position)}, {choice}"
         return None
+
+
+def counts_of(workload: Workload, subject: Subject, seed: int) -> dict[str, int]:
+    """How often a run without a fault makes each kind of call."""
+    counts: dict[str, int] = {}
+    for site, count in record(workload, subject, seed)[1].sites.items():
+        counts[site.kind] = counts.get(site.kind, 0) + count
+    return counts
+
+
+def sampled_plans(counts: dict[str, int], rng: random.Random, limit: int) -> list[FaultPlan]:
+    """At most `limit` plans, as many of each kind of call, error and manner as there can be."""
+    groups: dict[tuple[object, ...], list[FaultPlan]] = {}
+    for sticky in (False, True):
+        for plan in every_plan(counts, sticky=sticky):
+            key = (tuple(plan.kinds), plan.error, plan.sticky, plan.performed, plan.evicted)
+            groups.setdefault(key, []).append(plan)
+    for plans in groups.values():
+        rng.shuffle(plans)
+    chosen: list[FaultPlan] = []
+    while groups and len(chosen) < limit:
+        for key in list(groups):
+            chosen.append(groups[key].pop())
+            if not groups[key]:
+                del groups[key]
+    return chosen[:limit]
 
 
 def enumerate_faults(

@@ -52,11 +52,12 @@ class Ledger:
         """The newest attempt failed and said that nothing happened: it must never be seen."""
         self.models[-1] = self.models[-2]
 
-    def go_on_from(self, found: State, changes: Mapping[Any, Any]) -> None:
-        """After an unknown outcome `found` was seen, and one more commit was promised on top."""
+    def go_on_from(self, found: State, changes: Mapping[Any, Any], start: int) -> None:
+        """After an unknown outcome `found` was seen; one more commit, begun at `start`, holds."""
         self.models.append(dict(found))
-        self.starts.append(self.position())
         self.attempt(changes)
+        self.starts += [start]
+        self.starts[-2] = start
         self.acknowledge()
 
     def attempted(self, position: int) -> int:

@@ -109,7 +109,9 @@ class File:
             write._replace(state=LOST) if write.state == OPEN else write for write in self.pending
         ]
         if evicted:
-            self.content = bytes(self.forced())
+            # What is read again is what the disk has: nothing of it, and that is settled.
+            self.content = self.durable = bytes(self.forced())
+            self.pending = []
 
     def frozen(self) -> bytes:
         """The durable content as bytes that other disks may share."""

@@ -148,11 +148,11 @@ def untidy(disk: Disk) -> str | None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong (None: nothing), the commit found, and the operation at which it was known."""
+    """What is wrong (None: nothing); where the content was known, and what is promised since."""
 
     problem: str | None
-    number: int = 0
     known: int = 0
+    after: Ledger | None = None
 
 
 @dataclass
@@ -164,15 +164,13 @@ class Judge:
     replay_every: int = 4
     probe_every: int = 4
 
-    def judge(
-        self, disk: Disk, ledger: Ledger, bounds: tuple[int, int], *, is_recorded: bool = False
-    ) -> Verdict:
+    def judge(self, disk: Disk, ledger: Ledger, bounds: tuple[int, int]) -> Verdict:
         """Open, compare, check, sometimes commit once more, close, sometimes rebuild."""
         report = self.report
         report.states += 1
         disk.failed_directories.clear()
         untouched = disk.copy() if report.states % self.replay_every == 0 else None
-        is_probed = not is_recorded and report.states % self.probe_every == 0
+        is_probed = report.states % self.probe_every == 0
         try:
             return self._judge(disk, ledger, bounds, untouched, is_probed)
         except Exception:  # noqa: BLE001 - whatever it is, it is what the run is looking for
@@ -201,11 +199,22 @@ class Judge:
             replayed = subject.replayed(untouched)
             if replayed is not None and replayed != found:
                 problem = "the log replayed from the start is not the content"
-        if problem is None and is_probed:
+        after = None
+        if problem is None and disk.log is not None:
+            after = self._promise(database, found, disk.log)
+        elif problem is None and is_probed:
             problem = self._probe(database, disk, found)
         subject.close(database)
-        problem = problem or untidy(disk)
-        return Verdict(problem, number, known)
+        return Verdict(problem or untidy(disk), known, after)
+
+    def _promise(self, database: Any, found: State, log: list[tuple[object, ...]]) -> Ledger:
+        """One more commit on a recorded disk, and the ledger of what that promises."""
+        after = Ledger(lambda: len(log), found)
+        start = len(log)
+        after.attempt(self.subject.probe(database))
+        after.starts = [start]
+        after.acknowledge()
+        return after
 
     def _probe(self, database: Any, disk: Disk, found: State) -> str | None:
         """The recovered database takes one more commit, which survives the worst crash at once."""
@@ -224,19 +233,21 @@ class Judge:
         """Judges a disk, then crashes the reopening at each of its operations."""
         start = disk.copy()
         log = disk.record()
-        verdict = self.judge(disk, ledger, bounds, is_recorded=True)
+        verdict = self.judge(disk, ledger, bounds)
         if verdict.problem is not None:
             return verdict.problem
         recovery = Recording(start, log, disk.log_sites, ledger)
-        exactly = (verdict.number, verdict.number)
         for position, again in recovery.walk():
-            # What a finished recovery has shown must never be taken back.
-            allowed = exactly if position >= verdict.known else bounds
+            judged, allowed = ledger, bounds
+            if position >= verdict.known and verdict.after is not None:
+                # What a finished recovery has shown must never be taken back.
+                judged = verdict.after
+                allowed = (judged.acknowledged(position), judged.attempted(position))
             for choice in choices(again, rng, 3):
                 if position:
                     self.report.count_crash(recovery.sites[position - 1])
                 self.report.recovery_states += 1
-                problem = self.judge(again.image(choice), ledger, allowed).problem
+                problem = self.judge(again.image(choice), judged, allowed).problem
                 if problem is not None:
                     return f"{problem}; second crash {recovery.operation(position)}, {choice}"
         return None
@@ -252,55 +263,64 @@ class CrashRun:
     budget: int
     share: tuple[int, int]
     deadline: float
+    killed: set[Site]
     seen: set[tuple[object, ...]] = field(default_factory=set)
 
     def run(self) -> None:
         report = self.judge.report
-        positions = (len(self.recording.log) + 1) // self.share[1] + 1
-        limit = max(3, round(self.budget * (1 - 1 / RECOVERY_EVERY) / positions))
         for _ in range(20):
             before = report.states
-            self._walk(limit)
-            if self._is_over() or report.states == before:
+            self._walk(self.budget - before)
+            if self._is_over() or report.states >= self.budget or report.states == before:
                 return
 
     def _is_over(self) -> bool:
-        report = self.judge.report
-        is_late = time.monotonic() > self.deadline
-        return report.is_full or is_late or report.states >= self.budget
+        return self.judge.report.is_full or time.monotonic() > self.deadline
 
-    def _walk(self, limit: int) -> None:
+    def _walk(self, budget: int) -> None:
+        """One pass over all positions that spreads the budget over them."""
         report, ledger = self.judge.report, self.recording.ledger
+        before, end = report.states, len(self.recording.log) + 1
+        limit = max(4, budget * self.share[1] // end)
         for position, disk in self.recording.walk():
             if position % self.share[1] != self.share[0]:
                 continue
             if self._is_over():
                 return
             report.positions += 1
+            quota = before + budget * (position + 1) // end
             bounds = (ledger.acknowledged(position), ledger.attempted(position))
-            for choice in choices(disk, self.rng, limit):
+            # A kill needs something pending to differ from a crash that keeps everything.
+            if disk.pending() and self._wants_kill(position, quota):
+                self._kill(position, disk, bounds)
+            for number, choice in enumerate(choices(disk, self.rng, limit)):
+                if report.is_full or (number >= 2 and report.states >= quota):
+                    break
                 key = (disk.epoch, choice.signature(), bounds[0])
                 if key in self.seen:
                     report.duplicates += 1
                     continue
                 self.seen.add(key)
-                self._crash(position, disk, choice, bounds)
-                if report.is_full:
-                    return
-            # A kill needs something pending to differ from a crash that keeps everything.
-            if disk.pending() and self._wants_recovery():
-                self._kill(position, disk, bounds)
+                self._crash(position, disk, choice, bounds, quota)
 
-    def _wants_recovery(self) -> bool:
+    def _wants_kill(self, position: int, quota: int) -> bool:
+        if position and self.recording.sites[position - 1] not in self.killed:
+            self.killed.add(self.recording.sites[position - 1])
+            return True
+        return self._wants_recovery(quota) and self.rng.random() < 0.3
+
+    def _wants_recovery(self, quota: int) -> bool:
         report = self.judge.report
-        is_wanted = report.recovery_states * RECOVERY_EVERY <= report.states
-        return is_wanted and self.rng.random() < 0.2
+        is_behind = report.recovery_states * RECOVERY_EVERY <= report.states
+        return is_behind and report.states < quota
 
-    def _crash(self, position: int, disk: Disk, choice: Choice, bounds: tuple[int, int]) -> None:
+    def _crash(
+        self, position: int, disk: Disk, choice: Choice, bounds: tuple[int, int], quota: int
+    ) -> None:
         if position:
             self.judge.report.count_crash(self.recording.sites[position - 1])
         image, ledger = disk.image(choice), self.recording.ledger
-        if self._wants_recovery():
+        if self._wants_recovery(quota) and self.rng.random() < 0.2:
             problem = self.judge.judge_twice(image, ledger, bounds, self.rng)
         else:
             problem = self.judge.judge(image, ledger, bounds).problem
@@ -329,10 +349,12 @@ def enumerate_crashes(
     replay_every: int = 4,
     probe_every: int = 4,
     deadline: float = float("inf"),
+    killed: set[Site] | None = None,
 ) -> Report:
     """Crashes a workload at every position, in about `budget` ways altogether.
 
     `share` = (n, of): every of-th position only, so that several processes can divide the work.
+    `killed`: call sites after which a kill was tried already; each new one gets one.
     """
     report = Report(name or getattr(workload, "__name__", "workload"), seed)
     started = time.monotonic()
@@ -341,6 +363,7 @@ def enumerate_crashes(
         report.count_call(site, count)
     judge = Judge(subject, report, replay_every, probe_every)
     rng = random.Random(seed * 1_000_003 + share[0])
-    CrashRun(recording, judge, rng, budget, share, deadline).run()
+    sites = set() if killed is None else killed
+    CrashRun(recording, judge, rng, budget, share, deadline, sites).run()
     report.seconds = time.monotonic() - started
     return report

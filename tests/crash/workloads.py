@@ -11,7 +11,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from tests.crash.disk import Disk
 from tests.crash.engine import DATA_FILE, EngineSubject
 from tests.crash.scribe import Scribe
 from tests.crash.simulator import Session, Workload
@@ -265,7 +264,8 @@ def weighted_actions(scribe: Scribe, rng: Random) -> list[Callable[[int], None]]
     def reopen(n: int) -> None:
         scribe.reopen()
 
-    return [insert] * 8 + [change] * 6 + [several] * 4 + [index, index, drop, checkpoint, reopen]
+    weights = {insert: 8, change: 6, several: 4, index: 2, drop: 1, checkpoint: 1, reopen: 1}
+    return [action for action, weight in weights.items() for _ in range(weight)]
 
 
 WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
@@ -287,7 +287,3 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "everything": (everything, EngineSubject),
 }
 """Name -> workload and how its databases are opened."""
-
-
-def fresh_disk() -> Disk:
-    return Disk()

@@ -301,7 +301,7 @@ class EncryptedModel(Model):
     secret: ClassVar[Document] = {"key": bytes(range(32))}
 
 
-STEPS = settings(max_examples=max(1, settings().max_examples // 2), stateful_step_count=30)
+STEPS = settings(stateful_step_count=40)
 
 TestModel = Model.TestCase
 TestModel.settings = STEPS

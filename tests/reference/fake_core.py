@@ -86,6 +86,10 @@ class FakeView:
         record = self.get(tree, key_of(value))
         return None if record is None else decode(record_parts(record)[6])
 
+    def find_named(self, name: str, value: object) -> dict[str, Any] | None:
+        info = self.collections.get(name)
+        return None if info is None else self.find_id(info.tree_id, value)
+
     def count(self, tree: int) -> int:
         return len(self.trees.get(tree, {}))
 
@@ -228,6 +232,10 @@ class FakeCore:
         self.hlc = HybridLogicalClock()
         self.trees = 0
         self.released = 0
+
+    @property
+    def store(self) -> FakeCore:
+        return self
 
     def view(self) -> FakeView:
         return self.current

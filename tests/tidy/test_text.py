@@ -72,12 +72,16 @@ def test_no_path_of_one_machine_is_written_down() -> None:
 
 
 def test_sources_are_ascii() -> None:
-    findings = [
-        f"{name_of(path)}:{number}: {line.strip()!a}"
-        for path in code_files()
-        for number, line in enumerate(text_of(path).split("\n"), 1)
-        if not line.isascii()
-    ]
+    """Everything in the package; in tests and benchmarks strings may hold what they are about."""
+    findings = []
+    for path in code_files():
+        is_shipped = name_of(path).startswith(("rango/", "server/", "ci/"))
+        text = text_of(path) if is_shipped else code_only(text_of(path))
+        findings += [
+            f"{name_of(path)}:{number}: {line.strip()!a}"
+            for number, line in enumerate(text.split("\n"), 1)
+            if not line.isascii()
+        ]
     assert not findings, listed(findings)
 
 

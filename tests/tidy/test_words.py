@@ -75,7 +75,6 @@ def test_forbidden_words(word: str, instead: str) -> None:
     ("word", "layers"),
     [
         ("watermark", ("rango/_ext", "rango/storage")),
-        ("lsn", ("rango/engine",)),
         ("bson", ("rango/storage",)),
         ("falcon", ("rango",)),
     ],

@@ -219,8 +219,9 @@ def test_copied_and_swapped_segments_are_corruption() -> None:
 def test_a_torn_end_of_an_older_segment_is_corruption() -> None:
     case = many_segments()
     data = case.data(3)
-    end = SegmentHeader.unpack_unproven(bytes(case.data(4))).predecessor_end  # type: ignore[union-attr]
-    data[end - 20] ^= 1
+    successor = SegmentHeader.unpack_unproven(bytes(case.data(4)))
+    assert successor is not None
+    data[successor.predecessor_end - 20] ^= 1
     with pytest.raises(LogCorrupted, match="segment 4 goes on"):
         case.bodies()
 

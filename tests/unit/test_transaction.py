@@ -174,6 +174,16 @@ def test_a_conflict_is_raised_at_the_first_write(tmp_path: Path) -> None:
         assert database["a"].count_documents({}) == 2
 
 
+def test_statements_read_under_the_lock(tmp_path: Path) -> None:
+    with engine_database(tmp_path / "db") as database:
+        database["a"].insert_one({"_id": 1, "x": 0})
+        with database.transaction():
+            in_thread(lambda: database["a"].update_one({"_id": 1}, {"$inc": {"x": 5}}))
+            database["a"].update_one({"x": 5}, {"$inc": {"x": 1}})
+            assert database["a"].find_one(1) == {"_id": 1, "x": 6}
+        assert database["a"].find_one(1) == {"_id": 1, "x": 6}
+
+
 def test_blind_inserts_do_not_conflict(tmp_path: Path) -> None:
     with engine_database(tmp_path / "db") as database:
         database["a"].insert_one({"_id": 0})

@@ -1,0 +1,177 @@
+"""I-1, I-10, I-11, I-17, I-18: power cuts, kills and I/O errors at every call of mixed workloads.
+
+`ci test` tries at least 20,000 states; `ci nightly --minutes N` goes on, with one process for each
+core, until the time is over.
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from rango.errors import LowDisk
+from tests.crash.disk import Disk, Site
+from tests.crash.engine import EngineSubject
+from tests.crash.fault_runs import counts_of, enumerate_faults, sampled_plans
+from tests.crash.faults import FaultPlan
+from tests.crash.ledger import Ledger
+from tests.crash.report import Report
+from tests.crash.scribe import Scribe
+from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
+from tests.crash.workloads import WORKLOADS, document
+
+# 13 workloads make 23,400 states and some 3,000 more after kills.
+STATES_EACH = 1_800
+STATES_MIN = 20_000
+FAULT_PLANS_EACH = 40
+
+
+def crash_workload(name: str, seed: int, states: int, deadline: float) -> Report:
+    """One workload, crashed; a function of the module so that another process can run it."""
+    workload, subject = WORKLOADS[name]
+    killed: set[Site] = set()
+    return enumerate_crashes(
+        workload, subject(), budget=states, seed=seed, name=name, deadline=deadline, killed=killed
+    )
+
+
+def fail_workload(name: str, seed: int, plans: int, deadline: float) -> Report:
+    """One workload with failing calls."""
+    workload, subject = WORKLOADS[name]
+    chosen = sampled_plans(counts_of(workload, subject(), seed), random.Random(seed), plans)
+    return enumerate_faults(
+        workload, subject(), chosen, seed=seed, name=name, crashes_each=3, deadline=deadline
+    )
+
+
+Task = tuple[Callable[[str, int, int, float], Report], str, int, int, float]
+
+
+def run_task(task: Task) -> Report:
+    function, *arguments = task
+    return function(*arguments)
+
+
+def tasks(function: Callable[[str, int, int, float], Report], seed: int, size: int) -> list[Task]:
+    return [(function, name, seed, size, float("inf")) for name in WORKLOADS]
+
+
+def long_tasks(seed: int, deadline: float) -> Iterator[Task]:
+    """Round after round, each with the next seed, until the time is over."""
+    for turn in range(1_000_000):
+        for function, size in ((crash_workload, STATES_EACH * 2), (fail_workload, 400)):
+            for name in WORKLOADS:
+                if time.monotonic() > deadline:
+                    return
+                yield (function, name, seed + turn, size, deadline)
+
+
+def run_all(seed: int, minutes: float) -> Report:
+    """Every workload, in this process; or, for minutes, in one process for each core."""
+    total = Report("all workloads", seed)
+    if not minutes:
+        for task in tasks(crash_workload, seed, STATES_EACH):
+            total.add(run_task(task))
+        for task in tasks(fail_workload, seed, FAULT_PLANS_EACH):
+            total.add(run_task(task))
+        return total
+    deadline = time.monotonic() + minutes * 60
+    cores = os.cpu_count() or 1
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        for report in pool.map(run_task, batched(long_tasks(seed, deadline), deadline)):
+            total.add(report)
+    return total
+
+
+def batched(source: Iterator[Task], deadline: float) -> Iterator[Task]:
+    """No more tasks than fit: `map` takes them all at once, and each stops at the deadline."""
+    for number, task in enumerate(source):
+        if number >= 5_000 or time.monotonic() > deadline:
+            return
+        yield task
+
+
+def test_every_crash_and_every_fault_keeps_the_promises(
+    seed: int,
+    minutes: float,
+    count_cases: Callable[[str, int], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = run_all(seed, minutes)
+    with capsys.disabled():
+        print(f"\n{report}")
+    count_cases("crash states", report.states)
+    count_cases("fault runs", report.fault_runs)
+    assert not report.violations, str(report)
+    assert report.states >= STATES_MIN
+    assert not report.missed(), "call sites without a crash: " + str(report.missed())
+    failing = {key for key in report.called if key[0] not in ("lock",)}
+    assert failing <= report.faulted.keys(), f"never failed: {failing - report.faulted.keys()}"
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_no_space_stops_writes_and_nothing_else(step: int, seed: int) -> None:
+    """I-10: a full disk is LowDisk; reads go on; with space again, so do writes, without reopening."""
+    subject = EngineSubject()
+    disk = Disk()
+    rng = random.Random(seed)
+    log = disk.record()
+    start = Disk()
+    session = Session(disk, Ledger(lambda: len(log)), subject, rng)
+    scribe = Scribe(session)
+    scribe.insert("a", document(rng, 0))
+    disk.capacity = (1 << 40) - disk.free_bytes("/") + used(disk) + step * 9_000
+    number = fill(scribe, rng)
+    with pytest.raises(LowDisk):
+        scribe.database["a"].insert_one({"_id": "large", "text": "x" * 50_000})
+    scribe.verify()
+    recording_end = len(log)
+    disk.capacity = None
+    for n in range(5):
+        scribe.insert("a", document(rng, number + 1 + n))
+    scribe.verify()
+    session.close()
+    twin = start.copy()
+    for position, operation in enumerate(log, 1):
+        twin.replay(operation)
+        if position in (recording_end, len(log)):
+            again = subject.open(twin.image(NOTHING_KEPT))
+            number_found = session.ledger.match(
+                subject.observe(again),
+                session.ledger.acknowledged(position),
+                session.ledger.attempted(position),
+            )
+            assert number_found is not None
+            subject.close(again)
+
+
+def used(disk: Disk) -> int:
+    """Bytes that the files take."""
+    return sum(file.allocated for file in disk.files.values())
+
+
+def fill(scribe: Scribe, rng: random.Random) -> int:
+    """Insert until there is no space; the number of the document that did not fit."""
+    for number in range(1, 2_000):
+        try:
+            scribe.insert("a", document(rng, number, 600))
+        except LowDisk:
+            scribe.ledger.withdraw()
+            return number
+    raise AssertionError("the disk never filled up")
+
+
+def test_a_read_only_mount_is_said_so() -> None:
+    subject = EngineSubject()
+    disk = Disk()
+    disk.plan = FaultPlan(1, errno.EROFS, frozenset({"create"}), sticky=True)
+    with pytest.raises(subject.failures):
+        subject.open(disk)
+    assert disk.handles == {}
