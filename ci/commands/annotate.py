@@ -1,8 +1,9 @@
 """Cython's annotation of every module, as HTML under build/annotate, and a check of the functions
 marked `# hot`.
 
-A line that calls into Python is yellow. In a function whose `def` line (or the line above it)
-carries `# hot`, only the signature and lines marked `# cold` may be.
+A line that calls into Python is yellow. In a `nogil` function whose definition (or the line above
+it) carries `# hot`, only the signature and lines marked `# cold` may be. Doors make Python objects:
+on them the mark says the same to readers and is not checked.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ LINE = re.compile(
     r'<pre class="cython line score-(\d+)"[^>]*>(?:.*?<span class="">(\d+)</span>: )(.*?)</pre>'
 )
 HOT = re.compile(r"#\s*hot\b")
+NOGIL = re.compile(r"\bnogil\b")
 DEFINITION = re.compile(r"^(\s*)(?:cdef|cpdef|def)\b[^#]*[(:]")
 
 
@@ -81,25 +83,32 @@ def read_lines(page: Path) -> list[Line]:
 
 
 def check(lines: list[Line], module: str) -> tuple[int, list[str]]:
-    """How many hot functions there are, and each of their lines that is yellow."""
+    """How many hot kernels there are, and each of their lines that is yellow."""
     count = 0
     bad = []
-    at = 0
-    while at < len(lines):
-        line = lines[at]
+    for at, line in enumerate(lines):
         start = DEFINITION.match(line.text)
-        is_hot = HOT.search(line.text) or (at and HOT.search(lines[at - 1].text))
-        at += 1
+        is_hot = HOT.search(line.text) or (at and HOT.fullmatch(lines[at - 1].text.strip()))
         if not (start and is_hot):
+            continue
+        body = signature_end(lines, at)
+        if not any(NOGIL.search(each.text) for each in lines[at:body]):
             continue
         count += 1
         indent = len(start.group(1))
-        while at < len(lines) and not ends_function(lines[at].text, indent):
-            inner = lines[at]
+        while body < len(lines) and not ends_function(lines[body].text, indent):
+            inner = lines[body]
             if inner.score > 0 and "# cold" not in inner.text:
                 bad.append(f"{module}.pyx:{inner.number}: {inner.text.strip()}")
-            at += 1
+            body += 1
     return count, bad
+
+
+def signature_end(lines: list[Line], at: int) -> int:
+    """The index of the first line behind a definition."""
+    while at < len(lines) and not lines[at].text.split("#")[0].rstrip().endswith(":"):
+        at += 1
+    return at + 1
 
 
 def ends_function(text: str, indent: int) -> bool:

@@ -75,6 +75,12 @@ cdef class AppendLock:
             self.is_held = False
             PyThread_release_lock(self.lock)
 
+    def drop_of(self, unsigned long owner) -> None:
+        """Let go what the thread with this ident took: its transaction is ended by another thread."""
+        if self.is_held and self.owner == owner:
+            self.is_held = False
+            PyThread_release_lock(self.lock)
+
     @property
     def is_mine(self) -> bool:
         """Whether this thread holds it."""

@@ -49,7 +49,7 @@ cdef class Batch:
     cdef Buffer entry               # scratch: one prefixed key
     cdef readonly uint32_t count
     cdef readonly bint is_broken    # a mutation was half applied: only good for abort
-    cdef set multikey               # index trees that turned multikey
+    cdef readonly set multikey      # index trees that turned multikey
     cdef int _room(self, size_t more) except -1
     cdef int _start(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1
     cdef int _mutation(self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous, uint64_t now_ms, bint has_old) except -1

@@ -64,7 +64,7 @@ cdef enum:
     PAGE_SIZE_MAX = 16384           # opened size at which a page closes (ADR-0002: 8, 16 and 32 KiB were measured)
     PAGE_SIZE_SPARE = 64            # a page that is filled to the brim stays this far below it
     SMALL_SHARE = 4                 # a touched page below page_size / 4 takes its neighbour in
-    BRANCH_COUNT_MIN = 2            # children of a branch, so that each level has fewer pages than the one below
+    BRANCH_COUNT_MIN = 4            # children of a branch, so that each level has fewer pages than the one below
     OVERFLOW_THRESHOLD = 4096       # a greater value is kept in overflow pages: at least four records a leaf
 
 

@@ -45,14 +45,18 @@ def check(core: Core) -> Iterator[Finding]:
     for copy in core.keyring.damaged_copies:
         yield Finding("keys", "keys", f"copy {copy} is damaged; the other one is used")
     with core.checkpoint_lock:
-        yield from check_data_file(core)
+        # all of them before the first is given out: the caller may want a checkpoint in between
+        found = list(check_data_file(core))
+    yield from found
     yield from check_view(core.view())
-    for finding in core.log.verify():
+    written = None if core.is_read_only else core.store.head.ordinal
+    for finding in core.log.verify(written):
         yield Finding("log", finding.where, finding.what)
 
 
 def check_data_file(core: Core) -> Iterator[Finding]:
     """Both slots, every page that they reach, and their bitmaps."""
+    pager = core.store.pager
     if core.data_fd < 0:
         return
     path = os.path.join(core.path, DATA_FILE)
@@ -68,8 +72,8 @@ def check_data_file(core: Core) -> Iterator[Finding]:
                     "this superblock slot is not whole",
                 )
             continue
-        core.store.pager.forget_cache()
-        yield from check_generation(core.store.pager, slot, path)
+        pager.forget_cache()
+        yield from check_generation(pager, slot, path)
 
 
 def check_generation(pager: Pager, slot: Slot, path: str) -> Iterator[Finding]:

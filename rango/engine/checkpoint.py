@@ -14,12 +14,13 @@ Sources     architecture section 3; ADR-0006.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
 from rango._ext.store import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
-from rango.errors import Corrupted, IoFailed
+from rango.errors import Corrupted, IoFailed, LowDisk
 from rango.storage.superblock import Slot, slot_write
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def run(core: Core) -> None:
     """
     store = core.store
     keep_fallback(core)
+    if core.unadopted is not None:
+        finish(core, *core.unadopted)
     try:
         core.append_lock_take()
         view = store.head
@@ -94,9 +97,29 @@ def run(core: Core) -> None:
         seals=core.seals + store.pager.seals,
         epoch=store.pager.epoch,
     )
-    slot_write(core.vfs, core.data_fd, slot, core.keyring)
+    core.unadopted = generation, slot
+    finish(core, generation, slot)
+
+
+def finish(core: Core, generation: Generation, slot: Slot) -> None:
+    """Let the slot name the generation, and go on from it.
+
+    Where an interruption (a signal, a full disk, a writer that does not let go of the append lock)
+    stopped this is unknown, so the next checkpoint begins with doing it again: until then the slot
+    may name the generation, and the one before it is still the store's, so neither loses a unit.
+    """
+    try:
+        slot_write(core.vfs, core.data_fd, slot, core.keyring)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise LowDisk(
+            f"{core.path}: no space for the checkpoint's slot; nothing was lost, free space and "
+            "write again"
+        ) from error
     core.vfs.flush(core.data_fd)
     adopt(core, generation, slot)
+    core.unadopted = None
 
 
 def keep_fallback(core: Core) -> None:

@@ -101,6 +101,8 @@ class Core:
         self.data_fd = state.data_fd
         self.slot = state.slot
         self.fallback = state.fallback
+        # built, perhaps named by its slot, but not gone on from yet
+        self.unadopted: tuple[Generation, Slot] | None = None
         self.seals = state.seals
         self.findings.extend(state.findings)
         self.node_id = state.node_id
@@ -173,7 +175,7 @@ class Core:
                 if not self.is_read_only and self.error is None:
                     self._close_log()
             finally:
-                self._let_go()
+                self._let_go_alone()
 
     def _close_log(self) -> None:
         if self.store.overlay_count > checkpoint.CLOSE_ENTRIES_MAX:
@@ -187,6 +189,15 @@ class Core:
                 self.append_lock_take()
                 self.store.appender.append_closed()
             finally:
+                self.append_lock.drop()
+
+    def _let_go_alone(self) -> None:
+        """Let go once nobody appends or writes pages; whoever comes later finds the store gone."""
+        with self.checkpoint_lock:
+            try:
+                self.append_lock.take(APPEND_WAIT_S)
+            finally:
+                self._let_go()
                 self.append_lock.drop()
 
     def _let_go(self) -> None:
@@ -287,7 +298,7 @@ class Core:
                 self.options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
             )
             self.overlay_bytes_max = self.options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
-        except LowDisk as error:
+        except (LowDisk, DatabaseBusy) as error:
             self.findings.append(str(error))
             self.overlay_entries_max = int(self.store.overlay_count * CHECKPOINT_RETRY) + 1
             self.overlay_bytes_max = int(self.store.overlay_bytes * CHECKPOINT_RETRY) + 1
@@ -418,10 +429,20 @@ class Core:
             "checkpoints": self.checkpoints,
             "commits": self.commits,
             "flushes": appender.flush_count if appender is not None else 0,
-            "data_bytes": self.vfs.size(self.data_fd) if self.data_fd >= 0 else 0,
+            "data_bytes": self._data_bytes(),
             "pages": store.pager.stats(),
             "findings": list(self.findings),
         }
+
+    def _data_bytes(self) -> int:
+        if self.data_fd < 0:
+            return 0
+        try:
+            return self.vfs.size(self.data_fd)
+        except OSError:
+            if self.is_closed:
+                raise DatabaseClosed("this database was closed; open it again") from None
+            raise
 
     def check(self) -> Iterator[Finding]:
         """Everything that is wrong with the database; nothing when all is well."""
@@ -498,6 +519,7 @@ def _forget_after_fork() -> None:
     global _cores_lock  # noqa: PLW0603
     _cores_lock = threading.Lock()
     for core in _cores.values():
+        core.is_closed = True
         core.store = gone(
             ForkedHandle,
             "this database was opened before the fork; open it again in the child",

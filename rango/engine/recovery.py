@@ -339,7 +339,7 @@ def settle_node(store: Store, options: OpenOptions, node_id: str | None) -> str:
         batch = store.begin()
         definition = database_definition(name)
         batch.define(DATABASE_ID, definition, True)
-        batch.catalog = batch.catalog.changed([(DATABASE_ID, definition)], ())
+        batch.catalog = batch.catalog.changed([(DATABASE_ID, definition)], store.multikey)
         store.commit(batch)
         store.appender.flush()
         store.publish()

@@ -14,6 +14,7 @@ Failure     Whatever a write raises (DuplicateKey, LimitExceeded) it has changed
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from rango._ext.batch import Batch, CollectionInfo
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Txn:
     """One transaction. One thread at a time; made by Core.begin."""
 
-    __slots__ = ("_base", "_batch", "_core", "_has_read", "_is_over", "_view")
+    __slots__ = ("_base", "_batch", "_core", "_has_read", "_is_over", "_owner", "_view")
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -36,6 +37,7 @@ class Txn:
         self._view: View | None = None
         self._has_read = False
         self._is_over = False
+        self._owner = 0
         self._base: View = core.view()
 
     def __del__(self) -> None:
@@ -73,7 +75,8 @@ class Txn:
             tree = self._core.tree_take()
             definition = collection_definition(name)
             batch.define(tree, definition, True)
-            batch.catalog = batch.catalog.changed([(tree, definition)], ())
+            turned = self._core.store.multikey | batch.multikey
+            batch.catalog = batch.catalog.changed([(tree, definition)], turned)
             info = batch.catalog.collections[name]
         return info
 
@@ -117,8 +120,7 @@ class Txn:
                 return
             ordinal = core.store.commit(batch)
         finally:
-            self._batch = None
-            core.append_lock.drop()
+            self._drop()
         core.settle(ordinal)
 
     def abort(self) -> None:
@@ -128,11 +130,21 @@ class Txn:
         """
         if self._is_over:
             return
-        self._is_over = True
-        batch, self._batch = self._batch, None
-        self._core.append_lock.drop()
+        batch = self._batch
+        try:
+            self._is_over = True
+        finally:
+            self._drop()
         if batch is not None and self._core.error is None:
             self._core.stand_by(batch.base_ordinal)
+
+    def _drop(self) -> None:
+        """Let the append lock go, also if the thread that took it is another one or has ended."""
+        batch, self._batch = self._batch, None
+        if batch is None or self._owner == threading.get_ident():
+            self._core.append_lock.drop()
+        else:
+            self._core.append_lock.drop_of(self._owner)
 
     def _check(self) -> None:
         if self._is_over:
@@ -145,6 +157,7 @@ class Txn:
             return self._batch
         self._check()
         core = self._core
+        self._owner = threading.get_ident()
         try:
             core.append_lock_take()
             batch = core.store.begin()

@@ -167,21 +167,25 @@ class Oplog:
         chain: bytes,
         *,
         must_reach: int = 0,
+        written: int | None = None,
     ) -> Iterator[list[Commit]]:
         """All commits behind a mark, in batches; sets `end` when the log ends as a log may end.
 
         Tags and the chain are verified. What the mark names must be there, for it was durable
-        (I-18), and so must be `must_reach`. Writes nothing. Raises LogCorrupted, IoFailed.
+        (I-18), and so must be `must_reach`. `written`: somebody appends meanwhile and had written
+        up to this ordinal; what is behind it is not judged, for it may be half there. Writes
+        nothing. Raises LogCorrupted, IoFailed.
         """
         self.end = None
         mark = LogMark(from_segment, from_offset, ordinal, chain)
         self._check_mark(mark)
         durable = ordinal
         position = self._position(from_segment)
-        for index in range(position, len(self.segments)):
-            header = self.segments[index]
-            is_last = index + 1 == len(self.segments)
-            limit = None if is_last else self.segments[index + 1].predecessor_end
+        segments = tuple(self.segments)  # the appender adds to the list when it rolls
+        for index in range(position, len(segments)):
+            header = segments[index]
+            is_last = index + 1 == len(segments)
+            limit = None if is_last else segments[index + 1].predecessor_end
             # rolling flushes the old segment before the new one gets its name
             durable = max(durable, header.first_ordinal - 1)
             with opened(self.vfs, self._path(header.id)) as fd:
@@ -190,12 +194,14 @@ class Oplog:
                     if batch := scanner.batch():
                         yield batch
                 durable = max(durable, scanner.durable)
+                if is_last and written is not None and scanner.end_ordinal >= written:
+                    return
                 if is_last:
                     if scanner.ordinal == ordinal:
                         self._check_chain(mark)
                     self.end = self._judge(scanner, durable, must_reach)
                     return
-            mark = self._cross(scanner, self.segments[index + 1])
+            mark = self._cross(scanner, segments[index + 1])
 
     def _check_mark(self, mark: LogMark) -> None:
         """The log must hold what the mark names, with the mark's chain value where it is stored."""
@@ -420,10 +426,10 @@ class Oplog:
 
     # --- checks ---
 
-    def verify(self) -> Iterator[LogFinding]:
-        """Walk the whole log; yields what is wrong. Sets `end` as replay() does."""
+    def verify(self, written: int | None = None) -> Iterator[LogFinding]:
+        """Walk the whole log; yields what is wrong. Sets `end` and takes `written` as replay()."""
         try:
-            for _batch in self.replay(*self.start()):
+            for _batch in self.replay(*self.start(), written=written):
                 pass
         except LogCorrupted as error:
             yield LogFinding(error.where, error.what)

@@ -64,7 +64,7 @@ class EngineSubject:
         self.node_id = node_id
         self.wrap = wrap
         self.clock = Clock()
-        self.random = random.Random(seed)
+        self.draw: Callable[[int], bytes] = random.Random(seed).randbytes
         self.probes = 0
         self.digest = ""
 
@@ -76,7 +76,7 @@ class EngineSubject:
             durability=self.durability,
             group_delay_ms=1,
             clock=self.clock,
-            random=self.random.randbytes,
+            random=self.draw,
             vfs=PythonVfs(disk if self.wrap is None else self.wrap(disk)),
         )._replace(**self.bounds)
         return Database(Handle(Core.open(options), options.path, options.ids))

@@ -144,8 +144,8 @@ def sampled_plans(counts: dict[str, int], rng: random.Random, limit: int) -> lis
     groups: dict[tuple[object, ...], list[FaultPlan]] = {}
     for sticky in (False, True):
         for plan in every_plan(counts, sticky=sticky):
-            key = (tuple(plan.kinds), plan.error, plan.sticky, plan.performed, plan.evicted)
-            groups.setdefault(key, []).append(plan)
+            manner = (plan.sticky, plan.performed, plan.evicted)
+            groups.setdefault((*plan.kinds, plan.error, manner), []).append(plan)
     for plans in groups.values():
         rng.shuffle(plans)
     chosen: list[FaultPlan] = []

@@ -67,9 +67,9 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
     text = code_only(text_of(path))
     for match in CIMPORT.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
-        package, names, module = match.groups()
+        package, listed_names, module = match.groups()
         if package in {"rango", "rango._ext"}:
-            for name in names.strip("( ").split(","):
+            for name in listed_names.strip("( ").split(","):
                 yield line, f"{package}.{name.split()[0]}" if name.strip() else package
         else:
             yield line, package or module

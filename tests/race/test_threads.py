@@ -1,0 +1,494 @@
+"""Threads and tasks on one database: snapshots hold, money is conserved, nobody crashes.
+
+Method      after ZODB's racetest: a model says how to begin, what one step is, and what must hold in
+            every snapshot; writer threads make steps while checkers look. Choices follow the seed;
+            the schedule is the operating system's, so a failure names the seed but may need
+            several runs to come again.
+Invariants  I-1, I-2, I-8, I-16.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rango
+from rango._ext.vfs import PythonVfs
+from rango.database import Database
+from rango.errors import (
+    Conflict,
+    DatabaseClosed,
+    DuplicateKey,
+    InvalidName,
+    NotFound,
+    RangoError,
+    TransactionError,
+)
+from tests.engine_case import FOLDER, KEY, folder_disk, open_tiny
+from tests.unit.memory_disk import MemoryDisk
+
+ACCOUNTS = 24
+START = 100
+TOTAL = ACCOUNTS * START
+HANG_S = 60.0
+
+Step = Callable[[], None]
+
+
+def together(*works: Step) -> None:
+    """Run every function in a thread of its own; the first error of any of them is raised here."""
+    errors: list[BaseException] = []
+
+    def guarded(work: Step) -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    previous, threading.excepthook = threading.excepthook, lambda _args: None
+    try:
+        threads = [threading.Thread(target=guarded, args=(work,), daemon=True) for work in works]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + HANG_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in threads):
+            faulthandler.dump_traceback(all_threads=True)
+            raise AssertionError(f"a thread hangs; errors so far: {errors}")
+    finally:
+        threading.excepthook = previous
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture(params=["commit", "memory"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An encrypted database whose checkpoints come every few dozen commits."""
+    database = open_tiny(tmp_path / "db", key=KEY, durability=request.param)
+    yield database
+    assert not list(database.check())
+    database.close()
+
+
+# --- the model ------------------------------------------------------------------------------------
+
+
+def begin(db: Database) -> None:
+    """Accounts with the same balance, indexed by it."""
+    db["accounts"].insert_many([{"_id": at, "balance": START} for at in range(ACCOUNTS)])
+    db["accounts"].create_index("balance")
+
+
+def move(db: Database, chance: random.Random) -> bool:
+    """One step: take from one account, give to another, in a transaction; False if it lost."""
+    source, target = chance.sample(range(ACCOUNTS), 2)
+    amount = chance.randrange(1, 20)
+    accounts = db["accounts"]
+    try:
+        with db.transaction():
+            if chance.random() < 0.5:
+                accounts.update_one({"_id": source}, {"$inc": {"balance": -amount}})
+                accounts.update_one({"_id": target}, {"$inc": {"balance": amount}})
+                return True
+            before = {at: accounts.find_one({"_id": at})["balance"] for at in (source, target)}
+            accounts.replace_one({"_id": source}, {"balance": before[source] - amount})
+            accounts.replace_one({"_id": target}, {"balance": before[target] + amount})
+    except Conflict:
+        return False
+    return True
+
+
+def mover(db: Database, chance: random.Random, steps: int) -> Step:
+    """A writer that goes on until it has made so many steps."""
+
+    def work() -> None:
+        done = 0
+        while done < steps:
+            done += move(db, chance)
+
+    return work
+
+
+def balances_hold(documents: list[dict[str, Any]]) -> None:
+    """The invariant, over the documents of one snapshot."""
+    assert len(documents) == ACCOUNTS
+    assert {document["_id"] for document in documents} == set(range(ACCOUNTS))
+    assert sum(document["balance"] for document in documents) == TOTAL
+
+
+def ordered(documents: list[dict[str, Any]]) -> None:
+    """What an index scan adds: the order of the index."""
+    values = [document["balance"] for document in documents]
+    assert values == sorted(values)
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def test_money_is_neither_made_nor_lost(db: Database, seed: int) -> None:
+    """Four writers move money; two readers sum it up, by a scan and by the index, each in one
+    snapshot, while checkpoints come and go. Defends I-8 and I-16."""
+    begin(db)
+    over = threading.Event()
+    looked = [0, 0]
+
+    def scanner() -> None:
+        while not over.is_set():
+            balances_hold(db["accounts"].find_many({}))
+            looked[0] += 1
+
+    def index_scanner() -> None:
+        while not over.is_set():
+            found = db["accounts"].find_many({}, hint="balance_1")
+            balances_hold(found)
+            ordered(found)
+            looked[1] += 1
+
+    def writers() -> None:
+        try:
+            together(*(mover(db, random.Random(f"{seed} {at}"), 120) for at in range(4)))
+        finally:
+            over.set()
+
+    together(writers, scanner, index_scanner)
+    assert min(looked) > 0
+    assert db.stats()["checkpoints"] > 1
+
+
+def test_a_cursor_that_is_held_open_sees_one_snapshot(db: Database, seed: int) -> None:
+    """Readers stop in the middle of a scan while writers change everything and checkpoints free the
+    pages that the scan still needs. Defends I-2 and I-16."""
+    begin(db)
+    chance = random.Random(seed)
+
+    def reader(hint: str | None) -> Step:
+        def work() -> None:
+            for _round in range(25):
+                cursor = db["accounts"].find({}, hint=hint).batch_size(2)
+                documents = [next(cursor) for _ in range(3)]
+                move(db, random.Random(_round))
+                db.checkpoint()
+                documents += cursor.to_list()
+                balances_hold(documents)
+
+        return work
+
+    writers = [mover(db, random.Random(f"{seed} {at}"), 80) for at in range(2)]
+    together(*writers, reader(None), reader("balance_1"))
+    held = db["accounts"].find({}).batch_size(1)
+    first = next(held)
+    for _round in range(6):
+        mover(db, chance, 30)()
+        db.checkpoint()
+    balances_hold([first, *held.to_list()])
+
+
+def test_reads_in_a_transaction_agree_with_each_other(db: Database, seed: int) -> None:
+    """A transaction that only reads is one snapshot over several statements. Defends I-16."""
+    begin(db)
+    over = threading.Event()
+
+    def reader() -> None:
+        while not over.is_set():
+            with db.transaction():
+                by_scan = db["accounts"].find_many({})
+                by_index = db["accounts"].find_many({}, hint="balance_1")
+                by_id = [db["accounts"].find_one({"_id": at}) for at in range(ACCOUNTS)]
+            balances_hold(by_scan)
+            assert by_scan == by_id == sorted(by_index, key=lambda each: int(each["_id"]))
+
+    def writer() -> None:
+        try:
+            mover(db, random.Random(seed), 200)()
+        finally:
+            over.set()
+
+    together(writer, reader, reader)
+
+
+def test_the_check_finds_nothing_wrong_while_others_write(db: Database, seed: int) -> None:
+    """check() of a database in use: what is half done is not damage. Defends I-5 and I-8."""
+    begin(db)
+    over = threading.Event()
+    findings: list[str] = []
+
+    def checker() -> None:
+        while not over.is_set():
+            findings.extend(str(each) for each in db.check())
+
+    def writers() -> None:
+        try:
+            together(*(mover(db, random.Random(f"{seed} {at}"), 100) for at in range(2)))
+        finally:
+            over.set()
+
+    together(writers, checker)
+    assert not findings
+
+
+# --- transactions ---------------------------------------------------------------------------------
+
+
+def test_an_increment_by_reading_and_writing_is_not_lost(db: Database) -> None:
+    """Six threads read a counter and write it back plus one. Without Conflict some would overwrite
+    each other. Defends I-16."""
+    db["counters"].insert_one({"_id": "c", "value": 0})
+    conflicts = [0] * 6
+
+    def work(at: int) -> Step:
+        def increment() -> None:
+            done = 0
+            while done < 40:
+                try:
+                    with db.transaction():
+                        value = db["counters"].find_one("c")["value"]
+                        time.sleep(0)  # let somebody else in between
+                        db["counters"].replace_one({"_id": "c"}, {"value": value + 1})
+                    done += 1
+                except Conflict:
+                    conflicts[at] += 1
+
+        return increment
+
+    together(*(work(at) for at in range(6)))
+    assert db["counters"].find_one("c")["value"] == 240
+    assert db.stats()["operations"]["conflicts"] == sum(conflicts)
+
+
+def test_one_of_many_wins_a_unique_key(db: Database) -> None:
+    """Eight threads insert the same unique values: each value is stored once, all others hear
+    DuplicateKey, and the index agrees with the documents. Defends I-8."""
+    db["users"].create_index("name", unique=True)
+    won: list[int] = []
+    lost: list[int] = []
+
+    def work(at: int) -> Step:
+        def insert() -> None:
+            for number in range(40):
+                try:
+                    db["users"].insert_one({"_id": f"{at}-{number}", "name": number})
+                    won.append(number)
+                except DuplicateKey:
+                    lost.append(number)
+                    assert db["users"].find_one({"name": number})["name"] == number
+
+        return insert
+
+    together(*(work(at) for at in range(8)))
+    assert sorted(won) == list(range(40))
+    assert len(lost) == 7 * 40
+
+
+def test_indexes_come_and_go_while_others_write(db: Database, seed: int) -> None:
+    """create_index fills from documents that change meanwhile; every finished index holds exactly
+    the documents of the snapshot that uses it. Defends I-8."""
+    begin(db)
+    over = threading.Event()
+    built = [0]
+
+    def builder() -> None:
+        for number in range(12):
+            name = db["accounts"].create_index([("owner", 1)], name=f"owner-{number}")
+            found = db["accounts"].find_many({}, hint=name)
+            assert {document["_id"] for document in found} == set(range(ACCOUNTS))
+            assert sum(document["balance"] for document in found) == TOTAL
+            db["accounts"].drop_index(name)
+            built[0] += 1
+        over.set()
+
+    def user() -> None:
+        chance = random.Random(seed)
+        while not over.is_set():
+            owner = chance.randrange(3)
+            db["accounts"].update_one({"_id": chance.randrange(ACCOUNTS)}, {"$set": {"owner": owner}})
+            with suppress(NotFound):
+                balances_hold(db["accounts"].find_many({}, hint="owner-3"))
+
+    together(builder, user, mover(db, random.Random(seed), 100))
+    assert built == [12]
+
+
+def test_collections_come_and_go_while_others_write(db: Database) -> None:
+    """Documents of a collection that is dropped or renamed under a writer: the write goes into the
+    collection of that name or says NotFound; nothing is torn. Defends I-16."""
+    over = threading.Event()
+
+    def writer() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            with suppress(NotFound, Conflict):
+                db["temporary"].insert_one({"n": number})
+            with suppress(NotFound, Conflict):
+                db["temporary"].update_many({"n": {"$gt": number - 5}}, {"$inc": {"k": 1}})
+
+    def changer() -> None:
+        for number in range(40):
+            with suppress(NotFound, InvalidName):
+                db["temporary"].rename(f"kept-{number}")
+            with suppress(NotFound):
+                db["temporary"].drop()
+            with suppress(NotFound):
+                db[f"kept-{number}"].drop()
+        over.set()
+
+    together(changer, writer, writer)
+
+
+# --- flushes --------------------------------------------------------------------------------------
+
+
+class SlowDisk(MemoryDisk):
+    """A disk whose flush takes as long as a real one's."""
+
+    def flush(self, fd: int) -> None:
+        time.sleep(0.002)
+        super().flush(fd)
+
+
+def test_threads_that_commit_together_share_a_flush() -> None:
+    """Eight threads, durable single inserts: fewer flushes than commits, and what was acknowledged
+    was flushed: it is there after a power cut. Defends I-1."""
+    disk = SlowDisk()
+    db = rango.open(FOLDER, vfs=PythonVfs(disk), key=KEY)
+    db["things"].insert_one({"_id": -1})
+    before = db.stats()
+
+    def work(at: int) -> Step:
+        def insert() -> None:
+            for number in range(25):
+                db["things"].insert_one({"_id": at * 100 + number})
+
+        return insert
+
+    together(*(work(at) for at in range(8)))
+    after = db.stats()
+    commits = after["commits"] - before["commits"]
+    flushes = after["flushes"] - before["flushes"]
+    assert commits == 200
+    assert flushes < commits * 0.7
+    flushed = {
+        name[len(FOLDER) + 1 :]: file.synced
+        for name, file in disk.names.items()
+        if name.endswith((".rgo", "keys"))
+    }
+    with rango.open(FOLDER, vfs=PythonVfs(folder_disk(flushed)), key=KEY, create=False) as copy:
+        assert copy["things"].count_documents({}) == 201
+    db.close()
+
+
+# --- closing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("durability", ["commit", "group", "memory"])
+def test_close_while_others_work_gives_them_a_typed_error(
+    tmp_path: Path, seed: int, durability: Any
+) -> None:
+    """Reads, cursors, writes, transactions, checkpoints and index builds run while the last handle
+    is closed: each ends with DatabaseClosed, none with a crash, and the next open finds every
+    acknowledged document. Defends I-1 and I-2."""
+    chance = random.Random(seed)
+    for number in range(8):
+        path = tmp_path / f"db-{number}"
+        db = open_tiny(path, key=KEY, durability=durability)
+        begin(db)
+        acknowledged: list[int] = []
+
+        def inserts(db: Database = db, acknowledged: list[int] = acknowledged) -> None:
+            for each in range(1_000_000):
+                db["things"].insert_one({"_id": each})
+                acknowledged.append(each)
+
+        steps = [
+            inserts,
+            lambda db=db: move(db, chance),
+            lambda db=db: balances_hold(db["accounts"].find_many({})),
+            lambda db=db: balances_hold(db["accounts"].find({}).batch_size(1).to_list()),
+            lambda db=db: db.checkpoint(),
+            lambda db=db: list(db.check()),
+            lambda db=db: db["accounts"].drop_index(db["accounts"].create_index("x")),
+        ]
+
+        def until_closed(step: Any) -> Step:
+            def work() -> None:
+                with pytest.raises(DatabaseClosed):
+                    while True:
+                        step()
+
+            return work
+
+        def closer(db: Database = db) -> None:
+            time.sleep(chance.random() * 0.05)
+            db.close()
+
+        together(closer, *(until_closed(step) for step in steps))
+        with open_tiny(path, key=KEY) as again:
+            balances_hold(again["accounts"].find_many({}))
+            assert again["things"].count_documents({}) >= len(acknowledged)
+            assert not list(again.check())
+
+
+def test_two_handles_of_one_database_are_closed_in_any_order(tmp_path: Path) -> None:
+    """Threads that open, use and close handles of their own share one core; the last one closes it.
+    Defends I-16."""
+
+    def work(at: int) -> Step:
+        def use() -> None:
+            for number in range(12):
+                with rango.open(tmp_path / "db", key=KEY, durability="memory") as db:
+                    db["things"].insert_one({"_id": f"{at}-{number}"})
+                    assert db["things"].find_one(f"{at}-{number}") is not None
+
+        return use
+
+    together(*(work(at) for at in range(5)))
+    with rango.open(tmp_path / "db", key=KEY) as db:
+        assert db["things"].count_documents({}) == 60
+        assert not list(db.check())
+
+
+def test_a_transaction_that_is_ended_by_another_thread_lets_the_next_writer_in(
+    tmp_path: Path,
+) -> None:
+    """A generator with a transaction inside is started in a thread that ends, and collected in
+    another: the append lock must not stay taken for ever."""
+    with rango.open(tmp_path / "db", durability="memory") as db:
+
+        def paused() -> Iterator[None]:
+            with db.transaction():
+                db["things"].insert_one({"_id": 1})
+                yield
+
+        held = paused()
+        together(lambda: next(held))
+        with suppress(TransactionError):
+            held.close()
+        done = threading.Event()
+
+        def writer() -> None:
+            db["things"].insert_one({"_id": 2})
+            done.set()
+
+        threading.Thread(target=writer, daemon=True).start()
+        assert done.wait(5), "the append lock stayed taken"
+        assert db["things"].find_one(1) is None
+
+
+def test_errors_in_threads_are_those_of_rango(db: Database, seed: int) -> None:
+    """The helper of this suite reports what a thread raises: a broken invariant would be seen."""
+    begin(db)
+    db["accounts"].update_one({"_id": 1}, {"$inc": {"balance": seed % 7 + 1}})
+    with pytest.raises(AssertionError):
+        together(lambda: balances_hold(db["accounts"].find_many({})))
+    with pytest.raises(RangoError):
+        together(lambda: db["accounts"].drop_index("none"))

@@ -1,0 +1,294 @@
+"""Checkpoints: what is on disk at each step, and what an interruption at any step leaves."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from rango.engine import core as core_module
+from rango.errors import IoFailed, LowDisk
+from tests.unit.engine_case import DB, documents_of, insert, opened, replace
+from tests.unit.memory_disk import MemoryDisk
+
+DATA = "data.rango"
+
+
+def rows(lower: int, upper: int, size: int = 100) -> list[dict[str, object]]:
+    return [{"_id": number, "text": "x" * size} for number in range(lower, upper)]
+
+
+def test_a_checkpoint_empties_the_overlay_and_survives_a_reopen(tmp_path: Path) -> None:
+    core = opened(tmp_path / "db")
+    insert(core, "a", rows(0, 50))
+    core.checkpoint()
+    assert core.stats()["overlay_entries"] == 0 and core.stats()["generation"] == 1
+    insert(core, "a", rows(50, 60))
+    core.release()
+    core = opened(tmp_path / "db")
+    assert sorted(documents_of(core, "a")) == list(range(60))
+    assert core.stats()["generation"] == 1
+    assert list(core.check()) == []
+    core.release()
+
+
+def test_a_checkpoint_of_nothing_writes_nothing() -> None:
+    disk = MemoryDisk()
+    core = opened(disk=disk)
+    insert(core, "a", rows(0, 3))
+    core.checkpoint()
+    calls = len(disk.calls)
+    core.checkpoint()
+    assert len(disk.calls) == calls
+    core.release()
+
+
+def test_slots_alternate_and_each_names_a_whole_generation(tmp_path: Path) -> None:
+    core = opened(tmp_path / "db", page_size=512)
+    for turn in range(6):
+        insert(core, "a", rows(turn * 30, turn * 30 + 30))
+        replace(core, "a", {"_id": 0, "text": str(turn)})
+        core.checkpoint()
+        assert core.slot is not None and core.slot.generation == turn + 1
+        assert list(core.check()) == []
+    core.release()
+
+
+def test_units_of_the_generation_before_the_last_are_used_again(tmp_path: Path) -> None:
+    core = opened(tmp_path / "db")
+    insert(core, "a", rows(0, 400, 1000))
+    sizes = []
+    for turn in range(12):
+        for number in range(400):
+            if number % 10 == 0:
+                replace(core, "a", {"_id": number, "text": str(turn) * 1000})
+        core.checkpoint()
+        sizes.append(core.stats()["data_bytes"])
+    assert sizes[-1] == sizes[4]
+    core.release()
+
+
+@pytest.mark.parametrize("operation", ["write", "flush"])
+def test_an_interrupt_anywhere_in_a_checkpoint_never_spoils_the_data_file(operation: str) -> None:
+    """Ctrl-C after the slot was written must not make its units free for the next checkpoint."""
+    for stop in range(40):
+        disk = MemoryDisk()
+        core = opened(disk=disk, page_size=512)
+        insert(core, "a", rows(0, 60))
+        core.checkpoint()
+        insert(core, "a", rows(60, 80))
+        count = 0
+
+        def interrupt(called: str, path: str, _size: int, stop: int = stop) -> None:
+            nonlocal count
+            if called == operation and path.endswith(DATA):
+                count += 1
+                if count == stop + 1:
+                    raise KeyboardInterrupt
+
+        disk.fault = interrupt
+        try:
+            core.checkpoint()
+            done = True
+        except (KeyboardInterrupt, IoFailed):
+            done = False
+        disk.fault = None
+        if core.error is None:
+            # the program caught the interrupt and goes on; the disk dies inside the next checkpoint
+            insert(core, "a", rows(80, 100))
+
+            def fail(called: str, path: str, _size: int) -> int | None:
+                is_slot = called == "write" and path.endswith(DATA) and _size == 4096
+                return errno.EIO if is_slot and disk.count("write") % 7 == 0 else None
+
+            disk.fault = fail
+            try:
+                core.checkpoint()
+            except IoFailed:
+                pass
+            disk.fault = None
+        expected = sorted(documents_of(core, "a"))
+        again = opened(DB + "2", disk=copied(disk, DB, DB + "2"))
+        assert sorted(documents_of(again, "a")) == expected, stop
+        assert list(again.check()) == [], stop
+        again.release()
+        forget(core)
+        if done:
+            return
+    raise AssertionError("the checkpoint never came to its end")
+
+
+def copied(disk: MemoryDisk, source: str, target: str) -> MemoryDisk:
+    """The disk as a process finds it that starts now, under another path."""
+    from tests.unit.memory_disk import File
+
+    other = MemoryDisk()
+    other.folders = {name.replace(source, target, 1) for name in disk.folders}
+    for name, file in disk.names.items():
+        other.names[name.replace(source, target, 1)] = File(bytes(file.data))
+    return other
+
+
+def forget(core: core_module.Core) -> None:
+    """Close it whatever its state."""
+    try:
+        core.release()
+    except IoFailed:
+        pass
+
+
+def test_a_transaction_that_blocks_adoption_does_not_spoil_the_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slot is on disk, but the append lock cannot be had: the next checkpoint goes on from it."""
+    from rango.engine import checkpoint
+    from rango.errors import DatabaseBusy
+
+    core = opened(tmp_path / "db", page_size=512)
+    insert(core, "a", rows(0, 50))
+    core.checkpoint()
+    insert(core, "a", rows(50, 60))
+    monkeypatch.setattr(core_module, "APPEND_WAIT_S", 0.05)
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        txn = core.begin()
+        txn.lock()
+        held.set()
+        let_go.wait(10)
+        txn.abort()
+
+    thread = threading.Thread(target=hold)
+    written = checkpoint.slot_write
+
+    def write_then_block(*arguments: object) -> None:
+        written(*arguments)  # type: ignore[arg-type]
+        thread.start()
+        held.wait(10)
+
+    monkeypatch.setattr(checkpoint, "slot_write", write_then_block)
+    with pytest.raises(DatabaseBusy):
+        core.checkpoint()
+    let_go.set()
+    thread.join()
+    monkeypatch.setattr(checkpoint, "slot_write", written)
+    insert(core, "a", rows(60, 70))
+    core.checkpoint()
+    assert core.slot is not None and core.slot.generation == 3
+    assert list(core.check()) == []
+    core.release()
+
+
+def test_a_commit_that_is_done_does_not_fail_because_a_checkpoint_had_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rango.engine import checkpoint
+    from rango.errors import DatabaseBusy
+
+    core = opened(tmp_path / "db", overlay_entries_max=10)
+    run = checkpoint.run
+
+    def busy(_core: object) -> None:
+        raise DatabaseBusy("another thread is in a transaction", pid=1)
+
+    monkeypatch.setattr(checkpoint, "run", busy)
+    insert(core, "a", rows(0, 12))
+    monkeypatch.setattr(checkpoint, "run", run)
+    insert(core, "a", rows(12, 40))
+    assert sorted(documents_of(core, "a")) == list(range(40))
+    assert core.checkpoints > 0
+    core.release()
+
+
+def test_no_space_postpones_the_checkpoint_and_loses_nothing() -> None:
+    disk = MemoryDisk()
+    core = opened(disk=disk, overlay_entries_max=60)
+    insert(core, "a", rows(0, 50, 2000))
+    disk.fault = lambda called, path, _size: (
+        errno.ENOSPC if called == "write" and path.endswith(DATA) else None
+    )
+    insert(core, "a", rows(50, 70, 2000))
+    with pytest.raises(LowDisk):
+        core.checkpoint()
+    assert sorted(documents_of(core, "a")) == list(range(70))
+    disk.fault = None
+    insert(core, "a", rows(70, 80, 2000))
+    core.checkpoint()
+    assert core.stats()["overlay_entries"] == 0
+    assert list(core.check()) == []
+    core.release()
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_no_space_for_any_single_write_of_a_checkpoint_is_not_the_end(place: int) -> None:
+    """The first slot write may hit a full disk too: nothing is lost, so nothing is latched."""
+    disk = MemoryDisk()
+    core = opened(disk=disk)
+    insert(core, "a", rows(0, 30))
+    count = 0
+
+    def full(called: str, path: str, _size: int) -> int | None:
+        nonlocal count
+        if called == "write" and path.endswith(DATA):
+            count += 1
+            if count > place:
+                return errno.ENOSPC
+        return None
+
+    disk.fault = full
+    try:
+        core.checkpoint()
+    except LowDisk:
+        pass
+    disk.fault = None
+    insert(core, "a", rows(30, 40))
+    core.checkpoint()
+    assert list(core.check()) == []
+    assert sorted(documents_of(core, "a")) == list(range(40))
+    core.release()
+
+
+def test_a_failed_flush_of_the_data_file_latches_and_reads_go_on() -> None:
+    disk = MemoryDisk()
+    core = opened(disk=disk)
+    insert(core, "a", rows(0, 10))
+    disk.fault = lambda called, path, _size: (
+        errno.EIO if called == "flush" and path.endswith(DATA) else None
+    )
+    with pytest.raises(IoFailed):
+        core.checkpoint()
+    disk.fault = None
+    with pytest.raises(IoFailed):
+        insert(core, "a", rows(10, 11))
+    assert sorted(documents_of(core, "a")) == list(range(10))
+    core.release()
+    core = opened(disk=disk)
+    assert sorted(documents_of(core, "a")) == list(range(10))
+    core.release()
+
+
+def test_others_commit_while_a_checkpoint_is_built(tmp_path: Path) -> None:
+    core = opened(tmp_path / "db", page_size=512, overlay_entries_max=150)
+    errors: list[BaseException] = []
+
+    def work(lower: int) -> None:
+        try:
+            insert(core, "a", rows(lower, lower + 150))
+        except BaseException as error:  # noqa: BLE001 - it is shown below
+            errors.append(error)
+
+    core.create_collection("a")
+    threads = [threading.Thread(target=work, args=(each * 150,)) for each in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert sorted(documents_of(core, "a")) == list(range(600))
+    assert core.checkpoints >= 2
+    assert list(core.check()) == []
+    core.release()
+    assert os.path.exists(tmp_path / "db" / DATA)
