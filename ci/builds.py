@@ -24,6 +24,7 @@ RELEASE = "release"
 SOURCES = (
     "rango",
     "tests",
+    "asv_benchmarks",
     "docs",
     "ci",
     "setup.py",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rango._ext.key import key_of
 from rango._ext.record import encode, record_parts
 from rango.cursor import Document, record_document
-from rango.errors import DuplicateKey, InvalidUpdate, RangoError
+from rango.errors import InvalidUpdate, RangoError
 from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -58,18 +58,14 @@ def _insert_batch(
 ) -> list[Document]:
     def work(txn: Txn) -> tuple[int, list[Document]]:
         info = txn.create_collection(collection)
-        inserted = 0
         refused: list[Document] = []
-        for place in places:
-            try:
-                txn.insert(info, encoded[place])
-            except DuplicateKey as error:
-                refused.append({**error.details, "indexName": error.index, "index": place})
-                if ordered:
-                    break
-            else:
-                inserted += 1
-        return inserted, refused
+        place, error = txn.insert_run(info, encoded, places.start, places.stop)
+        while error is not None:
+            refused.append({**error.details, "indexName": error.index, "index": place})
+            if ordered:
+                break
+            place, error = txn.insert_run(info, encoded, place + 1, places.stop)
+        return place - places.start - (0 if ordered else len(refused)), refused
 
     # Not atomic: a limit passed half-way leaves a part in a transaction, which then must not
     # commit.

@@ -233,7 +233,7 @@ class Collection:
             return document["_id"], encode(document, document["_id"])
         id_value = self._handle.ids()
         data = encode(document, id_value)
-        if isinstance(document, MutableMapping):
+        if type(document) is dict or isinstance(document, MutableMapping):
             document["_id"] = id_value
         return id_value, data
 

@@ -38,8 +38,8 @@ class InvalidUpdate(RangoError, ValueError):
 
 
 class InvalidName(RangoError, ValueError):
-    """A collection, index or field name is empty, too long, or has characters that are not
-    allowed.
+    """A collection, index or field name is empty, too long, or not allowed. Choose another name;
+    the message says what is wrong with this one.
     """
 
 
@@ -95,7 +95,7 @@ class DuplicateKey(RangoError):
 
 
 class NotFound(RangoError, LookupError):
-    """A collection, index or snapshot that was named does not exist."""
+    """A collection, index or snapshot that was named does not exist. Create it, or correct the name."""
 
 
 class Conflict(RangoError):
@@ -139,13 +139,15 @@ class ForkedHandle(RangoError):
 
 
 class ReadOnly(RangoError):
-    """A write was tried on a database that was opened with read_only=True (or lies on a
-    read-only mount).
+    """A write was tried on a database that was opened with read_only=True, or lies on a read-only
+    mount. Open it for writing; nothing was written.
     """
 
 
 class TransactionError(RangoError):
-    """A transaction was nested, used after its end, or used from another thread or task."""
+    """A transaction was nested, used after its end, or used from another thread or task. Use it in
+    the block, thread and task that entered it.
+    """
 
 
 # --- open with the right key, version or path
@@ -163,8 +165,8 @@ class FormatTooNew(RangoError):
 
 
 class NotADatabase(RangoError):
-    """The path is not a Rango database (a file, a foreign directory, or missing with
-    create=False).
+    """The path is not a Rango database: a file, a foreign directory, or missing with create=False.
+    Give the right path; nothing was changed.
     """
 
 

@@ -56,7 +56,7 @@ def collection_name_check(name: object) -> str:
 
 def document_check(document: object, what: str = "document") -> Mapping[str, Any]:
     """`document` if it is a mapping without reserved fields, its `_id` allowed if it has one."""
-    if not isinstance(document, Mapping):
+    if type(document) is not dict and not isinstance(document, Mapping):
         raise InvalidArgument(
             f"{what} must be a dict or another mapping, not {type(document).__name__}"
         )

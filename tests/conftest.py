@@ -3,8 +3,8 @@
 Options     --randomly-seed S   random order and random cases (pytest-randomly); printed first
             --minutes M         how long a long suite may go on (fixture `minutes`; 0: short form)
             --require-corpus    an absent corpus fails instead of skipping
-Profiles    RANGO_PROFILE=push (100 examples, default), short (20: slow builds) or nightly (10,000)
-            for hypothesis
+Profiles    RANGO_PROFILE=push (100 examples, default), short (20: slow builds) or nightly (as many
+            as fit into the minutes, at most 10,000) for hypothesis
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import hypothesis
 import pytest
 
 SHORT_EXAMPLES, PUSH_EXAMPLES, NIGHTLY_EXAMPLES = 20, 100, 10_000
+# of a stateful test, on a busy machine; the next round takes another seed
+EXAMPLES_PER_MINUTE = 300
 CASES = pytest.StashKey[Counter[str]]()
 
 hypothesis.settings.register_profile(
@@ -27,10 +29,10 @@ hypothesis.settings.register_profile(
     # sanitizer runs and a busy machine are slow, not wrong
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-for profile, examples in (("short", SHORT_EXAMPLES), ("nightly", NIGHTLY_EXAMPLES)):
-    hypothesis.settings.register_profile(
-        profile, hypothesis.settings.get_profile("push"), max_examples=examples
-    )
+hypothesis.settings.register_profile(
+    "short", hypothesis.settings.get_profile("push"), max_examples=SHORT_EXAMPLES
+)
+hypothesis.settings.register_profile("nightly", hypothesis.settings.get_profile("push"))
 hypothesis.settings.load_profile(os.environ.get("RANGO_PROFILE", "push"))
 
 
@@ -44,6 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Hand --require-corpus to tests/corpus.py, which reads the environment."""
     config.stash[CASES] = Counter()
+    if os.environ.get("RANGO_PROFILE") == "nightly":
+        wanted = int(config.getoption("--minutes") * EXAMPLES_PER_MINUTE)
+        examples = max(PUSH_EXAMPLES, min(wanted, NIGHTLY_EXAMPLES))
+        hypothesis.settings.register_profile(
+            "timed", hypothesis.settings.get_profile("push"), max_examples=examples
+        )
+        hypothesis.settings.load_profile("timed")
     if config.getoption("--require-corpus"):
         os.environ["RANGO_REQUIRE_CORPUS"] = "1"
 

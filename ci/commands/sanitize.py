@@ -14,7 +14,7 @@ from ci.suites import SUITES
 SUMMARY = "unit tests on an ASan + UBSan build"
 MODE = "sanitize"
 MINUTES = 8
-NOT_ABOUT_THE_CORE = ("tests/unit/test_ci.py",)
+NOT_ABOUT_THE_CORE = ("tests/unit/test_ci.py", "tests/unit/test_benchmarks.py")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -92,7 +92,8 @@ cdef int tree_get(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, 
     while level > 1:
         if at.kind != PAGE_BRANCH:
             page_release(at)
-            raise_tree(pager, link, "a branch was expected here")
+            # not `link`: the page in which it lies may be gone
+            raise_tree(pager, tree.link, "a branch was expected below this root")
         link = branch_link(page_cell(page_bytes(at), branch_find(page_bytes(at), key, key_size)))
         try:
             below = pager.read(link)

@@ -50,6 +50,7 @@ cdef class Pager:
     cdef uint64_t hand
     cdef uint64_t cache_bytes
     cdef uint64_t cache_size
+    cdef uint64_t forks                 # fork_count() when this was made: in a child it is another
     cdef readonly uint64_t reads        # images read and opened
     cdef readonly uint64_t hits
     cdef readonly uint64_t seals        # images sealed under `epoch`

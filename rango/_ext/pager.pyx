@@ -12,7 +12,7 @@ Sources     ADR-0002, ADR-0005; the clock after Corbato (1968).
 
 import errno
 
-from rango.errors import DatabaseClosed, IoFailed, LowDisk, PageCorrupted
+from rango.errors import DatabaseClosed, ForkedHandle, IoFailed, LowDisk, PageCorrupted
 
 from libc.errno cimport EDQUOT, ENOSPC
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -52,7 +52,7 @@ from rango._ext.units cimport (
     units_resize,
     units_used,
 )
-from rango._ext.vfs cimport vfs_read_all, vfs_write_all
+from rango._ext.vfs cimport fork_count, vfs_read_all, vfs_write_all
 
 
 cdef extern from "<pthread.h>" nogil:
@@ -105,6 +105,10 @@ cdef int raise_closed(str path) except -1 with gil:
     raise DatabaseClosed(f"{path} was closed while this cursor or snapshot was open; open the database again")
 
 
+cdef int raise_forked(str path) except -1 with gil:
+    raise ForkedHandle(f"{path} was opened before the fork; open the database again in the child")
+
+
 cdef int raise_memory() except -1 with gil:
     raise MemoryError
 
@@ -133,6 +137,7 @@ cdef class Pager:
         self.key = keyring.page_key(epoch)
         self.older_keys = {}
         self.cache_size = cache_size
+        self.forks = fork_count()
         self.bucket_mask = FIRST_BUCKETS - 1
         self.buckets = <Page **>calloc(FIRST_BUCKETS, sizeof(Page *))
         if self.buckets == NULL:
@@ -158,6 +163,9 @@ cdef class Pager:
         cdef uint64_t unit = load_u48(link + LINK_UNIT)
         cdef uint64_t tag = load_u64(link + LINK_TAG)
         cdef Page *page
+        if self.forks != fork_count():
+            # the mutex may be held for ever here, and the descriptor is somebody else's
+            raise_forked(self.path)
         pthread_mutex_lock(&self.mutex)
         page = self._find(unit, tag)
         if page != NULL:

@@ -14,7 +14,7 @@ Sources     architecture sections 3 and 8; ADR-0006.
 import weakref
 from collections import deque
 
-from rango.errors import LogCorrupted
+from rango.errors import LogCorrupted, LowDisk, PageCorrupted
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 cimport cython
@@ -23,7 +23,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 from rango._ext.appender cimport Appender
 from rango._ext.batch cimport Batch, Clock, overlay_apply
-from rango._ext.btree cimport Tree, TreeCursor, TreeMerge, tree_cell, tree_close, tree_next, tree_seek
+from rango._ext.btree cimport TREE_HEIGHT_MAX, Tree, TreeCursor, TreeMerge, tree_cell, tree_close, tree_next, tree_seek
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
 from rango._ext.layout cimport (
     BITMAP_LINKS_MAX,
@@ -147,6 +147,8 @@ def generation_load(Pager pager not None, uint64_t number, uint64_t ordinal, byt
     cdef size_t key_size
     cdef size_t value_size
     cdef Tree *tree
+    if not 0 <= catalog_height <= TREE_HEIGHT_MAX:
+        raise PageCorrupted(pager.path, f"the slot claims a catalog of {catalog_height} levels")
     memcpy(generation.catalog.link, PyBytes_AS_STRING(catalog_link), LINK_SIZE)
     generation.catalog.height = catalog_height
     generation.bitmap_links = bitmap_links
@@ -159,8 +161,14 @@ def generation_load(Pager pager not None, uint64_t number, uint64_t ordinal, byt
             cell = tree_cell(&cursor)
             key = leaf_key(cell, &key_size)
             value = leaf_value(cell, &value_size)
-            if key_size != TREE_PREFIX or value_size < CATALOG_HEADER_SIZE or leaf_is_overflow(cell):
-                raise LogCorrupted(pager.path, "a catalog entry is malformed")
+            if (
+                key_size != TREE_PREFIX
+                or value_size < CATALOG_HEADER_SIZE
+                or leaf_is_overflow(cell)
+                or tree_of(key) >= next_tree
+                or value[CATALOG_HEIGHT] > TREE_HEIGHT_MAX
+            ):
+                raise PageCorrupted(pager.path, "a catalog entry is malformed")
             generation.reserve(tree_of(key) + 1)
             tree = generation.tree(tree_of(key))
             memcpy(tree.link, value + CATALOG_LINK, LINK_SIZE)
@@ -583,6 +591,7 @@ cdef class Store:
         # pieces that changed get new places; finding places changes pieces, so repeat until nothing moves
         cdef Pager pager = self.pager
         cdef dict places = {}
+        cdef set given_up = set()
         cdef list links
         cdef uint64_t first
         cdef uint64_t size
@@ -602,14 +611,16 @@ cdef class Store:
                         units_mark(&pager.used, first, units, False)
                         del places[piece]
                 if piece not in places and not self._bitmap_same(old, piece, size):
-                    if piece < <uint64_t>len(old.bitmap_links):
+                    if piece < <uint64_t>len(old.bitmap_links) and piece not in given_up:
+                        given_up.add(piece)
                         pager.free_link(<const uint8_t *>PyBytes_AS_STRING(old.bitmap_links[piece]))
                     pager.allocate(need, &first)
                     places[piece] = (first, need)
                     moved = True
                 piece += 1
         if piece > BITMAP_LINKS_MAX:
-            raise LogCorrupted(pager.path, "the data file would grow beyond what its slot can describe")
+            raise LowDisk(f"{pager.path}: the data file would grow beyond {BITMAP_LINKS_MAX} bitmap pages, the most that "
+                          "a slot can name; nothing was lost, delete documents")
         links = list(old.bitmap_links[:piece])
         while <uint64_t>len(links) < piece:
             links.append(b"")

@@ -108,7 +108,7 @@ def collection_definition(name: str) -> bytes:
     return encode({"kind": "collection", "name": name})
 
 
-def index_definition(  # noqa: PLR0917 - the fields of the definition, in its order
+def index_definition(
     collection: int, name: str, path: str, direction: int, unique: bool, state: str
 ) -> bytes:
     """The definition of an index on one field."""

@@ -19,7 +19,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rango._ext.append_lock import AppendLock
 from rango._ext.batch import CollectionInfo, IndexInfo
@@ -45,16 +45,24 @@ from rango.errors import (
 )
 from rango.storage.keyring import Keyring
 
+if TYPE_CHECKING:
+    from rango._ext.view import Generation
+    from rango.storage.superblock import Slot
+
 __all__ = ["CollectionInfo", "Core", "Finding", "IndexInfo", "OpenOptions", "Txn", "salvage"]
 
 APPEND_WAIT_S: Final = 30.0
 """How long a writer waits for another thread's transaction before DatabaseBusy."""
 
+CLOSE_WAIT_S: Final = 5.0
+"""How long close() waits for an append that is under way; a transaction that is only open loses."""
+
 CHECKPOINT_RETRY: Final = 1.25
 """After a checkpoint found no space, the overlay grows by this factor before it is tried again."""
 
 _cores: dict[object, Core] = {}
-_cores_lock = threading.Lock()
+# reentrant: a handle that is collected while another database is opened is released in that thread
+_cores_lock = threading.RLock()
 
 
 class _Gone:
@@ -90,6 +98,7 @@ class Core:
         self.findings: list[str] = []
         self.error: RangoError | None = None
         self.references = 1
+        self.key: object = None
         self.is_closed = False
         self.commits = 0
         self.checkpoints = 0
@@ -122,8 +131,14 @@ class Core:
                 core.join(options)
                 return core
             core = cls(options)
-            _cores[identity(options)] = core
-            core.start()
+            # by now the directory exists; its number may be another directory's when this closes
+            core.key = identity(options)
+            _cores[core.key] = core
+            try:
+                core.start()
+            except BaseException:
+                core.release()
+                raise
             return core
 
     def start(self) -> None:
@@ -168,14 +183,14 @@ class Core:
             if self.references or self.is_closed:
                 return
             self.is_closed = True
-            _cores.pop(identity(self.options), None)
+            _cores.pop(self.key, None)
             if self.flusher is not None:
                 self.flusher.stop()
             try:
                 if not self.is_read_only and self.error is None:
                     self._close_log()
             finally:
-                self._let_go_alone()
+                self._let_go()
 
     def _close_log(self) -> None:
         if self.store.overlay_count > checkpoint.CLOSE_ENTRIES_MAX:
@@ -191,23 +206,23 @@ class Core:
             finally:
                 self.append_lock.drop()
 
-    def _let_go_alone(self) -> None:
+    def _let_go(self) -> None:
         """Let go once nobody appends or writes pages; whoever comes later finds the store gone."""
+        closed = gone(DatabaseClosed, "this database was closed; open it again")
         with self.checkpoint_lock:
             try:
-                self.append_lock.take(APPEND_WAIT_S)
+                # a descriptor that is closed under a thread that writes to it may be another file
+                # by then
+                if not self.append_lock.is_mine:
+                    self.append_lock.take(CLOSE_WAIT_S)
+                store, self.store = self.store, closed
+                if store.appender is not None:
+                    store.appender.close()
+                store.pager.close()
             finally:
-                self._let_go()
                 self.append_lock.drop()
-
-    def _let_go(self) -> None:
-        closed = gone(DatabaseClosed, "this database was closed; open it again")
-        store, self.store = self.store, closed
-        if store.appender is not None:
-            store.appender.close()
-        store.pager.close()
-        self.lock.release()
-        self.keyring.close()
+                self.lock.release()
+                self.keyring.close()
 
     # --- reading
 
@@ -488,9 +503,10 @@ class Flusher:
     def _run(self) -> None:
         while True:
             self._due.wait()
+            # before the look at _stopping: cleared after it, a stop() in between would be lost
+            self._due.clear()
             if self._stopping.wait(self._delay_s):
                 return
-            self._due.clear()
             core = self._core()
             if core is None:
                 return
@@ -517,7 +533,7 @@ def _forget_after_fork() -> None:
     """In a child: every core is the parent's. Descriptors were closed by vfs's own handler."""
     # the parent's lock may be held by a thread that does not exist here
     global _cores_lock  # noqa: PLW0603
-    _cores_lock = threading.Lock()
+    _cores_lock = threading.RLock()
     for core in _cores.values():
         core.is_closed = True
         core.store = gone(

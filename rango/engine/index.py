@@ -29,9 +29,7 @@ FILL_RECORDS: Final = 1_000
 """Documents of one fill commit: short enough that other writers hardly wait (about 2 ms)."""
 
 
-def create(  # noqa: PLR0917 - those of Core.create_index
-    core: Core, name: str, path: str, direction: int, unique: bool, index_name: str
-) -> None:
+def create(core: Core, name: str, path: str, direction: int, unique: bool, index_name: str) -> None:
     """Build an index.
 
     Nothing happens if the same one is there. Raises DuplicateKey, InvalidName, LimitExceeded.

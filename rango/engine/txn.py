@@ -15,12 +15,13 @@ Failure     Whatever a write raises (DuplicateKey, LimitExceeded) it has changed
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rango._ext.batch import Batch, CollectionInfo
 from rango._ext.view import View
 from rango.engine.catalog import collection_definition
-from rango.errors import Conflict, NotFound, TransactionError
+from rango.errors import Conflict, DuplicateKey, NotFound, TransactionError
 
 if TYPE_CHECKING:
     from rango.engine.core import Core
@@ -87,6 +88,23 @@ class Txn:
         """
         batch = self._write()
         batch.insert(self._current(batch, info), bson, self._core.clock())
+
+    def insert_run(
+        self, info: CollectionInfo, documents: Sequence[bytes], start: int, end: int
+    ) -> tuple[int, DuplicateKey | None]:
+        """Store documents[start:end] up to the first duplicate.
+
+        Returns the place of that document and its error, or (end, None). Raises LimitExceeded,
+        NotFound, Conflict; the documents before it are then in the transaction.
+        """
+        batch = self._write()
+        insert, current, now_ms = batch.insert, self._current(batch, info), self._core.clock()
+        for place in range(start, end):
+            try:
+                insert(current, documents[place], now_ms)
+            except DuplicateKey as error:
+                return place, error
+        return end, None
 
     def replace(self, info: CollectionInfo, old_record: bytes, bson: bytes) -> None:
         """Store another version of a document that this transaction read. Raises as insert does."""

@@ -141,7 +141,7 @@ def read_segments(vfs: Vfs, directory: str, keyring: LogKeys) -> SegmentFiles:
     return SegmentFiles(headers, void_ids)
 
 
-def scanner_for(  # noqa: PLR0917
+def scanner_for(
     vfs: Vfs,
     fd: int,
     keyring: LogKeys,

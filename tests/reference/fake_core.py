@@ -174,6 +174,16 @@ class FakeTxn:
             raise DuplicateKey("_id_", {"_id": id_value})
         self._put(info, key_of(id_value), bson)
 
+    def insert_run(
+        self, info: Info, documents: list[bytes], start: int, end: int
+    ) -> tuple[int, DuplicateKey | None]:
+        for place in range(start, end):
+            try:
+                self.insert(info, documents[place])
+            except DuplicateKey as error:
+                return place, error
+        return end, None
+
     def replace(self, info: Info, old_record: bytes, bson: bytes) -> None:
         self._write()
         self._put(self._current(info), self._key(info, old_record), bson)

@@ -6,13 +6,15 @@ import errno
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rango.engine import checkpoint
 from rango.engine import core as core_module
-from rango.errors import IoFailed, LowDisk
+from rango.errors import DatabaseBusy, IoFailed, LowDisk
 from tests.unit.engine_case import DB, documents_of, insert, opened, replace
-from tests.unit.memory_disk import MemoryDisk
+from tests.unit.memory_disk import File, MemoryDisk
 
 DATA = "data.rango"
 
@@ -67,64 +69,67 @@ def test_units_of_the_generation_before_the_last_are_used_again(tmp_path: Path) 
                 replace(core, "a", {"_id": number, "text": str(turn) * 1000})
         core.checkpoint()
         sizes.append(core.stats()["data_bytes"])
-    assert sizes[-1] == sizes[4]
+    assert max(sizes) <= 4 * sizes[0]
     core.release()
 
 
-@pytest.mark.parametrize("operation", ["write", "flush"])
-def test_an_interrupt_anywhere_in_a_checkpoint_never_spoils_the_data_file(operation: str) -> None:
+@pytest.mark.parametrize("step", ["before the slot", "after the slot", "before adoption"])
+def test_an_interrupt_in_a_checkpoint_never_spoils_the_data_file(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C after the slot was written must not make its units free for the next checkpoint."""
-    for stop in range(40):
+    real_write, real_adopt = checkpoint.slot_write, checkpoint.adopt
+
+    def write_then_stop(*arguments: Any) -> None:
+        if step == "after the slot":
+            real_write(*arguments)
+        raise KeyboardInterrupt
+
+    def stop_before(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    for writes in range(1, 60):
         disk = MemoryDisk()
         core = opened(disk=disk, page_size=512)
         insert(core, "a", rows(0, 60))
         core.checkpoint()
         insert(core, "a", rows(60, 80))
-        count = 0
+        if step == "before adoption":
+            monkeypatch.setattr(checkpoint, "adopt", stop_before)
+        else:
+            monkeypatch.setattr(checkpoint, "slot_write", write_then_stop)
+        with pytest.raises(KeyboardInterrupt):
+            core.checkpoint()
+        monkeypatch.setattr(checkpoint, "slot_write", real_write)
+        monkeypatch.setattr(checkpoint, "adopt", real_adopt)
+        # the program catches the interrupt and goes on; the power goes inside the next checkpoint
+        insert(core, "a", rows(80, 100))
+        left = writes
 
-        def interrupt(called: str, path: str, _size: int, stop: int = stop) -> None:
-            nonlocal count
-            if called == operation and path.endswith(DATA):
-                count += 1
-                if count == stop + 1:
-                    raise KeyboardInterrupt
+        def fail(called: str, path: str, _size: int) -> int | None:
+            nonlocal left
+            left -= called == "write" and path.endswith(DATA)
+            return errno.EIO if left < 0 else None
 
-        disk.fault = interrupt
+        disk.fault = fail
         try:
             core.checkpoint()
-            done = True
-        except (KeyboardInterrupt, IoFailed):
-            done = False
+            is_done = True
+        except IoFailed:
+            is_done = False
         disk.fault = None
-        if core.error is None:
-            # the program caught the interrupt and goes on; the disk dies inside the next checkpoint
-            insert(core, "a", rows(80, 100))
-
-            def fail(called: str, path: str, _size: int) -> int | None:
-                is_slot = called == "write" and path.endswith(DATA) and _size == 4096
-                return errno.EIO if is_slot and disk.count("write") % 7 == 0 else None
-
-            disk.fault = fail
-            try:
-                core.checkpoint()
-            except IoFailed:
-                pass
-            disk.fault = None
-        expected = sorted(documents_of(core, "a"))
         again = opened(DB + "2", disk=copied(disk, DB, DB + "2"))
-        assert sorted(documents_of(again, "a")) == expected, stop
-        assert list(again.check()) == [], stop
+        assert sorted(documents_of(again, "a")) == list(range(100)), writes
+        assert list(again.check()) == [], writes
         again.release()
         forget(core)
-        if done:
+        if is_done:
             return
     raise AssertionError("the checkpoint never came to its end")
 
 
 def copied(disk: MemoryDisk, source: str, target: str) -> MemoryDisk:
     """The disk as a process finds it that starts now, under another path."""
-    from tests.unit.memory_disk import File
-
     other = MemoryDisk()
     other.folders = {name.replace(source, target, 1) for name in disk.folders}
     for name, file in disk.names.items():
@@ -144,9 +149,6 @@ def test_a_transaction_that_blocks_adoption_does_not_spoil_the_slots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slot is on disk, but the append lock cannot be had: the next checkpoint goes on from it."""
-    from rango.engine import checkpoint
-    from rango.errors import DatabaseBusy
-
     core = opened(tmp_path / "db", page_size=512)
     insert(core, "a", rows(0, 50))
     core.checkpoint()
@@ -185,9 +187,6 @@ def test_a_transaction_that_blocks_adoption_does_not_spoil_the_slots(
 def test_a_commit_that_is_done_does_not_fail_because_a_checkpoint_had_to_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rango.engine import checkpoint
-    from rango.errors import DatabaseBusy
-
     core = opened(tmp_path / "db", overlay_entries_max=10)
     run = checkpoint.run
 
