@@ -398,6 +398,7 @@ class Cursor:
         if self._batches is None:
             self._batches = self._start()
         try:
+            self._handle.core.view()  # ForkedHandle, whatever this run still has in memory
             for batch in self._batches:
                 if batch:
                     return batch

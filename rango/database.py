@@ -109,7 +109,7 @@ def _options(
             else UuidGenerator(clock or _now, random or os.urandom)
         )
     return OpenOptions(
-        path=_path(path),
+        path=os.path.abspath(_path(path)),  # the program may change its working directory
         secret=secret_from(
             passphrase=passphrase, key=key, keyfile=None if keyfile is None else _path(keyfile)
         ),
@@ -182,7 +182,7 @@ def open(
         ids=ids,
         vfs=vfs,
     )
-    return Database(Handle(Core.open(options), options.path, options.ids))
+    return Database(Handle(Core.open(options), _path(path), options.ids))
 
 
 def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Database:
@@ -206,7 +206,7 @@ def salvage(
     from rango.engine.core import salvage as engine_salvage
 
     options = _options(path, (passphrase, key, keyfile), read_only=True, create=False)
-    report: dict[str, Any] = engine_salvage(options, _path(to))
+    report: dict[str, Any] = engine_salvage(options, os.path.abspath(_path(to)))
     return report
 
 
@@ -321,7 +321,7 @@ class Database:
 
     def salvage(self, to: StrPath) -> dict[str, Any]:
         """Write what is intact to the new directory `to` and return a report."""
-        return self._handle.core.salvage(_path(to))
+        return self._handle.core.salvage(os.path.abspath(_path(to)))
 
     def close(self) -> None:
         """Flush and release the database. May be called again.

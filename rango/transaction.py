@@ -211,6 +211,7 @@ class Transaction:
             )
         if self.handle.is_closed:
             raise DatabaseClosed("the database was closed inside the transaction; open it again")
+        self.handle.core.view()  # ForkedHandle in a child, which has a copy of this transaction
 
     def run(self, work: Callable[[Txn], R], is_atomic: bool) -> R:
         """Run one statement, under the append lock from its first read on.

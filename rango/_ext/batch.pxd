@@ -53,7 +53,7 @@ cdef class Batch:
     cdef int _room(self, size_t more) except -1
     cdef int _start(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1
     cdef int _mutation(self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous, uint64_t now_ms, bint has_old) except -1
-    cdef int _index_entries(self, CollectionInfo info, bint has_new, bint has_old, uint16_t *count) except -1
+    cdef int _index_entries(self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count) except -1
     cdef int _index_entry(self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size) except -1
     cdef int _keys(self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new) except -1
     cdef int _check_unique(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1

@@ -241,7 +241,7 @@ cdef class Batch:
         store_u32(head + MUTATION_TREE, TREE_CATALOG)
         store_u16(head + MUTATION_KEY_SIZE, TREE_PREFIX)
         store_u32(head + MUTATION_VALUE_SIZE, <uint32_t>size)
-        store_u16(head + MUTATION_INDEX_COUNT, 0)
+        store_u32(head + MUTATION_INDEX_COUNT, 0)
         if buffer_put(&self.body, self.key.data + TREE_PREFIX, TREE_PREFIX) < 0 or buffer_put(&self.body, value, size) < 0:
             raise MemoryError
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
@@ -252,7 +252,7 @@ cdef class Batch:
         """Add the entries of one existing document to an index that is being built. Raises DuplicateKey."""
         cdef RecordHeader header
         cdef CollectionInfo only = CollectionInfo(info.name, info.tree_id, (index,))
-        cdef uint16_t count = 0
+        cdef uint32_t count = 0
         cdef uint8_t *head
         cdef size_t start
         read_header(record, &header)
@@ -271,7 +271,7 @@ cdef class Batch:
         store_u32(head + MUTATION_VALUE_SIZE, 0)
         self.is_broken = True
         self._index_entries(only, True, False, &count)
-        store_u16(self.body.data + start + MUTATION_INDEX_COUNT, count)
+        store_u32(self.body.data + start + MUTATION_INDEX_COUNT, count)
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
         self.count += 1
         self.is_broken = False
@@ -365,7 +365,7 @@ cdef class Batch:
                        uint64_t now_ms, bint has_old) except -1:
         cdef size_t start = self.body.size
         cdef size_t record
-        cdef uint16_t count = 0
+        cdef uint32_t count = 0
         cdef uint8_t *head = buffer_grow(&self.body, MUTATION_HEADER_SIZE)
         if head == NULL:
             raise MemoryError
@@ -387,13 +387,13 @@ cdef class Batch:
         store_u32(self.body.data + start + MUTATION_VALUE_SIZE, <uint32_t>(self.body.size - record))
         self._put(self.key.data, self.key.size, self.body.data + record, self.body.size - record, 0, True)
         self._index_entries(info, op != MUTATION_DELETE, has_old, &count)
-        store_u16(self.body.data + start + MUTATION_INDEX_COUNT, count)
+        store_u32(self.body.data + start + MUTATION_INDEX_COUNT, count)
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
         self.count += 1
         self.is_broken = False
         return 0
 
-    cdef int _index_entries(self, CollectionInfo info, bint has_new, bint has_old, uint16_t *count) except -1:
+    cdef int _index_entries(self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count) except -1:
         # both key lists are sorted and distinct: what is in one of them only is added or removed
         cdef int at
         cdef IndexInfo index

@@ -1,9 +1,7 @@
-# B+trees of sealed pages: descent and cursors for readers, the sorted merge for the checkpoint.
+# B+trees of sealed pages: descent and cursors for readers.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from rango._ext.buffer cimport Buffer
-from rango._ext.overlay cimport Cell
-from rango._ext.page cimport PageBuilder
 from rango._ext.pager cimport Page, Pager
 
 cdef enum:
@@ -24,6 +22,8 @@ ctypedef struct TreeCursor:
     int height                      # 0 = not on a cell
 
 
+# raises PageCorrupted naming the place of a link
+cdef int raise_tree(Pager pager, const uint8_t *link, str what) except -1 with gil
 # the leaf cell of key: 1 and a retained page, or 0
 cdef int tree_get(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, Page **page, const uint8_t **cell) except -1 nogil
 # Cursors: whoever calls these closes the cursor in the end, after an exception too.
@@ -37,27 +37,3 @@ cdef const uint8_t *tree_cell(const TreeCursor *cursor) noexcept nogil
 cdef void tree_close(TreeCursor *cursor) noexcept nogil
 # the whole value of a leaf cell whose value is an overflow list, into `out` (cleared first)
 cdef int overflow_read(Pager pager, const uint8_t *value, size_t size, Buffer *out) except -1 nogil
-
-
-cdef class TreeMerge:
-    cdef Pager pager
-    cdef PageBuilder levels[10]
-    cdef Buffer scratch
-    cdef Buffer separators[10]      # of the first pending cell of each level
-    cdef int top                    # levels in use
-    cdef bint appending             # nothing of the old tree lies behind what is being written
-    cdef uint64_t live
-    cdef size_t page_size           # opened size at which a page closes
-    cdef int begin(self) except -1 nogil
-    cdef int feed(self, const uint8_t *link, int level, const uint8_t *separator, size_t separator_size, uint64_t entries, Cell **cells, size_t count) except -1 nogil
-    cdef int _feed_leaf(self, const Page *page, Cell **cells, size_t count) except -1 nogil
-    cdef int _feed_branch(self, const Page *page, int level, const uint8_t *separator, size_t separator_size, Cell **cells, size_t count) except -1 nogil
-    cdef int add_cell(self, Cell *cell) except -1 nogil
-    cdef int _add(self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, bint overflow) except -1 nogil
-    cdef int _add_entry(self, int level, const uint8_t *separator, size_t separator_size, const uint8_t *link, uint64_t entries) except -1 nogil
-    cdef int _free_overflow(self, const uint8_t *value, size_t size) except -1 nogil
-    cdef int _cut(self, int level) except -1 nogil
-    cdef int _emit(self, int level, int first, int last) except -1 nogil
-    cdef int _flush(self, int level) except -1 nogil
-    cdef int _set_separator(self, int level, const uint8_t *key, size_t key_size) except -1 nogil
-    cdef int finish(self, Tree *out) except -1 nogil

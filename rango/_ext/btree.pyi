@@ -1,6 +1,1 @@
-"""B+trees of sealed pages: kernels; the Python doors are those of store."""
-
-from rango._ext.pager import Pager
-
-class TreeMerge:
-    def __init__(self, pager: Pager, page_size: int = 0) -> None: ...
+"""B+trees of sealed pages: kernels; the Python doors are those of view."""

@@ -127,8 +127,8 @@ cdef enum:
     MUTATION_TREE = 5               # u32: tree that holds the record
     MUTATION_KEY_SIZE = 9           # u16
     MUTATION_VALUE_SIZE = 11        # u32: record bytes (a tombstone record for a delete of a document)
-    MUTATION_INDEX_COUNT = 15       # u16: index entries
-    MUTATION_HEADER_SIZE = 17       # key, value, index entries
+    MUTATION_INDEX_COUNT = 15       # u32: index entries
+    MUTATION_HEADER_SIZE = 19       # key, value, index entries
     MUTATION_INSERT = 1             # no live document had this key
     MUTATION_REPLACE = 2            # a live document is replaced
     MUTATION_DELETE = 3             # a live document becomes a tombstone (in the catalog: the tree is gone)

@@ -1,4 +1,4 @@
-# Reads: an immutable snapshot of everything, and scans over it.
+# Reads: an immutable snapshot of everything.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from rango._ext.btree cimport Tree, TreeCursor
@@ -10,6 +10,18 @@ from rango._ext.units cimport Units
 
 cdef enum:
     TREE_PREFIX = 4                 # overlay keys start with the tree's id, u32 big-endian
+
+
+cdef inline uint32_t tree_of(const uint8_t *key) noexcept nogil:
+    # the tree id that an overlay key starts with
+    return (<uint32_t>key[0] << 24) | (<uint32_t>key[1] << 16) | (<uint32_t>key[2] << 8) | key[3]
+
+
+cdef inline void prefix_write(uint8_t *into, uint32_t tree) noexcept nogil:
+    into[0] = <uint8_t>(tree >> 24)
+    into[1] = <uint8_t>((tree >> 16) & 0xff)
+    into[2] = <uint8_t>((tree >> 8) & 0xff)
+    into[3] = <uint8_t>(tree & 0xff)
 
 
 cdef class Generation:
@@ -45,6 +57,9 @@ ctypedef struct Found:
 
 
 cdef void found_release(Found *found) noexcept nogil
+cdef void found_clear(Found *found) noexcept nogil
+# the document of a record that the engine wrote
+cdef object record_document(const uint8_t *record, size_t size)
 
 
 cdef class View:
@@ -67,51 +82,3 @@ cdef class View:
 
 cdef int append_prefix(Buffer *out, uint32_t tree) except -1 nogil
 cdef int append_key_of(Buffer *out, object value) except -1
-
-
-ctypedef struct Entry:
-    const uint8_t *key              # without the tree's id
-    size_t key_size
-    const uint8_t *value
-    size_t value_size
-    bint overflow
-    Cell *cell                      # set if it is an overlay cell
-
-
-cdef class Scan:
-    cdef View view
-    cdef Pager pager
-    cdef readonly uint32_t tree
-    cdef uint32_t index_tree
-    cdef bint reverse
-    cdef bint is_open               # no upper bound
-    cdef bint done
-    cdef bint is_running            # some thread is inside, perhaps without the GIL
-    cdef bint is_multikey
-    cdef Program program
-    cdef set seen
-    cdef bytes lower                # tree id first
-    cdef bytes upper                # tree id first
-    cdef const uint8_t *lower_key
-    cdef size_t lower_size
-    cdef const uint8_t *upper_key
-    cdef size_t upper_size
-    cdef TreeCursor base
-    cdef bint has_base
-    cdef OverlayCursor over
-    cdef Cell *cell
-    cdef int taken                  # what the last entry came from: TAKEN_*
-    cdef readonly uint64_t keys_examined
-    cdef readonly uint64_t records_examined
-    cdef readonly uint64_t matched
-    cdef int enter(self) except -1
-    cdef int start(self) except -1
-    cdef int advance(self) except -1 nogil
-    cdef int entry(self, Entry *out) except -1 nogil
-    cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil
-    cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil
-    cdef int next_match(self, Found *out) except -1 nogil
-    cdef int _fill(self, Found *found, int limit) except -1
-    cdef void _end(self) noexcept
-    cdef int _is_fresh(self, const uint8_t *id_key, size_t size) except -1 with gil
-    cdef int _document(self, const Entry *entry, Found *out) except -1 nogil

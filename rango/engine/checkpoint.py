@@ -18,7 +18,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
-from rango._ext.store import generation_slot, generation_units_only
+from rango._ext.generation import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
 from rango.errors import Corrupted, IoFailed, LowDisk
 from rango.storage.superblock import Slot, slot_write

@@ -199,6 +199,9 @@ class Core:
             except LowDisk:
                 # the log has everything; the next open replays it
                 self.findings.append("no space for the checkpoint at close")
+        if self.append_lock.is_mine:
+            # the interpreter exits inside a transaction, which will not be committed any more
+            self.append_lock.drop()
         if self.commits or self.checkpoints:
             try:
                 self.append_lock_take()

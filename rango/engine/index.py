@@ -23,10 +23,15 @@ from rango.errors import InvalidName, LimitExceeded, NotFound
 from rango.limits import INDEXES_PER_COLLECTION_MAX
 
 if TYPE_CHECKING:
+    from rango._ext.view import Scan
     from rango.engine.core import Core
 
 FILL_RECORDS: Final = 1_000
 """Documents of one fill commit: short enough that other writers hardly wait (about 2 ms)."""
+
+FILL_BYTES: Final = 4 * 1024 * 1024
+FILL_STEP: Final = 50
+"""And their bytes, looked at after each step: documents may be 16 MiB each."""
 
 
 def create(core: Core, name: str, path: str, direction: int, unique: bool, index_name: str) -> None:
@@ -34,6 +39,8 @@ def create(core: Core, name: str, path: str, direction: int, unique: bool, index
 
     Nothing happens if the same one is there. Raises DuplicateKey, InvalidName, LimitExceeded.
     """
+
+    made: list[tuple[int, IndexInfo]] = []
 
     def define(catalog: Catalog) -> list[tuple[int, bytes | None]]:
         changes: list[tuple[int, bytes | None]] = []
@@ -48,27 +55,30 @@ def create(core: Core, name: str, path: str, direction: int, unique: bool, index
             if len(info.maintained) >= INDEXES_PER_COLLECTION_MAX:
                 raise LimitExceeded("INDEXES_PER_COLLECTION_MAX", len(info.maintained) + 1)
         definition = index_definition(tree, index_name, path, direction, unique, BUILDING)
-        changes.append((core.tree_take(), definition))
+        own = core.tree_take()
+        changes.append((own, definition))
+        made.append((tree, IndexInfo(index_name, own, path, direction, unique, False)))
         return changes
+
+    def finish(catalog: Catalog) -> list[tuple[int, bytes | None]]:
+        # dropped meanwhile, alone or with its collection: nothing to make ready
+        if index.tree_id not in catalog.definitions:
+            raise NotFound(
+                f"collection {name!r} or its index {index_name!r} was dropped while it was being built"
+            )
+        ready = index_definition(collection, index_name, path, direction, unique, READY)
+        return [(index.tree_id, ready)]
 
     if not core.change_catalog(define):
         return
-    info = core.store.head.catalog.collections[name]
-    index = next(each for each in info.maintained if each.name == index_name)
+    collection, index = made[0]
     try:
         fill(core, name, index)
+        core.change_catalog(finish)
     except BaseException:
         if core.error is None:
             drop_unfinished(core, index.tree_id)
         raise
-    core.change_catalog(
-        lambda _catalog: [
-            (
-                index.tree_id,
-                index_definition(info.tree_id, index_name, path, direction, unique, READY),
-            )
-        ]
-    )
 
 
 def find_same(
@@ -104,7 +114,7 @@ def fill(core: Core, name: str, index: IndexInfo) -> None:
                     "being built"
                 )
             scan = batch.snapshot().scan(info.tree_id, lower, None, False, None)
-            entries = scan.next_entries(FILL_RECORDS)
+            entries, is_end = next_piece(scan)
             scan.close()
             for _key, record in entries:
                 if record[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE:
@@ -113,10 +123,23 @@ def fill(core: Core, name: str, index: IndexInfo) -> None:
         finally:
             core.append_lock.drop()
         core.settle(ordinal)
-        if len(entries) < FILL_RECORDS:
+        if is_end:
             return
         # the least key that is greater than the last one
         lower = entries[-1][0] + b"\0"
+
+
+def next_piece(scan: Scan) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """What one fill commit takes, bounded in records and bytes, and whether it is the last."""
+    entries: list[tuple[bytes, bytes]] = []
+    size = 0
+    while len(entries) < FILL_RECORDS and size < FILL_BYTES:
+        piece = scan.next_entries(FILL_STEP)
+        entries += piece
+        size += sum(len(record) for _key, record in piece)
+        if len(piece) < FILL_STEP:
+            return entries, True
+    return entries, False
 
 
 def drop(core: Core, name: str, index_name: str) -> None:

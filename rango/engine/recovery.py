@@ -25,7 +25,8 @@ from typing import Any, Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.pager import Pager
-from rango._ext.store import Store, generation_empty, generation_load
+from rango._ext.generation import generation_empty, generation_load
+from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
 from rango.engine import checkpoint
 from rango.engine.catalog import DATABASE_ID, Catalog, database_definition

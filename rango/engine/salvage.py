@@ -13,14 +13,17 @@ Failure     InvalidArgument if the target exists. A unique index that the salvag
 
 from __future__ import annotations
 
-from typing import Any
+import struct
+from typing import Any, Final
 
+from rango._ext import layout
 from rango._ext.batch import CollectionInfo
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.pager import Pager
 from rango._ext.record import record_parts
-from rango._ext.store import Store, generation_empty
-from rango.engine.catalog import Catalog
+from rango._ext.generation import generation_empty
+from rango._ext.store import Store
+from rango.engine.catalog import Catalog, collection_definition
 from rango.engine.check import entries_of
 from rango.engine.options import OpenOptions
 from rango.errors import DuplicateKey, InvalidArgument
@@ -28,7 +31,15 @@ from rango.storage.keyring import Keyring
 from rango.storage.segment import LogFinding
 from rango.storage.segment import salvage as salvage_log
 
+RECOVERED: Final = "recovered_"
+"""What a collection is called, with its tree's number, when its name was lost."""
+
+MUTATION: Final = struct.Struct("<IBIH")
+"""The first fields of a mutation: size, operation, tree, size of the key."""
+
 TXN_DOCUMENTS = 1_000
+TXN_BYTES = 16 * 1024 * 1024
+"""What one commit of the copy holds: a document more than this at most."""
 
 
 def salvage(options: OpenOptions, to: str, *, keyring: Keyring | None = None) -> dict[str, Any]:
@@ -54,15 +65,34 @@ def salvage(options: OpenOptions, to: str, *, keyring: Keyring | None = None) ->
         )
         changes: list[tuple[int, bytes | None]] = []
         commits = 0
+        trees: set[int] = set()
         for _lsn, ordinal, body in salvage_log(options.vfs, options.path, own, lost):
             changes += store.apply(body, ordinal, ordinal)
+            trees |= document_trees(body)
             commits += 1
+        for tree in sorted(trees.difference(tree for tree, _ in changes)):
+            # the commit that gave the collection its name is among the lost
+            name = f"{RECOVERED}{tree}"
+            changes.append((tree, collection_definition(name)))
+            lost.append(LogFinding(f"tree {tree}", f"its name was lost: see collection {name!r}"))
         store.head.catalog = Catalog({}, (), 1).changed(changes, store.multikey)
         report = {"commits": commits, "lost": [(each.where, each.what) for each in lost]}
         return {**report, **write_copy(options, store, to)}
     finally:
         if keyring is None:
             own.close()
+
+
+def document_trees(body: bytes) -> set[int]:
+    """The trees in which a commit writes documents."""
+    trees: set[int] = set()
+    at = layout.COMMIT_HEADER_SIZE
+    while at < len(body):
+        size, _op, tree, key_size = MUTATION.unpack_from(body, at)
+        if key_size and tree != layout.TREE_CATALOG:
+            trees.add(tree)
+        at += size
+    return trees
 
 
 def write_copy(options: OpenOptions, store: Store, to: str) -> dict[str, Any]:
@@ -91,13 +121,17 @@ def copy_collection(core: Any, store: Store, info: CollectionInfo) -> int:
     target = core.create_collection(info.name)
     count = 0
     txn = core.begin()
-    for _key, record in entries_of(store.head, info.tree_id):
-        if record[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE:
-            continue
-        txn.insert(target, record_parts(record)[6])
-        count += 1
-        if count % TXN_DOCUMENTS == 0:
-            txn.commit()
-            txn = core.begin()
-    txn.commit()
+    try:
+        for _key, record in entries_of(store.head, info.tree_id):
+            if record[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE:
+                continue
+            txn.insert(target, record_parts(record)[6])
+            count += 1
+            if count % TXN_DOCUMENTS == 0 or txn.size_bytes > TXN_BYTES:
+                txn.commit()
+                txn = core.begin()
+        txn.commit()
+    finally:
+        # a transaction that an error leaves open would keep the append lock from close()
+        txn.abort()
     return count

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from tests.crash.choices import choices
 from tests.crash.disk import Disk
-from tests.crash.faults import FaultPlan, every_plan
+from tests.crash.faults import Counts, FaultPlan, every_plan
 from tests.crash.ledger import Ledger
 from tests.crash.report import Report, Violation
 from tests.crash.simulator import (
@@ -131,21 +131,21 @@ class FaultRun:
         return None
 
 
-def counts_of(workload: Workload, subject: Subject, seed: int) -> dict[str, int]:
-    """How often a run without a fault makes each kind of call."""
-    counts: dict[str, int] = {}
+def counts_of(workload: Workload, subject: Subject, seed: int) -> Counts:
+    """How often a run without a fault makes each kind of call to each class of file."""
+    counts: Counts = {}
     for site, count in record(workload, subject, seed)[1].sites.items():
-        counts[site.kind] = counts.get(site.kind, 0) + count
+        key = (site.kind, site.file_class)
+        counts[key] = counts.get(key, 0) + count
     return counts
 
 
-def sampled_plans(counts: dict[str, int], rng: random.Random, limit: int) -> list[FaultPlan]:
-    """At most `limit` plans, as many of each kind of call, error and manner as there can be."""
-    groups: dict[tuple[object, ...], list[FaultPlan]] = {}
+def sampled_plans(counts: Counts, rng: random.Random, limit: int) -> list[FaultPlan]:
+    """At most `limit` plans: each call and class first, then as many errors and manners as fit."""
+    groups: dict[tuple[str, ...], list[FaultPlan]] = {}
     for sticky in (False, True):
         for plan in every_plan(counts, sticky=sticky):
-            manner = (plan.sticky, plan.performed, plan.evicted)
-            groups.setdefault((*plan.kinds, plan.error, manner), []).append(plan)
+            groups.setdefault((*plan.kinds, *(plan.classes or ())), []).append(plan)
     for plans in groups.values():
         rng.shuffle(plans)
     chosen: list[FaultPlan] = []

@@ -100,16 +100,27 @@ class FaultPlan:
         return " ".join([*parts, f"({'/'.join(sorted(self.kinds))})"])
 
 
-def every_plan(counts: dict[str, int], *, sticky: bool, step: int = 1) -> Iterator[FaultPlan]:
-    """One plan for each call of each kind and each error that the kind can answer.
+Counts = dict[tuple[str, str], int]
+"""How often a workload makes each (kind of call, class of file); class "" means any."""
 
-    `counts` is how often each kind was called by the workload when nothing failed.
-    """
-    for kind in sorted(counts):
-        for at in range(1, counts[kind] + 1, step):
-            for error in ERRORS.get(kind, ()):
-                yield FaultPlan(at, error, frozenset({kind}), sticky=sticky)
-            if kind == "flush":
-                yield FaultPlan(at, errno.EIO, frozenset({kind}), sticky=sticky, evicted=True)
-            if kind in ("write", "rename", "remove", "truncate"):
-                yield FaultPlan(at, errno.EIO, frozenset({kind}), sticky=sticky, performed=True)
+
+def every_plan(counts: Counts, *, sticky: bool, step: int = 1) -> Iterator[FaultPlan]:
+    """One plan for each call and each error that it can answer, as if nothing else failed."""
+    for (kind, file_class), count in sorted(counts.items()):
+        classes = frozenset({file_class}) if file_class else None
+        manners: list[tuple[int, bool, bool]] = [(e, False, False) for e in ERRORS.get(kind, ())]
+        if kind == "flush":
+            manners.append((errno.EIO, False, True))
+        if kind in ("write", "rename", "remove", "truncate"):
+            manners.append((errno.EIO, True, False))
+        for at in range(1, count + 1, step):
+            for error, performed, evicted in manners:
+                yield FaultPlan(
+                    at,
+                    error,
+                    frozenset({kind}),
+                    classes,
+                    sticky=sticky,
+                    performed=performed,
+                    evicted=evicted,
+                )

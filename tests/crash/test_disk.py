@@ -20,7 +20,7 @@ from rango._ext.vfs import (
 )
 from tests.crash.choices import choices
 from tests.crash.disk import Disk
-from tests.crash.fault_runs import enumerate_faults
+from tests.crash.fault_runs import counts_of, enumerate_faults
 from tests.crash.faults import ERRORS, FaultPlan, every_plan
 from tests.crash.model import (
     BOTH_NAMES,
@@ -368,7 +368,7 @@ def test_short_and_interrupted_transfers_are_invisible_through_the_doors(disk: D
 
 
 def test_every_plan_covers_each_kind_and_error() -> None:
-    plans = list(every_plan({"write": 2, "flush": 1}, sticky=True))
+    plans = list(every_plan({("write", "f"): 2, ("flush", ""): 1}, sticky=True))
     assert {(p.at, p.error) for p in plans if p.kinds == {"write"}} == {
         (at, error) for at in (1, 2) for error in ERRORS["write"]
     }
@@ -399,8 +399,7 @@ def test_a_sound_store_survives_every_crash(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_sound_store_survives_every_fault() -> None:
-    counts = {"write": 40, "flush": 40, "truncate": 9, "create": 6, "rename": 5}
-    counts |= {"flush_directory": 12, "make_directory": 1, "open": 6, "read": 6}
+    counts = counts_of(toy_workload, ToySubject(), 1)
     plans = [p for s in (False, True) for p in every_plan(counts, sticky=s, step=9)]
     report = enumerate_faults(toy_workload, ToySubject(), plans, seed=1)
     assert not report.violations, report
@@ -415,6 +414,6 @@ def test_a_planted_bug_is_found_by_crashing(bug: str) -> None:
 
 @pytest.mark.parametrize("bug", FAULT_BUGS)
 def test_a_planted_bug_is_found_by_failing(bug: str) -> None:
-    plans = every_plan({"flush": 40}, sticky=False)
+    plans = every_plan({("flush", ""): 40}, sticky=False)
     report = enumerate_faults(toy_workload, ToySubject(bug), plans, seed=1)
     assert report.violations

@@ -16,7 +16,7 @@ from typing import Any
 
 from rango._ext import layout
 from rango._ext.pager import Pager
-from rango._ext.store import generation_load, generation_slot, generation_trees
+from rango._ext.generation import generation_load, generation_slot, generation_trees
 from rango._ext.vfs import PythonVfs
 from rango.database import Database
 from rango.engine.check import Walk, link_place

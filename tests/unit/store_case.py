@@ -10,13 +10,13 @@ from typing import NamedTuple
 from rango._ext import layout
 from rango._ext.pager import Pager
 from rango._ext.seal import SealKey
-from rango._ext.store import (
-    Store,
+from rango._ext.generation import (
     generation_empty,
     generation_load,
     generation_slot,
     generation_trees,
 )
+from rango._ext.store import Store
 from rango._ext.vfs import POSIX, VFS_CREATE, VFS_WRITE
 from rango.engine.check import check_generation
 from rango.storage.superblock import Slot
@@ -67,7 +67,7 @@ def commit_body(changes: list[Change]) -> bytes:
         size = layout.MUTATION_HEADER_SIZE + len(change.key) + len(change.record) + len(entries)
         out.append(
             struct.pack(
-                "<IBIHIH",
+                "<IBIHII",
                 size,
                 change.op,
                 change.tree,

@@ -10,13 +10,13 @@ import pytest
 
 from rango._ext import layout
 from rango._ext.pager import Pager
-from rango._ext.store import (
-    Store,
+from rango._ext.generation import (
     generation_empty,
     generation_slot,
     generation_units,
     generation_units_only,
 )
+from rango._ext.store import Store
 from rango._ext.vfs import POSIX, VFS_CREATE, VFS_WRITE
 from rango.errors import Corrupted
 from tests.unit.store_case import DOCUMENTS, Change, PageKeyring, StoreCase, commit_body

@@ -1,0 +1,6 @@
+"""The checkpoint's merge: kernels; the Python doors are those of generation."""
+
+from rango._ext.pager import Pager
+
+class TreeMerge:
+    def __init__(self, pager: Pager, page_size: int = 0) -> None: ...

@@ -1,0 +1,56 @@
+# Scans: overlay and base merged in key order, filtered without the GIL.
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from rango._ext.btree cimport TreeCursor
+from rango._ext.filter cimport Program
+from rango._ext.overlay cimport Cell, OverlayCursor
+from rango._ext.pager cimport Pager
+from rango._ext.view cimport Found, View
+
+
+ctypedef struct Entry:
+    const uint8_t *key              # without the tree's id
+    size_t key_size
+    const uint8_t *value
+    size_t value_size
+    bint overflow
+    Cell *cell                      # set if it is an overlay cell
+
+
+cdef class Scan:
+    cdef View view
+    cdef Pager pager
+    cdef readonly uint32_t tree
+    cdef uint32_t index_tree
+    cdef bint reverse
+    cdef bint is_open               # no upper bound
+    cdef bint done
+    cdef bint is_running            # some thread is inside, perhaps without the GIL
+    cdef bint is_multikey
+    cdef Program program
+    cdef set seen
+    cdef bytes lower                # tree id first
+    cdef bytes upper                # tree id first
+    cdef const uint8_t *lower_key
+    cdef size_t lower_size
+    cdef const uint8_t *upper_key
+    cdef size_t upper_size
+    cdef TreeCursor base
+    cdef bint has_base
+    cdef OverlayCursor over
+    cdef Cell *cell
+    cdef int taken                  # what the last entry came from: TAKEN_*
+    cdef readonly uint64_t keys_examined
+    cdef readonly uint64_t records_examined
+    cdef readonly uint64_t matched
+    cdef int enter(self) except -1
+    cdef int start(self) except -1
+    cdef int advance(self) except -1 nogil
+    cdef int entry(self, Entry *out) except -1 nogil
+    cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil
+    cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil
+    cdef int next_match(self, Found *out) except -1 nogil
+    cdef int _fill(self, Found *found, int limit) except -1
+    cdef void _end(self) noexcept
+    cdef int _is_fresh(self, const uint8_t *id_key, size_t size) except -1 with gil
+    cdef int _document(self, const Entry *entry, Found *out) except -1 nogil

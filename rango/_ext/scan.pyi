@@ -1,0 +1,29 @@
+"""Scans: records or index entries in key order."""
+
+from typing import Any, final
+
+from rango._ext.filter import Program
+from rango._ext.view import View
+
+@final
+class Scan:
+    tree: int
+    keys_examined: int
+    records_examined: int
+    matched: int
+    def __init__(
+        self,
+        view: View,
+        tree: int,
+        index_tree: int,
+        lower: bytes | None,
+        upper: bytes | None,
+        reverse: bool,
+        program: Program | None,
+        is_multikey: bool,
+    ) -> None: ...
+    def next_documents(self, limit: int) -> list[dict[str, Any]]: ...
+    def next_records(self, limit: int) -> list[bytes]: ...
+    def next_entries(self, limit: int) -> list[tuple[bytes, bytes]]: ...
+    def count(self) -> int: ...
+    def close(self) -> None: ...

@@ -1,0 +1,408 @@
+"""Scans: records or index entries in key order, filtered without the GIL.
+
+Terms       overlay, base, cursor: see the glossary. Entry: a key and its value, wherever they lie.
+Invariants  A scan merges overlay and base in key order, the overlay winning where both have a key.
+            It reads one View, so what it gives is a state of the committed history (I-16).
+States      fresh -> running -> done (exhausted, closed, or failed). A done scan holds no page.
+Failure     PageCorrupted and IoFailed come up from the pager; the scan is then done.
+Sources     architecture section 8.
+"""
+
+from rango.errors import PageCorrupted, RangoError
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
+from rango._ext.btree cimport (
+    Tree,
+    overflow_read,
+    tree_cell,
+    tree_close,
+    tree_next,
+    tree_previous,
+    tree_seek,
+    tree_seek_before,
+)
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
+from rango._ext.filter cimport Program
+from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
+from rango._ext.overlay cimport (
+    CELL_TOMBSTONE,
+    cell_key,
+    cell_retain,
+    cell_value,
+    overlay_next,
+    overlay_previous,
+    overlay_seek,
+    overlay_seek_before,
+)
+from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
+from rango._ext.pager cimport Pager, page_retain
+from rango._ext.span cimport load_u16
+from rango._ext.view cimport (
+    TREE_PREFIX,
+    Found,
+    View,
+    append_prefix,
+    found_clear,
+    found_release,
+    record_document,
+)
+
+
+cdef extern from "Python.h":
+    int PyGC_Disable()
+    int PyGC_Enable()
+
+
+cdef enum:
+    TAKEN_NOTHING = 0
+    TAKEN_BASE = 1
+    TAKEN_OVER = 2
+    TAKEN_BOTH = 3
+    BATCH = 256                     # matches collected without the GIL before they are decoded
+    HELD_MAX = 4194304              # and bytes of them that are copies (records from overflow pages)
+
+
+cdef int raise_memory() except -1 with gil:
+    raise MemoryError
+
+
+cdef int raise_overflow(Pager pager) except -1 with gil:
+    raise PageCorrupted(pager.path, "a record is too short to hold its header")
+
+
+cdef bytes _bound(uint32_t tree, bytes key):
+    return tree.to_bytes(TREE_PREFIX, "big") + (key or b"")
+
+
+@cython.final
+cdef class Scan:
+    """A running scan. One thread at a time."""
+
+    def __cinit__(self, View view not None, uint32_t tree, uint32_t index_tree, bytes lower, bytes upper, bint reverse,
+                  Program program, bint is_multikey):
+        cdef uint32_t scanned = index_tree if index_tree else tree
+        self.view = view
+        self.tree = tree
+        self.index_tree = index_tree
+        self.reverse = reverse
+        self.program = program
+        self.is_multikey = is_multikey and index_tree != 0
+        self.seen = set() if self.is_multikey else None
+        self.pager = view.pager
+        self.lower = _bound(scanned, lower)
+        self.is_open = upper is None
+        self.upper = _bound(scanned, upper) if upper is not None else _bound(scanned + 1, None)
+        self.lower_key = <const uint8_t *>PyBytes_AS_STRING(self.lower)
+        self.lower_size = <size_t>PyBytes_GET_SIZE(self.lower)
+        self.upper_key = <const uint8_t *>PyBytes_AS_STRING(self.upper)
+        self.upper_size = <size_t>PyBytes_GET_SIZE(self.upper)
+        self.base.height = 0
+        self.cell = NULL
+        self.done = False
+        self.taken = -1
+
+    def __dealloc__(self):
+        tree_close(&self.base)
+
+    cdef int start(self) except -1:
+        cdef uint32_t scanned = self.index_tree if self.index_tree else self.tree
+        cdef Tree *tree = self.view.generation.tree(scanned)
+        cdef bint is_open = self.is_open
+        self.taken = TAKEN_NOTHING
+        self.has_base = False
+        if self.reverse:
+            if tree != NULL:
+                self.has_base = tree_seek_before(self.pager, tree, NULL if is_open else self.upper_key + TREE_PREFIX,
+                                                 0 if is_open else self.upper_size - TREE_PREFIX, &self.base) == 1
+            self.cell = overlay_seek_before(&self.over, self.view.root, self.upper_key, self.upper_size)
+        else:
+            if tree != NULL:
+                self.has_base = tree_seek(self.pager, tree, self.lower_key + TREE_PREFIX,
+                                          self.lower_size - TREE_PREFIX, &self.base) == 1
+            self.cell = overlay_seek(&self.over, self.view.root, self.lower_key, self.lower_size)
+        return 0
+
+    cdef int advance(self) except -1 nogil:
+        # leave what the last entry was made of
+        if self.taken & TAKEN_BASE:
+            if self.reverse:
+                self.has_base = tree_previous(self.pager, &self.base) == 1
+            else:
+                self.has_base = tree_next(self.pager, &self.base) == 1
+        if self.taken & TAKEN_OVER:
+            self.cell = overlay_previous(&self.over) if self.reverse else overlay_next(&self.over)
+        self.taken = TAKEN_NOTHING
+        return 0
+
+    cdef int entry(self, Entry *out) except -1 nogil:  # hot
+        # the next entry in order: 1, or 0 at the end. Valid until the next call.
+        cdef const uint8_t *leaf = NULL
+        cdef int order
+        cdef int outside
+        cdef const uint8_t *bound = self.lower_key if self.reverse else self.upper_key
+        cdef size_t bound_size = self.lower_size if self.reverse else self.upper_size
+        while True:
+            self.advance()
+            if not self.has_base and self.cell == NULL:
+                return 0
+            order = 1
+            if self.has_base:
+                leaf = tree_cell(&self.base)
+                out.key = leaf_key(leaf, &out.key_size)
+                order = -1
+                if self.cell != NULL:
+                    order = self._order(out.key, out.key_size)
+            if order < 0:
+                self.taken = TAKEN_BASE
+                out.value = leaf_value(leaf, &out.value_size)
+                out.overflow = leaf_is_overflow(leaf)
+                out.cell = NULL
+                # an upper bound that is only the next tree's id bounds no base key
+                if self.reverse or not self.is_open:
+                    outside = key_compare(out.key, out.key_size, bound + TREE_PREFIX, bound_size - TREE_PREFIX)
+                    if (outside < 0) if self.reverse else (outside >= 0):
+                        return 0
+                return 1
+            self.taken = TAKEN_OVER if order > 0 else TAKEN_BOTH
+            outside = key_compare(cell_key(self.cell), self.cell.key_size, bound, bound_size)
+            if (outside < 0) if self.reverse else (outside >= 0):
+                # the base, if it has anything left, lies behind the overlay here
+                return 0
+            if self.cell.flags & CELL_TOMBSTONE:
+                continue
+            out.key = cell_key(self.cell) + TREE_PREFIX
+            out.key_size = self.cell.key_size - TREE_PREFIX
+            out.value = cell_value(self.cell)
+            out.value_size = self.cell.value_size
+            out.overflow = False
+            out.cell = self.cell
+            return 1
+
+    cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil:
+        # of the base's key against the overlay's, in the direction of the scan; cells of other trees lie behind
+        cdef const uint8_t *other = cell_key(self.cell)
+        cdef int order = key_compare(other, TREE_PREFIX, self.lower_key, TREE_PREFIX)
+        if order != 0:
+            return -1
+        order = key_compare(key, size, other + TREE_PREFIX, self.cell.key_size - TREE_PREFIX)
+        return -order if self.reverse else order
+
+    cdef int next_match(self, Found *out) except -1 nogil:  # hot
+        # the next record that the program matches: 1 (release it), or 0 at the end
+        cdef Entry entry
+        cdef int verdict
+        while self.entry(&entry):
+            self.keys_examined += 1
+            if self.index_tree:
+                if self._document(&entry, out) == 0:
+                    continue
+            else:
+                found_clear(out)
+                out.value = entry.value
+                out.size = entry.value_size
+                if entry.overflow:
+                    self._whole(&entry, out)
+            if out.value[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE:
+                found_release(out)
+                continue
+            self.records_examined += 1
+            if self.program is not None:
+                verdict = self.program.run(out.value, out.size)
+                if verdict <= 0:
+                    found_release(out)
+                    if verdict < 0:
+                        raise_memory()
+                    continue
+            if not self.index_tree and out.owned == NULL:
+                if entry.cell != NULL:
+                    cell_retain(entry.cell)
+                    out.cell = entry.cell
+                else:
+                    out.page = self.base.pages[self.base.height - 1]
+                    page_retain(out.page)
+            self.matched += 1
+            return 1
+        return 0
+
+    cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil:
+        cdef Buffer whole
+        buffer_init(&whole)
+        try:
+            overflow_read(self.pager, entry.value, entry.value_size, &whole)
+            out.owned = whole.data
+            out.value = whole.data
+            out.size = whole.size
+            buffer_init(&whole)
+        finally:
+            buffer_free(&whole)
+        return 0
+
+    cdef int _document(self, const Entry *entry, Found *out) except -1 nogil:
+        # the record that an index entry names: 1, or 0 if this scan has given it already
+        cdef size_t split
+        cdef Buffer key
+        cdef int found
+        split = load_u16(entry.value) if entry.value_size >= 2 else entry.key_size
+        if split >= entry.key_size:
+            raise_overflow(self.pager)
+        if self.is_multikey and not self._is_fresh(entry.key + split, entry.key_size - split):
+            return 0
+        buffer_init(&key)
+        try:
+            append_prefix(&key, self.tree)
+            if buffer_put(&key, entry.key + split, entry.key_size - split) < 0:
+                raise_memory()
+            found = self.view.find(key.data, key.size, out)
+        finally:
+            buffer_free(&key)
+        return found
+
+    cdef int _is_fresh(self, const uint8_t *id_key, size_t size) except -1 with gil:
+        name = PyBytes_FromStringAndSize(<const char *>id_key, <Py_ssize_t>size)
+        if name in self.seen:
+            return 0
+        self.seen.add(name)
+        return 1
+
+    cdef int enter(self) except -1:
+        # before a thread works in here; is_running is taken back when it is through
+        if self.is_running:
+            raise RangoError("a cursor was used by two threads at once; give each thread its own")
+        self.is_running = True
+        return 0
+
+    cdef int _fill(self, Found *found, int limit) except -1:
+        # up to `limit` matches, without the GIL; the scan is done at the end or on an error
+        cdef int count = 0
+        cdef size_t held = 0
+        cdef bint is_end = False
+        if self.done:
+            return 0
+        self.enter()
+        try:
+            if self.taken < 0:
+                self.start()
+            with nogil:
+                while count < limit and held < HELD_MAX:
+                    if self.next_match(&found[count]) == 0:
+                        is_end = True
+                        break
+                    if found[count].owned != NULL:
+                        held += found[count].size
+                    count += 1
+            if is_end:
+                self._end()
+        except BaseException:
+            self._end()
+            while count:
+                count -= 1
+                found_release(&found[count])
+            raise
+        finally:
+            self.is_running = False
+        return count
+
+    def next_documents(self, Py_ssize_t limit) -> list:
+        """At most `limit` more documents, decoded; an empty list at the end."""
+        cdef Found found[BATCH]
+        cdef list documents = []
+        cdef int count
+        cdef int at
+        while limit > 0:
+            count = self._fill(found, <int>(limit if limit < BATCH else BATCH))
+            at = 0
+            # decoding makes no garbage, only containers that would trigger a collection every few hundred
+            was_enabled = PyGC_Disable()
+            try:
+                while at < count:
+                    documents.append(record_document(found[at].value, found[at].size))
+                    found_release(&found[at])
+                    at += 1
+            finally:
+                if was_enabled:
+                    PyGC_Enable()
+                while at < count:
+                    found_release(&found[at])
+                    at += 1
+            if self.done:
+                break
+            limit -= count
+        return documents
+
+    def next_records(self, Py_ssize_t limit) -> list:
+        """At most `limit` more records as bytes; an empty list at the end."""
+        cdef Found found[BATCH]
+        cdef list records = []
+        cdef int count
+        cdef int at
+        while limit > 0:
+            count = self._fill(found, <int>(limit if limit < BATCH else BATCH))
+            for at in range(count):
+                records.append(PyBytes_FromStringAndSize(<const char *>found[at].value, <Py_ssize_t>found[at].size))
+                found_release(&found[at])
+            if self.done:
+                break
+            limit -= count
+        return records
+
+    def next_entries(self, Py_ssize_t limit) -> list:
+        """At most `limit` more (key, value) pairs as they lie in the tree, nothing filtered (for checks)."""
+        cdef list entries = []
+        cdef Entry entry
+        cdef Found whole
+        if self.done:
+            return entries
+        self.enter()
+        try:
+            if self.taken < 0:
+                self.start()
+            while len(entries) < limit:
+                if self.entry(&entry) == 0:
+                    self._end()
+                    break
+                found_clear(&whole)
+                key = PyBytes_FromStringAndSize(<const char *>entry.key, <Py_ssize_t>entry.key_size)
+                if entry.overflow:
+                    self._whole(&entry, &whole)
+                    value = PyBytes_FromStringAndSize(<const char *>whole.value, <Py_ssize_t>whole.size)
+                    found_release(&whole)
+                else:
+                    value = PyBytes_FromStringAndSize(<const char *>entry.value, <Py_ssize_t>entry.value_size)
+                entries.append((key, value))
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            self.is_running = False
+        return entries
+
+    def count(self) -> int:
+        """Run to the end and return how many records matched in all; nothing is decoded."""
+        cdef Found found
+        if self.done:
+            return self.matched
+        self.enter()
+        try:
+            if self.taken < 0:
+                self.start()
+            with nogil:
+                while self.next_match(&found):
+                    found_release(&found)
+        finally:
+            self._end()
+            self.is_running = False
+        return self.matched
+
+    def close(self) -> None:
+        """Let the pages go. A closed scan is at its end."""
+        self.enter()
+        self.is_running = False
+        self._end()
+
+    cdef void _end(self) noexcept:
+        self.done = True
+        self.has_base = False
+        self.cell = NULL
+        tree_close(&self.base)

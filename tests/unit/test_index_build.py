@@ -1,0 +1,162 @@
+"""Building an index: over what is there, beside other writers, and when it is stopped half-way."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from rango.engine import index as index_module
+from rango.engine.core import Core
+from rango.errors import DuplicateKey, InvalidName, LimitExceeded, NotFound
+from tests.unit.engine_case import by_index, delete, documents_of, insert, opened, replace
+
+
+def test_an_index_holds_what_was_there_and_what_comes(tmp_path: Path) -> None:
+    core = opened(tmp_path / "db")
+    insert(core, "a", [{"_id": n, "v": n * 7 % 100} for n in range(100)])
+    core.create_index("a", "v", 1, False, "v_1")
+    insert(core, "a", [{"_id": n, "v": -n} for n in range(100, 130)])
+    found = documents_of(core, "a")
+    assert by_index(core, "a", "v_1") == sorted(found, key=lambda n: found[n]["v"])
+    assert list(core.check()) == []
+    core.release()
+
+
+def test_an_array_of_many_values_survives_a_crash(tmp_path: Path) -> None:
+    """More entries than 16 bits count, replayed from the log."""
+    core = opened(tmp_path / "db")
+    core.create_index("a", "v", 1, False, "v_1")
+    insert(core, "a", [{"_id": 1, "v": list(range(66_000))}])
+    shutil.copytree(tmp_path / "db", tmp_path / "copy")
+    core.release()
+    core = opened(tmp_path / "copy")
+    assert list(core.check()) == []
+    core.release()
+
+
+@pytest.mark.parametrize("count", [2, 2_500])
+def test_a_duplicate_ends_the_build_and_leaves_nothing(tmp_path: Path, count: int) -> None:
+    core = opened(tmp_path / "db", durability="memory")
+    insert(core, "a", [{"_id": n, "v": min(n, count - 2)} for n in range(count)])
+    with pytest.raises(DuplicateKey) as caught:
+        core.create_index("a", "v", 1, True, "v_1")
+    assert "v_1" in str(caught.value)
+    assert core.collections()["a"].maintained == ()
+    replace(core, "a", {"_id": count - 1, "v": -1})
+    core.create_index("a", "v", 1, True, "v_1")
+    with pytest.raises(DuplicateKey):
+        insert(core, "a", [{"_id": "new", "v": -1}])
+    assert list(core.check()) == []
+    core.release()
+
+
+def test_an_interrupted_build_is_dropped_by_the_next_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = opened(tmp_path / "db", durability="memory")
+    insert(core, "a", [{"_id": n, "v": n} for n in range(60)])
+
+    def crash(*_arguments: object) -> None:
+        core.flush()
+        shutil.copytree(tmp_path / "db", tmp_path / "copy")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(index_module, "next_piece", crash)
+    with pytest.raises(KeyboardInterrupt):
+        core.create_index("a", "v", 1, True, "v_1")
+    monkeypatch.undo()
+    assert core.collections()["a"].maintained == ()
+    core.release()
+    core = opened(tmp_path / "copy")
+    assert core.collections()["a"].maintained == ()
+    assert core.store.head.catalog.building() == []
+    insert(core, "a", [{"_id": "again", "v": 1}])
+    assert list(core.check()) == []
+    core.release()
+
+
+def test_an_index_that_is_dropped_while_it_is_built_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = opened(tmp_path / "db")
+    insert(core, "a", [{"_id": n, "v": n} for n in range(10)])
+    fill = index_module.fill
+
+    def fill_then_drop(core: Core, name: str, index: object) -> None:
+        fill(core, name, index)  # type: ignore[arg-type]
+        core.drop_index("a", "v_1")
+        insert(core, "a", [{"_id": "unseen", "v": 1}])
+
+    monkeypatch.setattr(index_module, "fill", fill_then_drop)
+    with pytest.raises(NotFound):
+        core.create_index("a", "v", 1, False, "v_1")
+    assert core.collections()["a"].maintained == ()
+    assert list(core.check()) == []
+    monkeypatch.setattr(
+        index_module, "fill", lambda core, name, _index: core.drop_collection(name)
+    )
+    with pytest.raises(NotFound):
+        core.create_index("a", "v", 1, False, "v_1")
+    assert "a" not in core.collections()
+    core.release()
+
+
+def test_the_same_index_twice_is_once_and_a_contradiction_is_refused(tmp_path: Path) -> None:
+    core = opened(tmp_path / "db")
+    core.create_index("a", "v", 1, False, "v_1")
+    core.create_index("a", "v", 1, False, "v_1")
+    for wanted in (("v", 1, True, "v_1"), ("w", 1, False, "v_1"), ("v", 1, False, "other")):
+        with pytest.raises(InvalidName):
+            core.create_index("a", *wanted)
+    for number in range(63):
+        core.create_index("a", f"p{number}", 1, False, f"p{number}")
+    with pytest.raises(LimitExceeded):
+        core.create_index("a", "last", 1, False, "last")
+    with pytest.raises(NotFound):
+        core.drop_index("a", "last")
+    core.release()
+
+
+def test_writers_go_on_while_an_index_is_built(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "FILL_RECORDS", 20)
+    monkeypatch.setattr(index_module, "FILL_STEP", 10)
+    core = opened(tmp_path / "db", durability="memory", overlay_entries_max=400, page_size=512)
+    insert(core, "a", [{"_id": n, "v": [n, n + 1]} for n in range(400)])
+    errors: list[BaseException] = []
+    stop = threading.Event()
+
+    def write(start: int) -> None:
+        choice = random.Random(seed + start)
+        try:
+            for n in range(start, 400, 2):
+                if stop.is_set():
+                    return
+                if choice.random() < 0.3:
+                    delete(core, "a", n)
+                else:
+                    replace(core, "a", {"_id": n, "v": choice.choice([n, [n, -n], None, "x"])})
+                insert(core, "a", [{"_id": 1000 + n, "v": n}])
+        except BaseException as error:  # noqa: BLE001 - it is shown below
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(start,)) for start in (0, 1)]
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(3):
+            core.create_index("a", "v", 1, False, "v_1")
+            if turn < 2:
+                core.drop_index("a", "v_1")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not errors
+    assert list(core.check()) == []
+    core.release()
