@@ -95,7 +95,10 @@ class DuplicateKey(RangoError):
 
 
 class NotFound(RangoError, LookupError):
-    """A collection, index or snapshot that was named does not exist. Create it, or correct the name."""
+    """A collection, index or snapshot that was named does not exist.
+
+    Create it, or correct the name.
+    """
 
 
 class Conflict(RangoError):

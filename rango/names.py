@@ -73,6 +73,10 @@ def document_check(document: object, what: str = "document") -> Mapping[str, Any
 
 def index_keys_check(keys: IndexKeys) -> tuple[str, int]:
     """Path and direction of an index on one field: `"a"`, `[("a", 1)]` or `{"a": 1}`."""
+    if not isinstance(keys, str | Mapping | list | tuple):
+        raise InvalidArgument(
+            f'index keys must be like "a" or [("a", 1)], not {type(keys).__name__}'
+        )
     pairs: list[Any] = (
         [keys]
         if isinstance(keys, str)

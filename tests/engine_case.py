@@ -38,7 +38,7 @@ def open_tiny(path: str | os.PathLike[str], **options: Any) -> Database:
     """rango.open with the engine's sizes turned down (TINY, or as given)."""
     sizes = {name: options.pop(name, value) for name, value in TINY.items()}
     secret = tuple(options.pop(name, None) for name in ("passphrase", "key", "keyfile"))
-    made = _options(path, secret, **options)._replace(**sizes)  # type: ignore[arg-type]
+    made = _options(path, secret, **options)._replace(**sizes)
     return Database(Handle(Core.open(made), made.path, made.ids))
 
 
@@ -48,6 +48,12 @@ def content_of(db: Database) -> Content:
         name: {document["_id"]: document for document in db[name].find({}, meta=True)}
         for name in db.list_collection_names()
     }
+
+
+def present(document: dict[str, Any] | None) -> dict[str, Any]:
+    """The document, which must be there."""
+    assert document is not None
+    return document
 
 
 # --- a database as a value ------------------------------------------------------------------------
@@ -87,6 +93,14 @@ def disk_folder(disk: MemoryDisk) -> Folder:
 def open_folder(folder: Mapping[str, bytes], **options: Any) -> Database:
     """Open a directory that exists only as a value: no flush reaches a disk."""
     return rango.open(FOLDER, vfs=PythonVfs(folder_disk(folder)), create=False, **options)
+
+
+def disk_of(db: Database) -> MemoryDisk:
+    """The disk in memory under a database."""
+    vfs = db._handle.core.vfs
+    assert isinstance(vfs, PythonVfs)
+    assert isinstance(vfs.impl, MemoryDisk)
+    return vfs.impl
 
 
 def flipped(folder: Mapping[str, bytes], name: str, at: int, bits: int) -> Folder:

@@ -1,12 +1,17 @@
-"""The append lock inside one process: a bounded wait, an owner, and no moment in which a signal can leak it.
+"""The append lock inside one process: a bounded wait, an owner, and no moment in which a signal can
+leak it.
 
 Terms       append lock, owner: the thread that holds it.
-Invariants  Python runs signal handlers between bytecodes. take() and drop() are single calls into C, so a KeyboardInterrupt
-            finds the lock either not taken or owned, and `try: lock.take() ... finally: lock.drop()` never leaks it.
-            A take() that was refused because its thread has the lock already is undone by its drop() too: the outer holder
+Invariants  Python runs signal handlers between bytecodes. take() and drop() are single calls into
+            C, so a KeyboardInterrupt
+            finds the lock either not taken or owned, and `try: lock.take() ... finally:
+            lock.drop()` never leaks it.
+            A take() that was refused because its thread has the lock already is undone by its
+            drop() too: the outer holder
             keeps it.
 States      free -> held by one thread -> free. drop() by anybody but the owner does nothing.
-Failure     A wait that a signal interrupts raises what the handler raises; the lock is then not held.
+Failure     A wait that a signal interrupts raises what the handler raises; the lock is then not
+            held.
 """
 
 from rango.errors import TransactionError
@@ -17,7 +22,9 @@ cimport cython
 cdef extern from "pythread.h" nogil:
     PyThread_type_lock PyThread_allocate_lock()
     void PyThread_free_lock(PyThread_type_lock lock)
-    int PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible)
+    int PyThread_acquire_lock_timed(
+        PyThread_type_lock lock, long long microseconds, int interruptible
+    )
     void PyThread_release_lock(PyThread_type_lock lock)
     unsigned long PyThread_get_thread_ident()
 
@@ -33,7 +40,10 @@ cdef enum:
 
 @cython.final
 cdef class AppendLock:
-    """Held by at most one thread. Not reentrant: taking it twice raises TransactionError instead of waiting for oneself."""
+    """Held by at most one thread.
+
+    Not reentrant: taking it twice raises TransactionError instead of waiting for oneself.
+    """
 
     def __cinit__(self):
         self.lock = PyThread_allocate_lock()
@@ -47,14 +57,18 @@ cdef class AppendLock:
             PyThread_free_lock(self.lock)
 
     def take(self, double seconds) -> bool:
-        """Wait at most so long: whether the lock is held now. Raises TransactionError if this thread has it already."""
+        """Wait at most so long:
+
+        whether the lock is held now. Raises TransactionError if this thread has it already.
+        """
         cdef unsigned long me = PyThread_get_thread_ident()
         cdef int got = PyThread_acquire_lock_timed(self.lock, 0, 0)
         cdef long long wait = <long long>(seconds * 1000000)
         if got == LOCK_FAILED and self.is_held and self.owner == me:
             self.refused += 1
             raise TransactionError(
-                "this thread is in the middle of a transaction; a second writer in it would wait for itself"
+                "this thread is in the middle of a transaction; a second writer in it would wait"
+                " for itself"
             )
         while got != LOCK_ACQUIRED:
             with nogil:
@@ -76,7 +90,10 @@ cdef class AppendLock:
             PyThread_release_lock(self.lock)
 
     def drop_of(self, unsigned long owner) -> None:
-        """Let go what the thread with this ident took: its transaction is ended by another thread."""
+        """Let go what the thread with this ident took:
+
+        its transaction is ended by another thread.
+        """
         if self.is_held and self.owner == owner:
             self.is_held = False
             PyThread_release_lock(self.lock)

@@ -1,4 +1,5 @@
-# Writes: one commit in the making. Encodes mutations and applies them to a private overlay at the same time.
+# Writes: one commit in the making. Encodes mutations and applies them to a private overlay at the
+# same time.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from rango._ext.buffer cimport Buffer
@@ -36,7 +37,8 @@ cdef class Clock:
 
 
 cdef class Batch:
-    cdef View work                  # its root is replaced as mutations are applied; nobody else sees it
+    # its root is replaced as mutations are applied; nobody else sees it
+    cdef View work
     cdef uint64_t owner
     cdef Clock clock
     cdef bytes node
@@ -52,12 +54,27 @@ cdef class Batch:
     cdef readonly set multikey      # index trees that turned multikey
     cdef int _room(self, size_t more) except -1
     cdef int _start(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1
-    cdef int _mutation(self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous, uint64_t now_ms, bint has_old) except -1
-    cdef int _index_entries(self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count) except -1
-    cdef int _index_entry(self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size) except -1
-    cdef int _keys(self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new) except -1
+    cdef int _mutation(
+        self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous,
+        uint64_t now_ms, bint has_old
+    ) except -1
+    cdef int _index_entries(
+        self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count
+    ) except -1
+    cdef int _index_entry(
+        self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size
+    ) except -1
+    cdef int _keys(
+        self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new
+    ) except -1
     cdef int _check_unique(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1
-    cdef int _put(self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, uint32_t flags, bint is_record) except -1
+    cdef int _put(
+        self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
+        uint32_t flags, bint is_record
+    ) except -1
 
 
-cdef int overlay_apply(View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record) except -1
+cdef int overlay_apply(
+    View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
+    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
+) except -1

@@ -1,12 +1,17 @@
 """One commit in the making.
 
 Terms       mutation, overlay, transaction, revision: see the glossary.
-Invariants  I-7: a mutation carries the post-image and the index keys removed and added, so that applying it reads nothing.
-            I-8: a document and its index entries are one mutation. Everything that can be refused (a duplicate key, a limit) is
-            refused before the first byte of a mutation is written; if memory runs out in the middle the batch is broken and
+Invariants  I-7: a mutation carries the post-image and the index keys removed and added, so that
+            applying it reads nothing.
+            I-8: a document and its index entries are one mutation. Everything that can be refused
+            (a duplicate key, a limit) is
+            refused before the first byte of a mutation is written; if memory runs out in the middle
+            the batch is broken and
             can only be dropped.
-Layout      layout.pxd COMMIT_*, MUTATION_*, INDEX_ENTRY_*, RECORD_*; docs/reference/format.md#commit.
-States      open -> committed | dropped. Whoever uses a batch holds the append lock, so first_ordinal cannot move.
+Layout      layout.pxd COMMIT_*, MUTATION_*, INDEX_ENTRY_*, RECORD_*;
+            docs/reference/format.md#commit.
+States      open -> committed | dropped. Whoever uses a batch holds the append lock, so
+            first_ordinal cannot move.
 Failure     DuplicateKey and LimitExceeded leave the batch as it was before the call.
 Sources     ADR-0003; Kulkarni et al., Logical Physical Clocks (2014) for the clock.
 """
@@ -75,7 +80,10 @@ cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
 cdef class IndexInfo:
     """What a collection's index is: its name, path and tree."""
 
-    def __init__(self, str name not None, uint32_t tree_id, str path not None, int direction, bint unique, bint multikey):
+    def __init__(
+        self, str name not None, uint32_t tree_id, str path not None, int direction, bint unique,
+        bint multikey
+    ):
         self.name = name
         self.tree_id = tree_id
         self.path = path
@@ -90,12 +98,15 @@ cdef class IndexInfo:
 
 @cython.final
 cdef class CollectionInfo:
-    """What a collection is: its name, tree and indexes. Immutable; the catalog makes a new one when something changes.
+    """What a collection is: its name, tree and indexes. Immutable; the catalog makes a new one when
+    something changes.
 
     `indexes` can answer queries; `maintained` adds those that are still being filled.
     """
 
-    def __init__(self, str name not None, uint32_t tree_id, tuple indexes not None, tuple maintained=None):
+    def __init__(
+        self, str name not None, uint32_t tree_id, tuple indexes not None, tuple maintained=None
+    ):
         self.name = name
         self.tree_id = tree_id
         self.indexes = indexes
@@ -128,8 +139,10 @@ cdef class Clock:
         return 0
 
 
-cdef int overlay_apply(View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
-                       size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record) except -1:  # hot
+cdef int overlay_apply(
+    View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
+    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
+) except -1:  # hot
     # one entry into work's private root; a record learns which commit it belongs to
     cdef Cell *cell = cell_new(key, key_size, value, value_size, flags, ordinal)
     cdef OverlayNode *root
@@ -150,7 +163,9 @@ cdef int overlay_apply(View work, uint64_t owner, const uint8_t *key, size_t key
 cdef class Batch:
     """Mutations that will be one commit. Made by Store.begin under the append lock."""
 
-    def __cinit__(self, View view not None, Clock clock not None, bytes node not None, uint64_t first_ordinal):
+    def __cinit__(
+        self, View view not None, Clock clock not None, bytes node not None, uint64_t first_ordinal
+    ):
         cdef int at
         cdef uint8_t *head
         self.work = view.derive(view.root, view.counts.copy(), view.ordinal)
@@ -184,7 +199,10 @@ cdef class Batch:
     # --- doors
 
     def insert(self, CollectionInfo info not None, bytes bson not None, uint64_t now_ms) -> None:
-        """A new document. Raises DuplicateKey (`_id` or a unique index) or LimitExceeded before anything changes."""
+        """A new document.
+
+        Raises DuplicateKey (`_id` or a unique index) or LimitExceeded before anything changes.
+        """
         cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(bson)
         cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
         cdef Found found
@@ -204,7 +222,10 @@ cdef class Batch:
 
     def replace(self, CollectionInfo info not None, bytes old_record not None, bytes bson not None,
                 uint64_t now_ms) -> None:
-        """Another version of a document; old_record is the one that it replaces. Raises as insert does."""
+        """Another version of a document; old_record is the one that it replaces.
+
+        Raises as insert does.
+        """
         cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(bson)
         cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
         cdef RecordHeader old
@@ -215,7 +236,9 @@ cdef class Batch:
         self._check_unique(info, data, size)
         self._mutation(MUTATION_REPLACE, info, data, size, old.ordinal, now_ms, True)
 
-    def delete(self, CollectionInfo info not None, bytes old_record not None, uint64_t now_ms) -> None:
+    def delete(
+        self, CollectionInfo info not None, bytes old_record not None, uint64_t now_ms
+    ) -> None:
         """A document becomes a tombstone."""
         cdef RecordHeader old
         read_header(old_record, &old)
@@ -227,9 +250,11 @@ cdef class Batch:
     def define(self, uint32_t tree, bytes definition, bint is_new) -> None:
         """A tree's definition in the catalog; None drops the tree."""
         cdef size_t size = 0 if definition is None else <size_t>PyBytes_GET_SIZE(definition)
-        cdef const uint8_t *value = NULL if definition is None else <const uint8_t *>PyBytes_AS_STRING(definition)
+        cdef const uint8_t *value = NULL
         cdef uint8_t *head
         cdef size_t start = self.body.size
+        if definition is not None:
+            value = <const uint8_t *>PyBytes_AS_STRING(definition)
         self.key.size = 0
         append_prefix(&self.key, TREE_CATALOG)
         append_prefix(&self.key, tree)
@@ -237,19 +262,32 @@ cdef class Batch:
         head = buffer_grow(&self.body, MUTATION_HEADER_SIZE)
         if head == NULL:
             raise MemoryError
-        head[MUTATION_OP] = MUTATION_DELETE if definition is None else (MUTATION_INSERT if is_new else MUTATION_REPLACE)
+        if definition is None:
+            head[MUTATION_OP] = MUTATION_DELETE
+        else:
+            head[MUTATION_OP] = MUTATION_INSERT if is_new else MUTATION_REPLACE
         store_u32(head + MUTATION_TREE, TREE_CATALOG)
         store_u16(head + MUTATION_KEY_SIZE, TREE_PREFIX)
         store_u32(head + MUTATION_VALUE_SIZE, <uint32_t>size)
         store_u32(head + MUTATION_INDEX_COUNT, 0)
-        if buffer_put(&self.body, self.key.data + TREE_PREFIX, TREE_PREFIX) < 0 or buffer_put(&self.body, value, size) < 0:
+        if buffer_put(
+            &self.body, self.key.data + TREE_PREFIX, TREE_PREFIX
+        ) < 0 or buffer_put(&self.body, value, size) < 0:
             raise MemoryError
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
-        self._put(self.key.data, self.key.size, value, size, CELL_TOMBSTONE if definition is None else 0, False)
+        self._put(
+            self.key.data, self.key.size, value, size, CELL_TOMBSTONE if definition is None else 0,
+            False
+        )
         self.count += 1
 
-    def fill_index(self, CollectionInfo info not None, IndexInfo index not None, bytes record not None) -> None:
-        """Add the entries of one existing document to an index that is being built. Raises DuplicateKey."""
+    def fill_index(
+        self, CollectionInfo info not None, IndexInfo index not None, bytes record not None
+    ) -> None:
+        """Add the entries of one existing document to an index that is being built.
+
+        Raises DuplicateKey.
+        """
         cdef RecordHeader header
         cdef CollectionInfo only = CollectionInfo(info.name, info.tree_id, (index,))
         cdef uint32_t count = 0
@@ -278,7 +316,9 @@ cdef class Batch:
 
     def snapshot(self):
         """A View that sees what this batch has done so far."""
-        cdef View view = self.work.derive(self.work.root, self.work.counts.copy(), self.work.ordinal)
+        cdef View view = self.work.derive(
+            self.work.root, self.work.counts.copy(), self.work.ordinal
+        )
         # the nodes are shared from now on
         self.owner = overlay_owner_next()
         return view
@@ -301,11 +341,13 @@ cdef class Batch:
 
     cdef int _room(self, size_t more) except -1:
         if self.is_broken:
-            raise RangoError("this transaction ran out of memory half-way through a write; abort it")
+            raise RangoError(
+                "this transaction ran out of memory half-way through a write; abort it"
+            )
         if self.body.size + more > BODY_SIZE_MAX:
             raise LimitExceeded(
                 "TRANSACTION_SIZE_BYTES_MAX", self.body.size + more,
-                f"a transaction may hold {BODY_SIZE_MAX} bytes of changes; commit in smaller pieces",
+                f"a transaction may hold {BODY_SIZE_MAX} bytes of changes; commit in smaller pieces"
             )
         return 0
 
@@ -322,7 +364,9 @@ cdef class Batch:
         key_cap(&self.key, start)
         return self._room(MUTATION_HEADER_SIZE + self.key.size + size + 4096)
 
-    cdef int _keys(self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new) except -1:
+    cdef int _keys(
+        self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new
+    ) except -1:
         cdef int at
         cdef int multikey
         cdef int count
@@ -333,7 +377,8 @@ cdef class Batch:
             multikey = 0
             count = index.index_path.keys(bson, size, &into[at], &multikey)
             if is_new and count > 1 and not index.multikey:
-                # set before the entries can be seen, and kept if the commit fails: too wide a plan is never wrong
+                # set before the entries can be seen, and kept if the commit fails: too wide a plan
+                # is never wrong
                 index.multikey = True
             if is_new and count > 1:
                 self.multikey.add(index.tree_id)
@@ -355,14 +400,18 @@ cdef class Batch:
                 append_prefix(&self.entry, index.tree_id)
                 if buffer_put(&self.entry, self.fresh[at].data + place + 2, key_size) < 0:
                     raise MemoryError
-                if self.work.other_entry(self.entry.data, self.entry.size, self.key.data + TREE_PREFIX,
-                                         self.key.size - TREE_PREFIX):
+                if self.work.other_entry(
+                    self.entry.data, self.entry.size, self.key.data + TREE_PREFIX,
+                    self.key.size - TREE_PREFIX
+                ):
                     raise_duplicate(index.name, index.path, bson, size)
                 place += 2 + key_size
         return 0
 
-    cdef int _mutation(self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous,
-                       uint64_t now_ms, bint has_old) except -1:
+    cdef int _mutation(
+        self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous,
+        uint64_t now_ms, bint has_old
+    ) except -1:
         cdef size_t start = self.body.size
         cdef size_t record
         cdef uint32_t count = 0
@@ -378,14 +427,16 @@ cdef class Batch:
         record = self.body.size
         self.clock.tick(now_ms)
         record_header_write(
-            &self.body, RECORD_FLAG_TOMBSTONE if op == MUTATION_DELETE else 0, self.clock.ms, self.clock.counter,
-            <int64_t>now_ms, previous, <const uint8_t *>PyBytes_AS_STRING(self.node),
-            <size_t>PyBytes_GET_SIZE(self.node),
+            &self.body, RECORD_FLAG_TOMBSTONE if op == MUTATION_DELETE else 0, self.clock.ms,
+            self.clock.counter, <int64_t>now_ms, previous,
+            <const uint8_t *>PyBytes_AS_STRING(self.node), <size_t>PyBytes_GET_SIZE(self.node)
         )
         if buffer_put(&self.body, bson, size) < 0:
             raise MemoryError
         store_u32(self.body.data + start + MUTATION_VALUE_SIZE, <uint32_t>(self.body.size - record))
-        self._put(self.key.data, self.key.size, self.body.data + record, self.body.size - record, 0, True)
+        self._put(
+            self.key.data, self.key.size, self.body.data + record, self.body.size - record, 0, True
+        )
         self._index_entries(info, op != MUTATION_DELETE, has_old, &count)
         store_u32(self.body.data + start + MUTATION_INDEX_COUNT, count)
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
@@ -393,7 +444,9 @@ cdef class Batch:
         self.is_broken = False
         return 0
 
-    cdef int _index_entries(self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count) except -1:
+    cdef int _index_entries(
+        self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count
+    ) except -1:
         # both key lists are sorted and distinct: what is in one of them only is added or removed
         cdef int at
         cdef IndexInfo index
@@ -432,7 +485,9 @@ cdef class Batch:
                     old += 2 + load_u16(self.stale[at].data + old)
         return 0
 
-    cdef int _index_entry(self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size) except -1:
+    cdef int _index_entry(
+        self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size
+    ) except -1:
         cdef uint8_t *head = buffer_grow(&self.body, INDEX_ENTRY_HEADER_SIZE)
         cdef uint8_t split[INDEX_VALUE_SIZE]
         if head == NULL:
@@ -446,21 +501,31 @@ cdef class Batch:
         if (
             buffer_put(&self.entry, key, size) < 0
             or buffer_put(&self.entry, self.key.data + TREE_PREFIX, self.key.size - TREE_PREFIX) < 0
-            or buffer_put(&self.body, self.entry.data + TREE_PREFIX, self.entry.size - TREE_PREFIX) < 0
+            or buffer_put(
+                &self.body, self.entry.data + TREE_PREFIX, self.entry.size - TREE_PREFIX
+            ) < 0
         ):
             raise MemoryError
         store_u16(split, <uint16_t>size)
-        return self._put(self.entry.data, self.entry.size, split, INDEX_VALUE_SIZE if op == INDEX_ADD else 0,
-                         0 if op == INDEX_ADD else CELL_TOMBSTONE, False)
+        return self._put(
+            self.entry.data, self.entry.size, split, INDEX_VALUE_SIZE if op == INDEX_ADD else 0,
+            0 if op == INDEX_ADD else CELL_TOMBSTONE, False
+        )
 
-    cdef int _put(self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, uint32_t flags,
-                  bint is_record) except -1:
-        return overlay_apply(self.work, self.owner, key, key_size, value, value_size, flags, self.first_ordinal,
-                             is_record)
+    cdef int _put(
+        self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
+        uint32_t flags, bint is_record
+    ) except -1:
+        return overlay_apply(
+            self.work, self.owner, key, key_size, value, value_size, flags, self.first_ordinal,
+            is_record
+        )
 
 
 cdef int read_header(bytes record, RecordHeader *out) except -1:
-    if record_header_read(<const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), out) < 0:
+    if record_header_read(
+        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), out
+    ) < 0:
         raise AssertionError("the engine was given something that is not a record")
     return 0
 

@@ -1,12 +1,17 @@
 """B+trees of sealed pages.
 
 Terms       tree, leaf, branch, link, overlay, checkpoint: see the glossary.
-Invariants  I-2 (nothing is overwritten: a merge writes new pages and gives the old ones up), I-4 (a branch cell holds its
-            child's link, so the root's tag vouches for the tree). A separator is greater than every key before it and not
-            greater than any key behind it. A branch counts the leaf entries below each child (ADR-0010).
+Invariants  I-2 (nothing is overwritten: a merge writes new pages and gives the old ones up), I-4 (a
+            branch cell holds its
+            child's link, so the root's tag vouches for the tree). A separator is greater than every
+            key before it and not
+            greater than any key behind it. A branch counts the leaf entries below each child
+            (ADR-0010).
 Layout      Only the checkpoint writes (merge.pyx); readers descend and step.
-Failure     Whatever is wrong with a page is PageCorrupted from the pager. A merge that fails leaves the old tree as it is.
-Sources     Bayer and Unterauer, Prefix B-Trees (1977) for separators; Rodeh, B-trees, shadowing and clones (2008).
+Failure     Whatever is wrong with a page is PageCorrupted from the pager. A merge that fails leaves
+            the old tree as it is.
+Sources     Bayer and Unterauer, Prefix B-Trees (1977) for separators; Rodeh, B-trees, shadowing and
+            clones (2008).
 """
 
 from rango.errors import PageCorrupted
@@ -73,8 +78,15 @@ cdef int tree_get(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, 
     return 1
 
 
-cdef int _descend(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, TreeCursor *cursor) except -1 nogil:
-    # pages and slots from the root to the leaf that covers key (NULL: the leftmost); the leaf's slot is not set
+cdef inline const uint8_t *child_link(const TreeCursor *cursor, int level) noexcept nogil:
+    return branch_link(page_cell(page_bytes(cursor.pages[level]), cursor.slots[level]))
+
+
+cdef int _descend(
+    Pager pager, Tree *tree, const uint8_t *key, size_t key_size, TreeCursor *cursor
+) except -1 nogil:
+    # pages and slots from the root to the leaf that covers key (NULL: the leftmost); the leaf's
+    # slot is not set
     cdef const uint8_t *link = tree.link
     cdef int level
     cdef Page *page
@@ -95,7 +107,8 @@ cdef int _descend(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, 
 
 
 cdef int _step(Pager pager, TreeCursor *cursor, int direction) except -1 nogil:
-    # the leaf before or behind the current one; its slot is set to its first or last cell. 0 = there is none (closed)
+    # the leaf before or behind the current one; its slot is set to its first or last cell. 0 =
+    # there is none (closed)
     cdef int level = cursor.height - 2
     cdef int height = cursor.height
     cdef Page *page
@@ -108,18 +121,23 @@ cdef int _step(Pager pager, TreeCursor *cursor, int direction) except -1 nogil:
         tree_close(cursor)
         return 0
     while level + 1 < height:
-        page = pager.read(branch_link(page_cell(page_bytes(cursor.pages[level]), cursor.slots[level])))
+        page = pager.read(child_link(cursor, level))
         level += 1
         page_release(cursor.pages[level])
         cursor.pages[level] = page
         cursor.slots[level] = 0 if direction > 0 else page_count(page_bytes(page)) - 1
         if page.kind != (PAGE_LEAF if level + 1 == height else PAGE_BRANCH):
             tree_close(cursor)
-            raise_tree(pager, <const uint8_t *>b"\0\0\0\0\0\0\0\0", "a page of another kind was expected in this tree")
+            raise_tree(
+                pager, <const uint8_t *>b"\0\0\0\0\0\0\0\0",
+                "a page of another kind was expected in this tree"
+            )
     return 1
 
 
-cdef int tree_seek(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, TreeCursor *cursor) except -1 nogil:
+cdef int tree_seek(
+    Pager pager, Tree *tree, const uint8_t *key, size_t key_size, TreeCursor *cursor
+) except -1 nogil:
     cdef int last
     cdef bint found
     if tree.height == 0:
@@ -160,7 +178,7 @@ cdef int tree_seek_before(Pager pager, Tree *tree, const uint8_t *key, size_t ke
 
 cdef int _redescend(Pager pager, TreeCursor *cursor, int level) except -1 nogil:
     # replace the page below `level` by the child at its slot
-    cdef Page *page = pager.read(branch_link(page_cell(page_bytes(cursor.pages[level]), cursor.slots[level])))
+    cdef Page *page = pager.read(child_link(cursor, level))
     page_release(cursor.pages[level + 1])
     cursor.pages[level + 1] = page
     return 0
@@ -207,9 +225,14 @@ cdef int overflow_read(Pager pager, const uint8_t *value, size_t size, Buffer *o
         page = pager.read(value + OVERFLOW_LINKS + at * LINK_SIZE)
         if page.kind != PAGE_OVERFLOW or page.size > total - out.size:
             page_release(page)
-            raise_tree(pager, value + OVERFLOW_LINKS + at * LINK_SIZE, "an overflow page does not fit its list")
+            raise_tree(
+                pager, value + OVERFLOW_LINKS + at * LINK_SIZE,
+                "an overflow page does not fit its list"
+            )
         buffer_put(out, page_bytes(page), page.size)
         page_release(page)
     if out.size != total:
-        raise_tree(pager, value + OVERFLOW_LINKS, "the overflow pages are shorter than their list says")
+        raise_tree(
+            pager, value + OVERFLOW_LINKS, "the overflow pages are shorter than their list says"
+        )
     return 0

@@ -85,10 +85,14 @@ def generation_empty() -> Generation:
     return generation
 
 
-def generation_load(Pager pager not None, uint64_t number, uint64_t ordinal, bytes catalog_link not None,
-                    int catalog_height, list bitmap_links not None, uint64_t file_units,
-                    uint32_t next_tree) -> tuple:
-    """The generation that a slot names, and its definitions [(tree id, BSON)]. Raises PageCorrupted."""
+def generation_load(
+    Pager pager not None, uint64_t number, uint64_t ordinal, bytes catalog_link not None,
+    int catalog_height, list bitmap_links not None, uint64_t file_units, uint32_t next_tree
+) -> tuple:
+    """The generation that a slot names, and its definitions [(tree id, BSON)].
+
+    Raises PageCorrupted.
+    """
     cdef Generation generation = Generation(number, ordinal)
     cdef list definitions = []
     cdef TreeCursor cursor
@@ -135,8 +139,13 @@ def generation_load(Pager pager not None, uint64_t number, uint64_t ordinal, byt
     return generation, definitions
 
 
-def generation_units_only(Pager pager not None, uint64_t number, list bitmap_links not None, uint64_t file_units) -> Generation:
-    """A generation that is only known by the units that it uses. Raises PageCorrupted if its bitmap is not whole."""
+def generation_units_only(
+    Pager pager not None, uint64_t number, list bitmap_links not None, uint64_t file_units
+) -> Generation:
+    """A generation that is only known by the units that it uses.
+
+    Raises PageCorrupted if its bitmap is not whole.
+    """
     cdef Generation generation = Generation(number, 0)
     generation.bitmap_links = bitmap_links
     bitmap_load(pager, generation, file_units)
@@ -151,9 +160,14 @@ cdef int bitmap_load(Pager pager, Generation generation, uint64_t file_units) ex
     for link in generation.bitmap_links:
         page = pager.read(<const uint8_t *>PyBytes_AS_STRING(link))
         try:
-            if page.kind != PAGE_BITMAP or place >= size or page.size < min(size - place, <uint64_t>BITMAP_PIECE_SIZE):
+            if page.kind != PAGE_BITMAP or place >= size or page.size < min(
+                size - place, <uint64_t>BITMAP_PIECE_SIZE
+            ):
                 raise PageCorrupted(pager.path, "the bitmap is shorter than the file")
-            memcpy(generation.used.bits + place, page_bytes(page), min(size - place, <uint64_t>BITMAP_PIECE_SIZE))
+            memcpy(
+                generation.used.bits + place, page_bytes(page),
+                min(size - place, <uint64_t>BITMAP_PIECE_SIZE)
+            )
         finally:
             page_release(page)
         place += BITMAP_PIECE_SIZE
@@ -164,7 +178,10 @@ cdef int bitmap_load(Pager pager, Generation generation, uint64_t file_units) ex
 
 @cython.final
 cdef class Builder:
-    """Builds the generations of one data file; knows which ones must stay whole. One build at a time."""
+    """Builds the generations of one data file; knows which ones must stay whole.
+
+    One build at a time.
+    """
 
     def __init__(self, Pager pager not None, Generation generation not None, size_t page_size=0):
         self.pager = pager
@@ -177,19 +194,29 @@ cdef class Builder:
         self.generations.append(weakref.ref(generation))
 
     def keep(self, Generation generation not None) -> None:
-        """Leave its pages alone until the next checkpoint is adopted: the other slot names it (I-2)."""
+        """Leave its pages alone until the next checkpoint is adopted:
+
+        the other slot names it (I-2).
+        """
         self.watch(generation)
         self.named.insert(0, generation)
 
     def name(self, Generation generation not None) -> None:
-        """Its slot is durable: the slot before it stays whole, the one before that does not matter any more."""
+        """Its slot is durable:
+
+        the slot before it stays whole, the one before that does not matter any more.
+        """
         self.named = [self.named[len(self.named) - 1], generation]
 
-    def build(self, View view not None, dict definitions not None, set multikey not None, uint64_t number,
-              uint64_t ordinal) -> Generation:
-        """Write everything that `view` has on top of its generation as generation `number`; nothing names it yet.
+    def build(
+        self, View view not None, dict definitions not None, set multikey not None,
+        uint64_t number, uint64_t ordinal
+    ) -> Generation:
+        """Write everything that `view` has on top of its generation as generation `number`; nothing
+        names it yet.
 
-        definitions: tree id -> BSON of every tree that `view` knows. No append lock is needed; one build at a time.
+        definitions: tree id -> BSON of every tree that `view` knows. No append lock is needed; one
+        build at a time.
         """
         cdef Generation old = view.generation
         cdef Generation new = Generation(number, ordinal)
@@ -221,7 +248,8 @@ cdef class Builder:
         return new
 
     cdef int _begin_build(self, Generation old) except -1:
-        # what must stay readable: this generation, the other slot's, and those that somebody still reads
+        # what must stay readable: this generation, the other slot's, and those that somebody still
+        # reads
         cdef Generation other
         cdef list alive = []
         units_copy(&self.pager.used, &old.used)
@@ -239,8 +267,10 @@ cdef class Builder:
         self.pager.search = SLOT_UNITS
         return 0
 
-    cdef int _merge_all(self, Generation new, Generation old, dict definitions, set multikey, Cell **cells,
-                        size_t count, set dropped, set changed) except -1:
+    cdef int _merge_all(
+        self, Generation new, Generation old, dict definitions, set multikey, Cell **cells,
+        size_t count, set dropped, set changed
+    ) except -1:
         cdef TreeMerge merge = TreeMerge(self.pager, self.page_size)
         cdef size_t first = 0
         cdef size_t last
@@ -272,19 +302,25 @@ cdef class Builder:
             if tree < new.tree_count:
                 memset(&new.trees[tree], 0, sizeof(Tree))
         for tree in range(new.tree_count):
-            if tree in multikey and tree in definitions and not new.trees[tree].flags & CATALOG_FLAG_MULTIKEY:
+            if tree not in multikey or tree not in definitions:
+                continue
+            if not new.trees[tree].flags & CATALOG_FLAG_MULTIKEY:
                 new.trees[tree].flags |= CATALOG_FLAG_MULTIKEY
                 changed.add(tree)
         return self._merge_catalog(merge, old, new, definitions, dropped, changed)
 
-    cdef int _merge_one(self, TreeMerge merge, Tree *tree, Cell **cells, size_t count) except -1 nogil:
+    cdef int _merge_one(
+        self, TreeMerge merge, Tree *tree, Cell **cells, size_t count
+    ) except -1 nogil:
         cdef size_t at
         cdef uint8_t flags = tree.flags
         merge.begin()
         merge.live = tree.live
         merge.appending = True
         if tree.height:
-            merge.feed(tree.link, tree.height - 1, <const uint8_t *>b"", 0, tree.entries, cells, count)
+            merge.feed(
+                tree.link, tree.height - 1, <const uint8_t *>b"", 0, tree.entries, cells, count
+            )
         else:
             for at in range(count):
                 merge.add_cell(cells[at])
@@ -292,8 +328,10 @@ cdef class Builder:
         tree.flags = flags
         return 0
 
-    cdef int _merge_catalog(self, TreeMerge merge, Generation old, Generation new, dict definitions, set dropped,
-                            set changed) except -1:
+    cdef int _merge_catalog(
+        self, TreeMerge merge, Generation old, Generation new, dict definitions, set dropped,
+        set changed
+    ) except -1:
         cdef list ids = sorted((changed & definitions.keys()) | dropped)
         cdef size_t count = len(ids)
         cdef Cell **cells = <Cell **>malloc((count + 1) * sizeof(Cell *))
@@ -322,7 +360,10 @@ cdef class Builder:
                     head[CATALOG_FLAGS] = tree.flags
                     if (
                         buffer_put(&value, head, CATALOG_HEADER_SIZE) < 0
-                        or buffer_put(&value, PyBytes_AS_STRING(definition), <size_t>PyBytes_GET_SIZE(definition)) < 0
+                        or buffer_put(
+                            &value, PyBytes_AS_STRING(definition),
+                            <size_t>PyBytes_GET_SIZE(definition)
+                        ) < 0
                     ):
                         raise MemoryError
                 cells[at] = cell_new(key, 2 * TREE_PREFIX, value.data, value.size,
@@ -364,7 +405,8 @@ cdef class Builder:
         return 0
 
     cdef int _write_bitmap(self, Generation old, Generation new) except -1:
-        # pieces that changed get new places; finding places changes pieces, so repeat until nothing moves
+        # pieces that changed get new places; finding places changes pieces, so repeat until nothing
+        # moves
         cdef Pager pager = self.pager
         cdef dict places = {}
         cdef set given_up = set()
@@ -395,22 +437,28 @@ cdef class Builder:
                     moved = True
                 piece += 1
         if piece > BITMAP_LINKS_MAX:
-            raise LowDisk(f"{pager.path}: the data file would grow beyond {BITMAP_LINKS_MAX} bitmap pages, the most that "
-                          "a slot can name; nothing was lost, delete documents")
+            raise LowDisk(
+                f"{pager.path}: the data file would grow beyond {BITMAP_LINKS_MAX} bitmap pages, "
+                "the most that "
+                "a slot can name; nothing was lost, delete documents")
         links = list(old.bitmap_links[:piece])
         while <uint64_t>len(links) < piece:
             links.append(b"")
         for number, (start, units) in places.items():
             size = bitmap_piece_size(pager.file_units, number)
-            pager.write_at(PAGE_BITMAP, start, units, pager.used.bits + <uint64_t>number * BITMAP_PIECE_SIZE, size,
-                           False, link)
+            pager.write_at(
+                PAGE_BITMAP, start, units, pager.used.bits + <uint64_t>number * BITMAP_PIECE_SIZE,
+                size, False, link
+            )
             links[number] = link[:LINK_SIZE]
         new.bitmap_links = links
         return 0
 
     cdef bint _bitmap_same(self, Generation old, uint64_t piece, uint64_t size):
         cdef uint64_t start = piece * BITMAP_PIECE_SIZE
-        if piece >= <uint64_t>len(old.bitmap_links) or bitmap_piece_size(old.used.count, piece) != size:
+        if piece >= <uint64_t>len(old.bitmap_links) or bitmap_piece_size(
+            old.used.count, piece
+        ) != size:
             return False
         return memcmp(self.pager.used.bits + start, old.used.bits + start, size) == 0
 

@@ -1,6 +1,8 @@
-# THE byte offsets and sizes of everything that Rango stores. Nothing else defines an offset; layout.pyx shows the same
+# THE byte offsets and sizes of everything that Rango stores. Nothing else defines an offset;
+# layout.pyx shows the same
 # numbers to Python, and tests/unit/test_layout.py compares them with docs/reference/format.md.
-# All integers are little-endian and read byte by byte (span.pxd). Sizes and offsets are bytes unless the name says otherwise.
+# All integers are little-endian and read byte by byte (span.pxd). Sizes and offsets are bytes
+# unless the name says otherwise.
 
 cdef enum:
     # --- sizes that every file shares
@@ -24,7 +26,8 @@ cdef enum:
     IMAGE_UNITS_MAX = 16            # so an image is at most 64 KiB
     IMAGE_EPOCH = 0                 # u32
     IMAGE_NONCE = 4                 # 12
-    IMAGE_LENGTH = 16               # u32: bytes of ciphertext; bit 31 set: the opened bytes are LZ4 (u32 size, then the block)
+    # u32: bytes of ciphertext; bit 31 set: the opened bytes are LZ4 (u32 size, then the block)
+    IMAGE_LENGTH = 16
     IMAGE_HEADER_SIZE = 20          # ciphertext starts here, the tag follows it
     IMAGE_OVERHEAD = 36             # header + tag
     IMAGE_COMPRESSED = 0x80000000
@@ -45,9 +48,12 @@ cdef enum:
     PAGE_FLAGS = 1                  # u8, 0
     PAGE_COUNT = 2                  # u16: slots
     PAGE_USED = 4                   # u32: size of the opened page
-    PAGE_PREFIX = 8                 # u16: leading bytes that all keys share (of a branch: all keys but the first, which is empty)
-    PAGE_HEADER_SIZE = 12           # u16 at 10 is 0; then heads, then offsets, both in key order, then cells
-    PAGE_HEAD_SIZE = 4              # u32: the 4 key bytes behind the shared ones, as a big-endian number, padded with zeros
+    # u16: leading bytes that all keys share (of a branch: all keys but the first, which is empty)
+    PAGE_PREFIX = 8
+    # u16 at 10 is 0; then heads, then offsets, both in key order, then cells
+    PAGE_HEADER_SIZE = 12
+    # u32: the 4 key bytes behind the shared ones, as a big-endian number, padded with zeros
+    PAGE_HEAD_SIZE = 4
     PAGE_OFFSET_SIZE = 2            # u16: of the cell
     PAGE_SLOT_SIZE = 6              # head and offset
 
@@ -74,7 +80,8 @@ cdef enum:
     RECORD_COUNTER = 2              # u16: counter of the revision
     RECORD_MS = 4                   # u64: milliseconds of the revision
     RECORD_UPDATED_AT = 12          # i64: wall clock, milliseconds since the epoch
-    RECORD_ORDINAL = 20             # u64: first ordinal of a commit. In a tree: the one that wrote this version.
+    # u64: first ordinal of a commit. In a tree: the one that wrote this version.
+    RECORD_ORDINAL = 20
                                     # In the log: the one that wrote the version before it, 0 = none
     RECORD_HEADER_SIZE = 28         # then the node id, then the BSON document
     RECORD_FLAG_TOMBSTONE = 1
@@ -103,7 +110,8 @@ cdef enum:
     FRAME_RESERVED = 14             # u16: 0
     FRAME_ORDINAL = 16              # u64
     FRAME_FIRST_ORDINAL = 24        # u64: ordinal of the first frame of this commit
-    FRAME_DURABLE = 32              # u64: greatest ordinal known to be durable when this frame was written
+    # u64: greatest ordinal known to be durable when this frame was written
+    FRAME_DURABLE = 32
     FRAME_PREVIOUS = 40             # 16: first half of the chain value before this frame
     FRAME_NONCE = 56                # 12
     FRAME_HEADER_SIZE = 68          # ciphertext, then the tag, then zeros to a multiple of 8
@@ -112,7 +120,8 @@ cdef enum:
     FRAME_PART = 1                  # a piece of a commit that goes on in the next frame
     FRAME_COMMIT = 2                # the last (or only) frame of a commit
     FRAME_CLOSED = 3                # written and flushed by close(): empty body
-    BLOCK_SIZE = 65536              # no frame crosses a multiple of this: one can find any ordinal by bisection over blocks
+    # no frame crosses a multiple of this: one can find any ordinal by bisection over blocks
+    BLOCK_SIZE = 65536
     SEGMENT_SIZE_MAX = 67108864
     SEGMENT_FRAMES_MAX = 1048576    # AES-GCM with random nonces: 2^20 seals a subkey
     SEGMENT_FIRST_STEP = 262144     # prewritten at creation
@@ -126,13 +135,16 @@ cdef enum:
     MUTATION_OP = 4                 # u8: MUTATION_*
     MUTATION_TREE = 5               # u32: tree that holds the record
     MUTATION_KEY_SIZE = 9           # u16
-    MUTATION_VALUE_SIZE = 11        # u32: record bytes (a tombstone record for a delete of a document)
+    # u32: record bytes (a tombstone record for a delete of a document)
+    MUTATION_VALUE_SIZE = 11
     MUTATION_INDEX_COUNT = 15       # u32: index entries
     MUTATION_HEADER_SIZE = 19       # key, value, index entries
     MUTATION_INSERT = 1             # no live document had this key
     MUTATION_REPLACE = 2            # a live document is replaced
-    MUTATION_DELETE = 3             # a live document becomes a tombstone (in the catalog: the tree is gone)
-    # index entry; the key is the key of the value, then the key of the document's _id. It is also the value of the index's tree: split
+    # a live document becomes a tombstone (in the catalog: the tree is gone)
+    MUTATION_DELETE = 3
+    # index entry; the key is the key of the value, then the key of the document's _id. It is also
+    # the value of the index's tree: split
     INDEX_ENTRY_OP = 0              # u8: INDEX_ADD or INDEX_REMOVE
     INDEX_ENTRY_TREE = 1            # u32
     INDEX_ENTRY_SPLIT = 5           # u16: size of the first of the two keys
@@ -170,7 +182,8 @@ cdef enum:
     SLOT_SEALS = 108                # u64: pages sealed under this epoch so far
     SLOT_BITMAP = 128               # then links, BITMAP_LINKS_MAX at most
     BITMAP_LINKS_MAX = 240
-    BITMAP_PIECE_SIZE = 61440       # bytes of bits in one bitmap page = 491,520 units = 1.9 GiB of file
+    # bytes of bits in one bitmap page = 491,520 units = 1.9 GiB of file
+    BITMAP_PIECE_SIZE = 61440
 
     # catalog value, then the definition as BSON
     CATALOG_LINK = 0
@@ -182,7 +195,8 @@ cdef enum:
     CATALOG_FLAG_MULTIKEY = 1       # sticky: some document had an array on the path of this index
 
     # --- keys: two equal copies of one unit each
-    # Magic, version, features and check lie where they lie in every version, so that an older Rango can say "too new".
+    # Magic, version, features and check lie where they lie in every version, so that an older Rango
+    # can say "too new".
     KEYS_MAGIC = 0                  # 8 bytes "RANGOKEY"
     KEYS_VERSION = 8                # u32
     KEYS_FEATURES = 12              # u32: bits; an unknown one means refuse
@@ -193,11 +207,13 @@ cdef enum:
     KEYS_RESERVED = 45              # 3: 0
     KEYS_VERIFY_KEY = 48            # 32: Ed25519 public key, in clear
     KEYS_SIGN_NONCE = 80            # 12
-    KEYS_SIGN_SEED = 92             # 48: Ed25519 seed sealed under the root key (without a key: checksummed only)
+    # 48: Ed25519 seed sealed under the root key (without a key: checksummed only)
+    KEYS_SIGN_SEED = 92
     KEYS_SLOTS = 256                # KEYS_SLOTS_MAX key slots
     KEYS_SLOTS_MAX = 8
     KEYS_SLOT_SIZE = 256
-    KEYS_MAC = 4048                 # 32: BLAKE2b-256 keyed by the root key over bytes 0..4047 (zeros without a key)
+    # 32: BLAKE2b-256 keyed by the root key over bytes 0..4047 (zeros without a key)
+    KEYS_MAC = 4048
     KEYS_CHECK = 4080               # 16: BLAKE2b-128 of bytes 0..4079
     KEYS_COPY_SIZE = 4096
     KEYS_COPIES = 2
@@ -207,12 +223,14 @@ cdef enum:
 
     # key slot: one secret that unwraps the root key
     KEYS_SLOT_KIND = 0              # u8: KEYS_KIND_*
-    KEYS_SLOT_VERSION = 1           # u8: 1; of the slot, so that a newer file may keep older slots unopened
+    # u8: 1; of the slot, so that a newer file may keep older slots unopened
+    KEYS_SLOT_VERSION = 1
     KEYS_SLOT_OPERATIONS = 4        # u32: Argon2id passes
     KEYS_SLOT_MEMORY = 8            # u64: Argon2id memory, bytes
     KEYS_SLOT_SALT = 16             # 16
     KEYS_SLOT_NONCE = 32            # 12
-    KEYS_SLOT_WRAPPED = 44          # 48: the root key, sealed under the key that comes from the secret
+    # 48: the root key, sealed under the key that comes from the secret
+    KEYS_SLOT_WRAPPED = 44
     KEYS_SLOT_EXTRA = 92            # 164: 0; room for a challenge or a credential name
     KEYS_KIND_EMPTY = 0
     KEYS_KIND_PASSPHRASE = 1        # Argon2id 1.3, one lane

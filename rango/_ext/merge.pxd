@@ -18,12 +18,24 @@ cdef class TreeMerge:
     cdef uint64_t live
     cdef size_t page_size           # opened size at which a page closes
     cdef int begin(self) except -1 nogil
-    cdef int feed(self, const uint8_t *link, int level, const uint8_t *separator, size_t separator_size, uint64_t entries, Cell **cells, size_t count) except -1 nogil
+    cdef int feed(
+        self, const uint8_t *link, int level, const uint8_t *separator, size_t separator_size,
+        uint64_t entries, Cell **cells, size_t count
+    ) except -1 nogil
     cdef int _feed_leaf(self, const Page *page, Cell **cells, size_t count) except -1 nogil
-    cdef int _feed_branch(self, const Page *page, int level, const uint8_t *separator, size_t separator_size, Cell **cells, size_t count) except -1 nogil
+    cdef int _feed_branch(
+        self, const Page *page, int level, const uint8_t *separator, size_t separator_size,
+        Cell **cells, size_t count
+    ) except -1 nogil
     cdef int add_cell(self, Cell *cell) except -1 nogil
-    cdef int _add(self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, bint overflow) except -1 nogil
-    cdef int _add_entry(self, int level, const uint8_t *separator, size_t separator_size, const uint8_t *link, uint64_t entries) except -1 nogil
+    cdef int _add(
+        self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
+        bint overflow
+    ) except -1 nogil
+    cdef int _add_entry(
+        self, int level, const uint8_t *separator, size_t separator_size, const uint8_t *link,
+        uint64_t entries
+    ) except -1 nogil
     cdef int _free_overflow(self, const uint8_t *value, size_t size) except -1 nogil
     cdef int _cut(self, int level) except -1 nogil
     cdef int _emit(self, int level, int first, int last) except -1 nogil

@@ -56,11 +56,14 @@ from rango._ext.btree cimport TREE_HEIGHT_MAX, Tree, raise_tree
 
 cdef enum:
     TREE_PREFIX = 4                 # overlay keys start with the tree's id
-    PAGE_SIZE_MAX = 16384           # opened size at which a page closes (ADR-0002: 8, 16 and 32 KiB were measured)
+    # opened size at which a page closes (ADR-0002: 8, 16 and 32 KiB were measured)
+    PAGE_SIZE_MAX = 16384
     PAGE_SIZE_SPARE = 64            # a page that is filled to the brim stays this far below it
     SMALL_SHARE = 4                 # a touched page below page_size / 4 takes its neighbour in
-    BRANCH_COUNT_MIN = 4            # children of a branch, so that each level has fewer pages than the one below
-    OVERFLOW_THRESHOLD = 4096       # a greater value is kept in overflow pages: at least four records a leaf
+    # children of a branch, so that each level has fewer pages than the one below
+    BRANCH_COUNT_MIN = 4
+    # a greater value is kept in overflow pages: at least four records a leaf
+    OVERFLOW_THRESHOLD = 4096
 
 
 cdef int raise_memory() except -1 with gil:
@@ -68,7 +71,8 @@ cdef int raise_memory() except -1 with gil:
 
 
 cdef bint _is_tombstone(const uint8_t *cell) noexcept nogil:
-    # of a leaf cell: documents leave a tombstone record, index entries and catalog values are never one
+    # of a leaf cell: documents leave a tombstone record, index entries and catalog values are never
+    # one
     cdef size_t size
     cdef const uint8_t *value = leaf_value(cell, &size)
     return size > 0 and not leaf_is_overflow(cell) and value[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE
@@ -103,8 +107,10 @@ cdef class TreeMerge:
         self.appending = False
         return 0
 
-    cdef int feed(self, const uint8_t *link, int level, const uint8_t *separator, size_t separator_size,
-                  uint64_t entries, Cell **cells, size_t count) except -1 nogil:
+    cdef int feed(
+        self, const uint8_t *link, int level, const uint8_t *separator, size_t separator_size,
+        uint64_t entries, Cell **cells, size_t count
+    ) except -1 nogil:
         # the old subtree under link (level 0 = a leaf), and the overlay cells that fall into it
         cdef Page *page
         cdef int below
@@ -134,8 +140,10 @@ cdef class TreeMerge:
             page_release(page)
         return 0
 
-    cdef int _feed_branch(self, const Page *page, int level, const uint8_t *separator, size_t separator_size,
-                          Cell **cells, size_t count) except -1 nogil:
+    cdef int _feed_branch(
+        self, const Page *page, int level, const uint8_t *separator, size_t separator_size,
+        Cell **cells, size_t count
+    ) except -1 nogil:
         cdef int slot
         cdef int children = page_count(page_bytes(page))
         cdef const uint8_t *cell
@@ -152,11 +160,16 @@ cdef class TreeMerge:
             if slot + 1 < children:
                 next_key = branch_key(page_cell(page_bytes(page), slot + 1), &next_size)
                 last = taken
-                while last < count and key_compare(cell_key(cells[last]) + TREE_PREFIX,
-                                                   cells[last].key_size - TREE_PREFIX, next_key, next_size) < 0:
+                while last < count and key_compare(
+                    cell_key(cells[last]) + TREE_PREFIX, cells[last].key_size - TREE_PREFIX,
+                    next_key, next_size
+                ) < 0:
                     last += 1
             self.appending = rightmost and slot + 1 == children
-            self.feed(branch_link(cell), level - 1, key, key_size, branch_entries(cell), cells + taken, last - taken)
+            self.feed(
+                branch_link(cell), level - 1, key, key_size, branch_entries(cell), cells + taken,
+                last - taken
+            )
             taken = last
             if slot + 1 < children:
                 key = next_key
@@ -206,7 +219,8 @@ cdef class TreeMerge:
         return 0
 
     cdef int add_cell(self, Cell *cell) except -1 nogil:
-        # one overlay cell: `live` counts against what the old tree had, so the caller starts it with the old number
+        # one overlay cell: `live` counts against what the old tree had, so the caller starts it
+        # with the old number
         cdef const uint8_t *value = cell_value(cell)
         cdef const uint8_t *key = cell_key(cell) + TREE_PREFIX
         cdef size_t key_size = cell.key_size - TREE_PREFIX
@@ -234,16 +248,20 @@ cdef class TreeMerge:
             left -= piece
         return self._add(key, key_size, self.scratch.data, self.scratch.size, True)
 
-    cdef int _add(self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
-                  bint overflow) except -1 nogil:
+    cdef int _add(
+        self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
+        bint overflow
+    ) except -1 nogil:
         cdef PageBuilder *builder = &self.levels[0]
         builder_add_leaf(builder, key, key_size, value, value_size, overflow)
         if builder_size(builder) > 2 * self.page_size and builder.count > 1:
             self._cut(0)
         return 0
 
-    cdef int _add_entry(self, int level, const uint8_t *separator, size_t separator_size, const uint8_t *link,
-                        uint64_t entries) except -1 nogil:
+    cdef int _add_entry(
+        self, int level, const uint8_t *separator, size_t separator_size, const uint8_t *link,
+        uint64_t entries
+    ) except -1 nogil:
         cdef PageBuilder *builder
         if level >= TREE_HEIGHT_MAX:
             raise_tree(self.pager, link, "the tree would grow too high")
@@ -264,12 +282,14 @@ cdef class TreeMerge:
         return 0
 
     cdef int _cut(self, int level) except -1 nogil:
-        # write one page's worth off the front of an overfull builder; the last cell stays, for the separator before it
+        # write one page's worth off the front of an overfull builder; the last cell stays, for the
+        # separator before it
         cdef PageBuilder *builder = &self.levels[level]
         cdef size_t size = 0
         cdef int slot = BRANCH_COUNT_MIN if level > 0 else 1
         while slot < builder.count - 1:
-            size = <size_t>(builder_cell(builder, slot + 1) - builder.cells.data) + <size_t>(slot + 1) * PAGE_SLOT_SIZE
+            size = <size_t>(builder_cell(builder, slot + 1) - builder.cells.data)
+            size += <size_t>(slot + 1) * PAGE_SLOT_SIZE
             if size > self.page_size - PAGE_SIZE_SPARE:
                 break
             slot += 1
@@ -298,15 +318,21 @@ cdef class TreeMerge:
         else:
             for slot in range(first, last):
                 entries += 1 if level == 0 else branch_entries(builder_cell(builder, slot))
-        self._add_entry(level + 1, self.separators[level].data, self.separators[level].size, link, entries)
+        self._add_entry(
+            level + 1, self.separators[level].data, self.separators[level].size, link, entries
+        )
         if last < builder.count:
             if level == 0:
                 # the shortest prefix of the next key that is greater than the last one written
                 before = leaf_key(builder_cell(builder, last - 1), &before_size)
                 behind = leaf_key(builder_cell(builder, last), &behind_size)
-                while common < before_size and common < behind_size and before[common] == behind[common]:
+                while common < before_size and common < behind_size:
+                    if before[common] != behind[common]:
+                        break
                     common += 1
-                self._set_separator(level, behind, common + 1 if common < behind_size else behind_size)
+                self._set_separator(
+                    level, behind, common + 1 if common < behind_size else behind_size
+                )
             else:
                 behind = branch_key(builder_cell(builder, last), &behind_size)
                 self._set_separator(level, behind, behind_size)
@@ -323,7 +349,9 @@ cdef class TreeMerge:
                 self._cut(level)
             else:
                 half = builder.cells.size // 2
-                while slot < builder.count - 1 and <size_t>(builder_cell(builder, slot) - builder.cells.data) < half:
+                while slot < builder.count - 1:
+                    if <size_t>(builder_cell(builder, slot) - builder.cells.data) >= half:
+                        break
                     slot += 1
                 self._emit(level, 0, slot)
             return self._flush(level)

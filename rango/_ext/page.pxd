@@ -1,6 +1,8 @@
-# Slotted pages: search and access for readers, a builder for the checkpoint. Layout: PAGE_*, LEAF_CELL_*, BRANCH_CELL_*.
+# Slotted pages: search and access for readers, a builder for the checkpoint. Layout: PAGE_*,
+# LEAF_CELL_*, BRANCH_CELL_*.
 #
-# Trust rule: the tag authenticates an image, page_check validates the opened page once when it enters the cache, and the
+# Trust rule: the tag authenticates an image, page_check validates the opened page once when it
+# enters the cache, and the
 # functions below then trust its offsets.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -21,7 +23,9 @@ from rango._ext.layout cimport (
 from rango._ext.span cimport load_u16, load_u32, load_u64
 
 
-cdef inline int key_compare(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) noexcept nogil:
+cdef inline int key_compare(
+    const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size
+) noexcept nogil:
     cdef int order = memcmp(a, b, a_size if a_size < b_size else b_size)
     if order != 0:
         return order
@@ -72,7 +76,9 @@ cdef inline uint64_t branch_entries(const uint8_t *cell) noexcept nogil:
 
 
 # first slot whose key is >= key; found[0] = 1 if it is equal
-cdef int leaf_find(const uint8_t *page, const uint8_t *key, size_t key_size, bint *found) noexcept nogil
+cdef int leaf_find(
+    const uint8_t *page, const uint8_t *key, size_t key_size, bint *found
+) noexcept nogil
 # slot whose key is key, or -1
 cdef int leaf_get(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil
 # slot of the child that covers key
@@ -82,7 +88,8 @@ cdef int page_check(const uint8_t *page, size_t size, int kind) noexcept nogil
 
 
 ctypedef struct PageBuilder:
-    # cells of one page in key order; the page is `header | heads | offsets | cells` when it is finished
+    # cells of one page in key order; the page is `header | heads | offsets | cells` when it is
+    # finished
     int kind
     Buffer cells
     Buffer offsets              # u32 offset of each cell inside `cells`
@@ -93,11 +100,18 @@ ctypedef struct PageBuilder:
 cdef void builder_init(PageBuilder *builder, int kind) noexcept nogil
 cdef void builder_free(PageBuilder *builder) noexcept nogil
 cdef void builder_clear(PageBuilder *builder) noexcept nogil
-cdef size_t builder_size(const PageBuilder *builder) noexcept nogil      # of the page with all cells
+# of the page with all cells
+cdef size_t builder_size(const PageBuilder *builder) noexcept nogil
 cdef const uint8_t *builder_cell(const PageBuilder *builder, int slot) noexcept nogil
 cdef size_t builder_cell_size(const PageBuilder *builder, int slot) noexcept nogil
-cdef int builder_add_leaf(PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size, bint overflow) except -1 nogil
-cdef int builder_add_branch(PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *link, uint64_t entries) except -1 nogil
+cdef int builder_add_leaf(
+    PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *value,
+    size_t value_size, bint overflow
+) except -1 nogil
+cdef int builder_add_branch(
+    PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *link,
+    uint64_t entries
+) except -1 nogil
 # the page made of cells first..last-1, appended to an empty `out`
 cdef int builder_page(const PageBuilder *builder, int first, int last, Buffer *out) except -1 nogil
 # forget cells 0..count-1

@@ -1,12 +1,16 @@
 """Slotted pages.
 
 Terms       page, slot, cell, leaf, branch: see the glossary.
-Invariants  Keys of a page are strictly ascending. The first cell of a branch has an empty key: it covers everything below the
-            second. Cells lie behind the slots and do not overlap. A page is at most 64 KiB, so 16-bit offsets reach every cell.
-            Each slot has the head of its key beside those of the others: a search touches a few cache lines of heads and, unless
+Invariants  Keys of a page are strictly ascending. The first cell of a branch has an empty key: it
+            covers everything below the
+            second. Cells lie behind the slots and do not overlap. A page is at most 64 KiB, so
+            16-bit offsets reach every cell.
+            Each slot has the head of its key beside those of the others: a search touches a few
+            cache lines of heads and, unless
             heads tie, one cell.
 Layout      layout.pxd PAGE_*, LEAF_CELL_*, BRANCH_CELL_*; docs/reference/format.md#pages.
-Failure     page_check refuses whatever a search could trip over; it runs once, when a page enters the cache.
+Failure     page_check refuses whatever a search could trip over; it runs once, when a page enters
+            the cache.
 Sources     Graefe, Modern B-Tree Techniques (2011), 3.3-3.5; ADR-0002, ADR-0010.
 """
 
@@ -42,20 +46,25 @@ from rango._ext.span cimport load_u16, load_u32, store_u16, store_u32, store_u64
 
 
 cdef inline uint32_t key_head(const uint8_t *key, size_t size, size_t shared) noexcept nogil:
-    # the 4 bytes behind the shared ones, so that comparing two heads compares two keys as far as they go
+    # the 4 bytes behind the shared ones, so that comparing two heads compares two keys as far as
+    # they go
     cdef uint32_t head = 0
     cdef size_t at
     cdef size_t left
     if size >= shared + 4:
         key += shared
-        return (<uint32_t>key[0] << 24) | (<uint32_t>key[1] << 16) | (<uint32_t>key[2] << 8) | key[3]
+        head = (<uint32_t>key[0] << 24) | (<uint32_t>key[1] << 16)
+        return head | (<uint32_t>key[2] << 8) | key[3]
     left = size - shared if size > shared else 0
     for at in range(left):
         head |= <uint32_t>key[shared + at] << (24 - 8 * at)
     return head
 
 
-cdef int heads_find(const uint8_t *page, int low, int high, uint32_t head, bint is_above) noexcept nogil:  # hot
+# hot
+cdef int heads_find(
+    const uint8_t *page, int low, int high, uint32_t head, bint is_above
+) noexcept nogil:
     # first slot in low..high-1 whose head is >= head (is_above: > head), or high
     cdef int middle
     cdef uint32_t found
@@ -69,7 +78,10 @@ cdef int heads_find(const uint8_t *page, int low, int high, uint32_t head, bint 
     return low
 
 
-cdef int leaf_find(const uint8_t *page, const uint8_t *key, size_t key_size, bint *found) noexcept nogil:  # hot
+# hot
+cdef int leaf_find(
+    const uint8_t *page, const uint8_t *key, size_t key_size, bint *found
+) noexcept nogil:
     cdef size_t shared = load_u16(page + PAGE_PREFIX)
     cdef int count = page_count(page)
     cdef int low
@@ -106,7 +118,8 @@ cdef int leaf_find(const uint8_t *page, const uint8_t *key, size_t key_size, bin
 
 
 cdef int leaf_get(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil:  # hot
-    # a key that does not share what all keys of the page share ties with no cell, so the shared bytes need no look of their own
+    # a key that does not share what all keys of the page share ties with no cell, so the shared
+    # bytes need no look of their own
     cdef size_t shared = load_u16(page + PAGE_PREFIX)
     cdef int count = page_count(page)
     cdef uint32_t head = key_head(key, key_size, shared)
@@ -125,7 +138,8 @@ cdef int leaf_get(const uint8_t *page, const uint8_t *key, size_t key_size) noex
     return -1
 
 
-cdef int branch_find(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil:  # hot
+# hot
+cdef int branch_find(const uint8_t *page, const uint8_t *key, size_t key_size) noexcept nogil:
     # slot 0 covers everything below slot 1, so its key is never looked at
     cdef size_t shared = load_u16(page + PAGE_PREFIX)
     cdef int count = page_count(page)
@@ -161,34 +175,42 @@ cdef int branch_find(const uint8_t *page, const uint8_t *key, size_t key_size) n
 cdef int page_check(const uint8_t *page, size_t size, int kind) noexcept nogil:
     cdef size_t slots_end
     cdef size_t offset
-    cdef size_t header_size = LEAF_CELL_HEADER_SIZE if kind == PAGE_LEAF else BRANCH_CELL_HEADER_SIZE
+    cdef size_t header_size = BRANCH_CELL_HEADER_SIZE
     cdef size_t shared
     cdef size_t key_size
     cdef size_t value_size
     cdef size_t previous_size = 0
     cdef const uint8_t *previous = NULL
+    cdef const uint8_t *heads_end
     cdef const uint8_t *key
     cdef int first = 1 if kind == PAGE_BRANCH else 0
     cdef int count
     cdef int slot
-    if size < PAGE_HEADER_SIZE or size > 65536 or page[PAGE_KIND] != kind or load_u32(page + PAGE_USED) != size:
+    if size < PAGE_HEADER_SIZE or size > 65536 or page[PAGE_KIND] != kind:
         return -1
+    if load_u32(page + PAGE_USED) != size:
+        return -1
+    if kind == PAGE_LEAF:
+        header_size = LEAF_CELL_HEADER_SIZE
     if kind != PAGE_LEAF and kind != PAGE_BRANCH:
         return -1
     count = page_count(page)
     shared = load_u16(page + PAGE_PREFIX)
     slots_end = PAGE_HEADER_SIZE + <size_t>count * PAGE_SLOT_SIZE
+    heads_end = page + PAGE_HEADER_SIZE + count * PAGE_HEAD_SIZE
     if count == 0 or slots_end > size:
         return -1
     for slot in range(count):
-        offset = load_u16(page + PAGE_HEADER_SIZE + count * PAGE_HEAD_SIZE + slot * PAGE_OFFSET_SIZE)
+        offset = load_u16(heads_end + slot * PAGE_OFFSET_SIZE)
         if offset < slots_end or header_size > size - offset:
             return -1
         key_size = load_u16(page + offset)
         value_size = 0
         if kind == PAGE_LEAF:
             value_size = load_u32(page + offset + LEAF_CELL_VALUE_SIZE) & 0x7fffffffU
-        if key_size > size - offset - header_size or value_size > size - offset - header_size - key_size:
+        if key_size > size - offset - header_size:
+            return -1
+        if value_size > size - offset - header_size - key_size:
             return -1
         key = page + offset + header_size
         if previous != NULL and key_compare(previous, previous_size, key, key_size) >= 0:
@@ -263,19 +285,26 @@ cdef uint8_t *_builder_room(PageBuilder *builder, size_t size) except NULL nogil
     return cell
 
 
-cdef int builder_add_leaf(PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *value,
-                          size_t value_size, bint overflow) except -1 nogil:
+cdef int builder_add_leaf(
+    PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *value,
+    size_t value_size, bint overflow
+) except -1 nogil:
     cdef uint8_t *cell = _builder_room(builder, LEAF_CELL_HEADER_SIZE + key_size + value_size)
     store_u16(cell, <uint16_t>key_size)
-    store_u32(cell + LEAF_CELL_VALUE_SIZE, <uint32_t>value_size | (<uint32_t>LEAF_CELL_OVERFLOW if overflow else 0))
+    store_u32(
+        cell + LEAF_CELL_VALUE_SIZE,
+        <uint32_t>value_size | (<uint32_t>LEAF_CELL_OVERFLOW if overflow else 0)
+    )
     memcpy(cell + LEAF_CELL_HEADER_SIZE, key, key_size)
     memcpy(cell + LEAF_CELL_HEADER_SIZE + key_size, value, value_size)
     builder.entries += 1
     return 0
 
 
-cdef int builder_add_branch(PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *link,
-                            uint64_t entries) except -1 nogil:
+cdef int builder_add_branch(
+    PageBuilder *builder, const uint8_t *key, size_t key_size, const uint8_t *link,
+    uint64_t entries
+) except -1 nogil:
     cdef uint8_t *cell = _builder_room(builder, BRANCH_CELL_HEADER_SIZE + key_size)
     store_u16(cell, <uint16_t>key_size)
     memcpy(cell + BRANCH_CELL_LINK, link, LINK_SIZE)
@@ -292,6 +321,7 @@ cdef int builder_page(const PageBuilder *builder, int first, int last, Buffer *o
     cdef size_t cell_size
     cdef size_t at
     cdef uint8_t *page
+    cdef uint8_t *offsets
     cdef const uint8_t *cell
     cdef size_t dropped = 0
     if builder.kind == PAGE_BRANCH:
@@ -309,11 +339,11 @@ cdef int builder_page(const PageBuilder *builder, int first, int last, Buffer *o
     store_u16(page + PAGE_COUNT, <uint16_t>(last - first))
     store_u32(page + PAGE_USED, <uint32_t>size)
     _write_heads(builder, first, last, page)
+    offsets = page + PAGE_HEADER_SIZE + (last - first) * PAGE_HEAD_SIZE
     for slot in range(first, last):
         cell = builder_cell(builder, slot)
         cell_size = builder_cell_size(builder, slot)
-        store_u16(page + PAGE_HEADER_SIZE + (last - first) * PAGE_HEAD_SIZE + (slot - first) * PAGE_OFFSET_SIZE,
-                  <uint16_t>at)
+        store_u16(offsets + (slot - first) * PAGE_OFFSET_SIZE, <uint16_t>at)
         if slot == first and dropped:
             memcpy(page + at, cell, BRANCH_CELL_HEADER_SIZE)
             store_u16(page + at, 0)
@@ -330,7 +360,9 @@ cdef const uint8_t *_builder_key(const PageBuilder *builder, int slot, size_t *s
     return branch_key(builder_cell(builder, slot), size)
 
 
-cdef void _write_heads(const PageBuilder *builder, int first, int last, uint8_t *page) noexcept nogil:
+cdef void _write_heads(
+    const PageBuilder *builder, int first, int last, uint8_t *page
+) noexcept nogil:
     # keys are sorted, so what the first and the last share is shared by all
     cdef int start = first + 1 if builder.kind == PAGE_BRANCH else first
     cdef size_t shared = 0
@@ -350,7 +382,9 @@ cdef void _write_heads(const PageBuilder *builder, int first, int last, uint8_t 
         store_u32(page + PAGE_HEADER_SIZE, 0)
     for slot in range(start, last):
         key = _builder_key(builder, slot, &size)
-        store_u32(page + PAGE_HEADER_SIZE + (slot - first) * PAGE_HEAD_SIZE, key_head(key, size, shared))
+        store_u32(
+            page + PAGE_HEADER_SIZE + (slot - first) * PAGE_HEAD_SIZE, key_head(key, size, shared)
+        )
 
 
 cdef int builder_drop(PageBuilder *builder, int count) except -1 nogil:
@@ -364,9 +398,15 @@ cdef int builder_drop(PageBuilder *builder, int count) except -1 nogil:
     builder.cells.size -= start
     builder.count -= count
     for slot in range(builder.count):
-        store_u32(builder.offsets.data + slot * 4, load_u32(builder.offsets.data + (slot + count) * 4) - start)
+        store_u32(
+            builder.offsets.data + slot * 4,
+            load_u32(builder.offsets.data + (slot + count) * 4) - start
+        )
     builder.offsets.size = <size_t>builder.count * 4
     builder.entries = 0
     for slot in range(builder.count):
-        builder.entries += 1 if builder.kind == PAGE_LEAF else branch_entries(builder_cell(builder, slot))
+        if builder.kind == PAGE_LEAF:
+            builder.entries += 1
+        else:
+            builder.entries += branch_entries(builder_cell(builder, slot))
     return 0

@@ -58,21 +58,36 @@ cdef class Pager:
     cdef Units used                     # reachable from the generation being built
     cdef Units kept                     # reachable from a generation that must stay readable
     cdef uint64_t search                # where the search for free units goes on
-    cdef uint64_t file_units            # units that the file has (or will have, once what was planned is written)
+    # units that the file has (or will have, once what was planned is written)
+    cdef uint64_t file_units
 
     # the page of a link, retained; NULL with PageCorrupted or IoFailed set
     cdef Page *read(self, const uint8_t *link) except NULL nogil
     cdef Page *_load(self, const uint8_t *link) except NULL nogil
-    cdef Page *_open_image(self, const uint8_t *link, uint8_t *image, uint8_t *opened) except NULL nogil
-    cdef Page *_page_from(self, const uint8_t *link, const uint8_t *opened, uint32_t size, bint packed) except NULL nogil
-    cdef int _open_older(self, uint32_t epoch, const uint8_t *aad, const uint8_t *image, size_t sealed, uint8_t *into) except -1
+    cdef Page *_open_image(
+        self, const uint8_t *link, uint8_t *image, uint8_t *opened
+    ) except NULL nogil
+    cdef Page *_page_from(
+        self, const uint8_t *link, const uint8_t *opened, uint32_t size, bint packed
+    ) except NULL nogil
+    cdef int _open_older(
+        self, uint32_t epoch, const uint8_t *aad, const uint8_t *image, size_t sealed,
+        uint8_t *into
+    ) except -1
     cdef Page *_find(self, uint64_t unit, uint64_t tag) noexcept nogil
     cdef void _keep(self, Page *page) noexcept nogil
-    cdef void _keep_written(self, const uint8_t *link, const uint8_t *data, size_t size) noexcept nogil
+    cdef void _keep_written(
+        self, const uint8_t *link, const uint8_t *data, size_t size
+    ) noexcept nogil
     cdef void _evict(self) noexcept nogil
     cdef int _grow_buckets(self) noexcept nogil
     # seal and write one image; fills its link
-    cdef int write(self, int kind, const uint8_t *data, size_t size, bint squeeze, bint keep, uint8_t *link) except -1 nogil
-    cdef int write_at(self, int kind, uint64_t unit, uint32_t units, const uint8_t *data, size_t size, bint packed, uint8_t *link) except -1 nogil
+    cdef int write(
+        self, int kind, const uint8_t *data, size_t size, bint squeeze, bint keep, uint8_t *link
+    ) except -1 nogil
+    cdef int write_at(
+        self, int kind, uint64_t unit, uint32_t units, const uint8_t *data, size_t size,
+        bint packed, uint8_t *link
+    ) except -1 nogil
     cdef int free_link(self, const uint8_t *link) except -1 nogil
     cdef int allocate(self, uint32_t units, uint64_t *first) except -1 nogil

@@ -1,12 +1,17 @@
 """Page images: cache, links, and the writing side of a checkpoint.
 
 Terms       unit, page image, link, generation: see the glossary.
-Invariants  I-2 (allocate gives out nothing that `kept` holds), I-4 (read compares the link's tag bytes, then the full tag),
+Invariants  I-2 (allocate gives out nothing that `kept` holds), I-4 (read compares the link's tag
+            bytes, then the full tag),
             I-6 (a fresh nonce for each image, subkey of the epoch).
-Layout      layout.pxd IMAGE_*, LINK_*; docs/reference/format.md#page-image. The cache is a chained hash table over (unit, tag)
-            with a clock ring for eviction: a reused unit has another tag, so stale pages simply age out.
-Failure     A wrong tag, length or content is PageCorrupted naming file and byte; a failed read is IoFailed. Neither latches.
-            A failed write raises before anything names the image: the checkpoint is abandoned (LowDisk or IoFailed).
+Layout      layout.pxd IMAGE_*, LINK_*; docs/reference/format.md#page-image. The cache is a chained
+            hash table over (unit, tag)
+            with a clock ring for eviction: a reused unit has another tag, so stale pages simply age
+            out.
+Failure     A wrong tag, length or content is PageCorrupted naming file and byte; a failed read is
+            IoFailed. Neither latches.
+            A failed write raises before anything names the image: the checkpoint is abandoned
+            (LowDisk or IoFailed).
 Sources     ADR-0002, ADR-0005; the clock after Corbato (1968).
 """
 
@@ -94,15 +99,22 @@ cdef int raise_page(str path, uint64_t unit, str what) except -1 with gil:
 cdef int raise_io(str path, uint64_t unit, int64_t code, bint writing) except -1 with gil:
     cdef int number = <int>-code
     if writing and number in (ENOSPC, EDQUOT):
-        raise LowDisk(f"{path}: no space for the checkpoint ({errno.errorcode.get(number, number)}); "
-                      "nothing was lost, free space and write again")
+        raise LowDisk(
+            f"{path}: no space for the checkpoint ({errno.errorcode.get(number, number)}); "
+            "nothing was lost, free space and write again"
+        )
     verb = "writing" if writing else "reading"
-    raise IoFailed(f"{path}: {verb} at byte {unit * UNIT_SIZE} failed "
-                   f"({errno.errorcode.get(number, number)}); check the disk, then open the database again")
+    raise IoFailed(
+        f"{path}: {verb} at byte {unit * UNIT_SIZE} failed "
+        f"({errno.errorcode.get(number, number)}); check the disk, then open the database "
+        "again"
+    )
 
 
 cdef int raise_closed(str path) except -1 with gil:
-    raise DatabaseClosed(f"{path} was closed while this cursor or snapshot was open; open the database again")
+    raise DatabaseClosed(
+        f"{path} was closed while this cursor or snapshot was open; open the database again"
+    )
 
 
 cdef int raise_forked(str path) except -1 with gil:
@@ -113,8 +125,10 @@ cdef int raise_memory() except -1 with gil:
     raise MemoryError
 
 
-cdef void image_aad(uint8_t *into, const uint8_t *database_id, uint32_t epoch, uint64_t unit, uint8_t kind,
-                    uint32_t length) noexcept nogil:
+cdef void image_aad(
+    uint8_t *into, const uint8_t *database_id, uint32_t epoch, uint64_t unit, uint8_t kind,
+    uint32_t length
+) noexcept nogil:
     into[0] = FILE_KIND_PAGE
     memcpy(into + 1, database_id, DATABASE_ID_SIZE)
     store_u32(into + 17, epoch)
@@ -126,8 +140,10 @@ cdef void image_aad(uint8_t *into, const uint8_t *database_id, uint32_t epoch, u
 cdef class Pager:
     """The data file's pages. One for each open database; safe for any number of threads."""
 
-    def __cinit__(self, Vfs vfs not None, str path not None, int fd, bytes database_id not None, object keyring,
-                  uint32_t epoch, uint64_t cache_size):
+    def __cinit__(
+        self, Vfs vfs not None, str path not None, int fd, bytes database_id not None,
+        object keyring, uint32_t epoch, uint64_t cache_size
+    ):
         self.vfs = vfs
         self.path = path
         self.fd = fd
@@ -211,7 +227,9 @@ cdef class Pager:
             pthread_mutex_unlock(&self.mutex)
         return page
 
-    cdef Page *_open_image(self, const uint8_t *link, uint8_t *image, uint8_t *opened) except NULL nogil:
+    cdef Page *_open_image(
+        self, const uint8_t *link, uint8_t *image, uint8_t *opened
+    ) except NULL nogil:
         cdef uint64_t unit = load_u48(link + LINK_UNIT)
         cdef size_t units = link[LINK_UNITS]
         cdef uint8_t kind = link[LINK_KIND]
@@ -232,7 +250,10 @@ cdef class Pager:
         if size > units * UNIT_SIZE - IMAGE_OVERHEAD:
             raise_page(self.path, unit, "the page's length does not fit its units")
         if load_u64(image + IMAGE_HEADER_SIZE + size) != load_u64(link + LINK_TAG):
-            raise_page(self.path, unit, "the page is not the one that its link names (stale, swapped or damaged)")
+            raise_page(
+                self.path, unit,
+                "the page is not the one that its link names (stale, swapped or damaged)"
+            )
         image_aad(aad, self.database_id, epoch, unit, kind, length)
         if epoch == self.epoch:
             authentic = self.key.open(aad, AAD_SIZE, image + IMAGE_NONCE, image + IMAGE_HEADER_SIZE,
@@ -241,13 +262,18 @@ cdef class Pager:
             with gil:
                 authentic = self._open_older(epoch, aad, image, size + TAG_SIZE, opened)
         if not authentic:
-            raise_page(self.path, unit, "the page's tag does not match its content (damaged or altered)")
+            raise_page(
+                self.path, unit, "the page's tag does not match its content (damaged or altered)"
+            )
         return self._page_from(link, opened, size, (length & IMAGE_COMPRESSED) != 0)
 
-    cdef Page *_page_from(self, const uint8_t *link, const uint8_t *opened, uint32_t size, bint packed) except NULL nogil:
+    cdef Page *_page_from(
+        self, const uint8_t *link, const uint8_t *opened, uint32_t size, bint packed
+    ) except NULL nogil:
         cdef uint64_t unit = load_u48(link + LINK_UNIT)
         cdef uint8_t kind = link[LINK_KIND]
         cdef uint32_t full = size
+        cdef bint is_tree
         cdef Page *page
         if packed:
             if size < 4 or load_u32(opened) > IMAGE_SIZE_MAX:
@@ -257,12 +283,15 @@ cdef class Pager:
         if page == NULL:
             raise_memory()
         if packed:
-            if lz4_decompress(opened + 4, <int>(size - 4), <uint8_t *>page_bytes(page), <int>full) != <int>full:
+            if lz4_decompress(
+                opened + 4, <int>(size - 4), <uint8_t *>page_bytes(page), <int>full
+            ) != <int>full:
                 free(page)
                 raise_page(self.path, unit, "the page's compressed form is malformed")
         else:
             memcpy(<uint8_t *>page_bytes(page), opened, full)
-        if (kind == PAGE_LEAF or kind == PAGE_BRANCH) and page_check(page_bytes(page), full, kind) < 0:
+        is_tree = kind == PAGE_LEAF or kind == PAGE_BRANCH
+        if is_tree and page_check(page_bytes(page), full, kind) < 0:
             free(page)
             raise_page(self.path, unit, "the page's slots are malformed")
         page.refs = 1
@@ -275,8 +304,10 @@ cdef class Pager:
         self.reads += 1
         return page
 
-    cdef int _open_older(self, uint32_t epoch, const uint8_t *aad, const uint8_t *image, size_t sealed,
-                         uint8_t *into) except -1:
+    cdef int _open_older(
+        self, uint32_t epoch, const uint8_t *aad, const uint8_t *image, size_t sealed,
+        uint8_t *into
+    ) except -1:
         cdef SealKey key = self.older_keys.get(epoch)
         if key is None:
             key = self.keyring.page_key(epoch)
@@ -286,7 +317,8 @@ cdef class Pager:
     # --- cache
 
     cdef void _keep(self, Page *page) noexcept nogil:
-        # a page that cannot be kept (no memory for the tables, or somebody was faster) just stays outside the cache
+        # a page that cannot be kept (no memory for the tables, or somebody was faster) just stays
+        # outside the cache
         cdef Page **grown
         cdef uint64_t size
         cdef uint64_t bucket
@@ -359,7 +391,9 @@ cdef class Pager:
         if unit == self.file_units:
             # go on at the end, over what is free there already
             unit = self.file_units
-            while unit > SLOT_UNITS and not units_get(&self.used, unit - 1) and not units_get(&self.kept, unit - 1):
+            while unit > SLOT_UNITS and not units_get(
+                &self.used, unit - 1
+            ) and not units_get(&self.kept, unit - 1):
                 unit -= 1
             self.file_units = unit + units
             if self.used.count < self.file_units:
@@ -377,7 +411,9 @@ cdef class Pager:
         units_mark(&self.used, unit, units, False)
         return 0
 
-    cdef int write(self, int kind, const uint8_t *data, size_t size, bint squeeze, bint keep, uint8_t *link) except -1 nogil:
+    cdef int write(
+        self, int kind, const uint8_t *data, size_t size, bint squeeze, bint keep, uint8_t *link
+    ) except -1 nogil:
         # squeeze: LZ4, if that saves a unit; keep: put the opened page into the cache
         cdef uint8_t *packed = NULL
         cdef uint32_t units = <uint32_t>((size + IMAGE_OVERHEAD + UNIT_SIZE - 1) // UNIT_SIZE)
@@ -405,7 +441,9 @@ cdef class Pager:
             self._keep_written(link, data, size)
         return 0
 
-    cdef void _keep_written(self, const uint8_t *link, const uint8_t *data, size_t size) noexcept nogil:
+    cdef void _keep_written(
+        self, const uint8_t *link, const uint8_t *data, size_t size
+    ) noexcept nogil:
         cdef Page *page = <Page *>malloc(sizeof(Page) + size)
         if page == NULL:
             return
@@ -420,8 +458,10 @@ cdef class Pager:
         self._keep(page)
         page_release(page)
 
-    cdef int write_at(self, int kind, uint64_t unit, uint32_t units, const uint8_t *data, size_t size, bint packed,
-                      uint8_t *link) except -1 nogil:
+    cdef int write_at(
+        self, int kind, uint64_t unit, uint32_t units, const uint8_t *data, size_t size,
+        bint packed, uint8_t *link
+    ) except -1 nogil:
         cdef uint8_t *image = <uint8_t *>malloc(units * UNIT_SIZE)
         cdef uint8_t aad[AAD_SIZE]
         cdef uint32_t length = <uint32_t>size | (<uint32_t>IMAGE_COMPRESSED if packed else 0)
@@ -463,7 +503,10 @@ cdef class Pager:
         }
 
     def close(self) -> None:
-        """Close the file once nobody reads from it; whoever comes later gets DatabaseClosed. Idempotent."""
+        """Close the file once nobody reads from it; whoever comes later gets DatabaseClosed.
+
+        Idempotent.
+        """
         cdef bint is_busy = True
         if self.is_closed or self.fd < 0:
             self.is_closed = True

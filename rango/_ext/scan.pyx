@@ -61,7 +61,8 @@ cdef enum:
     TAKEN_OVER = 2
     TAKEN_BOTH = 3
     BATCH = 256                     # matches collected without the GIL before they are decoded
-    HELD_MAX = 4194304              # and bytes of them that are copies (records from overflow pages)
+    # and bytes of them that are copies (records from overflow pages)
+    HELD_MAX = 4194304
 
 
 cdef int raise_memory() except -1 with gil:
@@ -80,8 +81,10 @@ cdef bytes _bound(uint32_t tree, bytes key):
 cdef class Scan:
     """A running scan. One thread at a time."""
 
-    def __cinit__(self, View view not None, uint32_t tree, uint32_t index_tree, bytes lower, bytes upper, bint reverse,
-                  Program program, bint is_multikey):
+    def __cinit__(
+        self, View view not None, uint32_t tree, uint32_t index_tree, bytes lower, bytes upper,
+        bint reverse, Program program, bint is_multikey
+    ):
         cdef uint32_t scanned = index_tree if index_tree else tree
         self.view = view
         self.tree = tree
@@ -114,9 +117,13 @@ cdef class Scan:
         self.has_base = False
         if self.reverse:
             if tree != NULL:
-                self.has_base = tree_seek_before(self.pager, tree, NULL if is_open else self.upper_key + TREE_PREFIX,
-                                                 0 if is_open else self.upper_size - TREE_PREFIX, &self.base) == 1
-            self.cell = overlay_seek_before(&self.over, self.view.root, self.upper_key, self.upper_size)
+                self.has_base = tree_seek_before(
+                    self.pager, tree, NULL if is_open else self.upper_key + TREE_PREFIX,
+                    0 if is_open else self.upper_size - TREE_PREFIX, &self.base
+                ) == 1
+            self.cell = overlay_seek_before(
+                &self.over, self.view.root, self.upper_key, self.upper_size
+            )
         else:
             if tree != NULL:
                 self.has_base = tree_seek(self.pager, tree, self.lower_key + TREE_PREFIX,
@@ -161,7 +168,9 @@ cdef class Scan:
                 out.cell = NULL
                 # an upper bound that is only the next tree's id bounds no base key
                 if self.reverse or not self.is_open:
-                    outside = key_compare(out.key, out.key_size, bound + TREE_PREFIX, bound_size - TREE_PREFIX)
+                    outside = key_compare(
+                        out.key, out.key_size, bound + TREE_PREFIX, bound_size - TREE_PREFIX
+                    )
                     if (outside < 0) if self.reverse else (outside >= 0):
                         return 0
                 return 1
@@ -181,7 +190,8 @@ cdef class Scan:
             return 1
 
     cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil:
-        # of the base's key against the overlay's, in the direction of the scan; cells of other trees lie behind
+        # of the base's key against the overlay's, in the direction of the scan; cells of other
+        # trees lie behind
         cdef const uint8_t *other = cell_key(self.cell)
         cdef int order = key_compare(other, TREE_PREFIX, self.lower_key, TREE_PREFIX)
         if order != 0:
@@ -313,7 +323,8 @@ cdef class Scan:
         while limit > 0:
             count = self._fill(found, <int>(limit if limit < BATCH else BATCH))
             at = 0
-            # decoding makes no garbage, only containers that would trigger a collection every few hundred
+            # decoding makes no garbage, only containers that would trigger a collection every few
+            # hundred
             was_enabled = PyGC_Disable()
             try:
                 while at < count:
@@ -340,7 +351,9 @@ cdef class Scan:
         while limit > 0:
             count = self._fill(found, <int>(limit if limit < BATCH else BATCH))
             for at in range(count):
-                records.append(PyBytes_FromStringAndSize(<const char *>found[at].value, <Py_ssize_t>found[at].size))
+                records.append(PyBytes_FromStringAndSize(
+                    <const char *>found[at].value, <Py_ssize_t>found[at].size
+                ))
                 found_release(&found[at])
             if self.done:
                 break
@@ -348,7 +361,9 @@ cdef class Scan:
         return records
 
     def next_entries(self, Py_ssize_t limit) -> list:
-        """At most `limit` more (key, value) pairs as they lie in the tree, nothing filtered (for checks)."""
+        """At most `limit` more (key, value) pairs as they lie in the tree, nothing filtered
+        (for checks).
+        """
         cdef list entries = []
         cdef Entry entry
         cdef Found whole
@@ -366,10 +381,14 @@ cdef class Scan:
                 key = PyBytes_FromStringAndSize(<const char *>entry.key, <Py_ssize_t>entry.key_size)
                 if entry.overflow:
                     self._whole(&entry, &whole)
-                    value = PyBytes_FromStringAndSize(<const char *>whole.value, <Py_ssize_t>whole.size)
+                    value = PyBytes_FromStringAndSize(
+                        <const char *>whole.value, <Py_ssize_t>whole.size
+                    )
                     found_release(&whole)
                 else:
-                    value = PyBytes_FromStringAndSize(<const char *>entry.value, <Py_ssize_t>entry.value_size)
+                    value = PyBytes_FromStringAndSize(
+                        <const char *>entry.value, <Py_ssize_t>entry.value_size
+                    )
                 entries.append((key, value))
         except BaseException:
             self._end()

@@ -10,7 +10,8 @@ from rango._ext.view cimport Counts, Generation, View
 
 cdef class Store:
     cdef readonly Pager pager
-    cdef public Appender appender           # None while the log is replayed, and on read-only databases
+    # None while the log is replayed, and on read-only databases
+    cdef public Appender appender
     cdef public View current                # what may be seen
     cdef readonly View head                 # the newest commit
     cdef object pending                     # of (ordinal, View): appended, not yet durable
@@ -21,7 +22,12 @@ cdef class Store:
     cdef readonly Builder builder
     cdef uint64_t bloom_keys
 
-    cdef int _apply(self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t owner, list changes) except -1
-    cdef int _apply_one(self, const uint8_t *mutation, size_t size, uint64_t ordinal, uint64_t owner, list changes) except -1
+    cdef int _apply(
+        self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t owner,
+        list changes
+    ) except -1
+    cdef int _apply_one(
+        self, const uint8_t *mutation, size_t size, uint64_t ordinal, uint64_t owner, list changes
+    ) except -1
     cdef View _view_of(self, Generation generation)
     cdef Counts _counts_after(self, View head, Generation generation)

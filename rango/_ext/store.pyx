@@ -1,12 +1,17 @@
-"""One open database, below the files' names: commits, visibility, replay, and the building of generations.
+"""One open database, below the files' names: commits, visibility, replay, and the building of
+generations.
 
 Terms       commit, ordinal, generation, overlay, checkpoint: see the glossary.
-Invariants  I-1, I-16: `current` moves only to commits that are durable (or, in "group" and "memory", appended), in order.
-            I-2: a generation is built into units that no reachable generation uses. I-5: its bitmap marks what it reaches.
-            Between the write of a frame and the moment when its view is queued no Python bytecode runs, so that neither a
+Invariants  I-1, I-16: `current` moves only to commits that are durable (or, in "group" and
+            "memory", appended), in order.
+            I-2: a generation is built into units that no reachable generation uses. I-5: its bitmap
+            marks what it reaches.
+            Between the write of a frame and the moment when its view is queued no Python bytecode
+            runs, so that neither a
             signal nor another thread finds the log ahead of the memory.
 States      replaying (apply) -> open (begin, commit, publish) ; build -> adopt is one checkpoint.
-Failure     A commit that raises has changed nothing in memory; the appender says whether the log may have it (IoFailed) or
+Failure     A commit that raises has changed nothing in memory; the appender says whether the log
+            may have it (IoFailed) or
             not (LowDisk). A build that raises leaves garbage in units that nothing names.
 Sources     architecture sections 3 and 8; ADR-0006.
 """
@@ -73,16 +78,26 @@ cdef enum:
 
 
 cdef int raise_body(uint64_t ordinal) except -1:
-    raise LogCorrupted(f"oplog, commit {ordinal}", "the commit's body is malformed although its tag is right; "
-                       "it was written by a faulty program")
+    raise LogCorrupted(
+        f"oplog, commit {ordinal}",
+        "the commit's body is malformed although its tag is right; "
+        "it was written by a faulty program",
+    )
 
 
 @cython.final
 cdef class Store:
-    """The committed state and what may be seen of it. The engine holds the append lock where a method says so."""
+    """The committed state and what may be seen of it.
 
-    def __init__(self, Pager pager not None, Generation generation not None, bytes node not None, size_t page_size=0):
-        # page_size: at which opened size a page closes; 0 is what ships, less makes small trees high (tests)
+    The engine holds the append lock where a method says so.
+    """
+
+    def __init__(
+        self, Pager pager not None, Generation generation not None, bytes node not None,
+        size_t page_size=0
+    ):
+        # page_size: at which opened size a page closes; 0 is what ships, less makes small trees
+        # high (tests)
         self.pager = pager
         self.builder = Builder(pager, generation, page_size)
         self.node = node
@@ -110,20 +125,30 @@ cdef class Store:
     # --- commits
 
     def begin(self) -> Batch:
-        """A batch on top of the newest commit. Under the append lock, which is held until commit or drop."""
+        """A batch on top of the newest commit.
+
+        Under the append lock, which is held until commit or drop.
+        """
         return Batch(self.head, self.clock, self.node, self.appender.ordinal + 1)
 
     def commit(self, Batch batch not None) -> int:
-        """Append the batch and queue its view; returns its ordinal. Under the append lock. Durable only after a flush."""
+        """Append the batch and queue its view; returns its ordinal.
+
+        Under the append lock. Durable only after a flush.
+        """
         cdef uint64_t ordinal = 0
         cdef View view
         cdef size_t size = batch.body.size
         if batch.is_broken:
-            raise MemoryError("this transaction ran out of memory half-way through a write; abort it")
+            raise MemoryError(
+                "this transaction ran out of memory half-way through a write; abort it"
+            )
         if batch.count == 0:
             return self.head.ordinal
         if batch.first_ordinal != self.appender.ordinal + 1:
-            raise AssertionError("somebody appended while this transaction was open: the append lock was lost")
+            raise AssertionError(
+                "somebody appended while this transaction was open: the append lock was lost"
+            )
         store_u32(batch.body.data + COMMIT_COUNT, batch.count)
         # whatever may fail for want of memory comes before the append
         view = batch.work.derive(batch.work.root, batch.work.counts, 0)
@@ -166,8 +191,12 @@ cdef class Store:
         """(ms, counter) of the last revision given out or seen."""
         return self.clock.ms, self.clock.counter
 
-    def build(self, View view not None, dict definitions not None, uint64_t number, uint64_t ordinal) -> Generation:
-        """What `view` has on top of its generation, written as generation `number` (Builder.build)."""
+    def build(
+        self, View view not None, dict definitions not None, uint64_t number, uint64_t ordinal
+    ) -> Generation:
+        """What `view` has on top of its generation, written as generation `number`
+        (Builder.build).
+        """
         return self.builder.build(view, definitions, self.multikey, number, ordinal)
 
     def keep(self, Generation generation not None) -> None:
@@ -181,10 +210,15 @@ cdef class Store:
     # --- replay
 
     def apply(self, bytes body not None, uint64_t first_ordinal, uint64_t ordinal) -> list:
-        """One commit of the log, in order; returns what it changed in the catalog: [(tree id, definition or None)]."""
+        """One commit of the log, in order; returns what it changed in the catalog:
+
+        [(tree id, definition or None)].
+        """
         cdef list changes = []
-        self._apply(<const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body), first_ordinal,
-                    overlay_owner_next(), changes)
+        self._apply(
+            <const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body),
+            first_ordinal, overlay_owner_next(), changes
+        )
         self.head.ordinal = ordinal
         return changes
 
@@ -209,8 +243,9 @@ cdef class Store:
             self._apply_one(mutation, mutation_size, first_ordinal, owner, changes)
         return 0
 
-    cdef int _apply_one(self, const uint8_t *mutation, size_t size, uint64_t ordinal, uint64_t owner,
-                        list changes) except -1:  # hot
+    cdef int _apply_one(
+        self, const uint8_t *mutation, size_t size, uint64_t ordinal, uint64_t owner, list changes
+    ) except -1:  # hot
         cdef Span span = span_of(mutation, size)
         cdef uint8_t room[TREE_PREFIX + 65536]
         cdef uint8_t split[INDEX_VALUE_SIZE]
@@ -242,7 +277,9 @@ cdef class Store:
         elif key_size:
             if record_header_read(value, value_size, &header) < 0:
                 raise_body(ordinal)
-            overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, value, value_size, 0, ordinal, True)
+            overlay_apply(
+                self.head, owner, room, TREE_PREFIX + key_size, value, value_size, 0, ordinal, True
+            )
             self.clock.observe(header.ms, header.counter)
             if op == MUTATION_INSERT:
                 self.head.counts.add(tree, 1)
@@ -261,9 +298,15 @@ cdef class Store:
             memcpy(room + TREE_PREFIX, key, key_size)
             store_u16(split, load_u16(entry + INDEX_ENTRY_SPLIT))
             if entry[INDEX_ENTRY_OP] == INDEX_ADD:
-                overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, split, INDEX_VALUE_SIZE, 0, ordinal, False)
+                overlay_apply(
+                    self.head, owner, room, TREE_PREFIX + key_size, split, INDEX_VALUE_SIZE, 0,
+                    ordinal, False
+                )
             else:
-                overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, split, 0, CELL_TOMBSTONE, ordinal, False)
+                overlay_apply(
+                    self.head, owner, room, TREE_PREFIX + key_size, split, 0, CELL_TOMBSTONE,
+                    ordinal, False
+                )
             # a document that gains keys on balance has several now (it had one at the least: null)
             if tree != index:
                 if grown > 0:
@@ -278,9 +321,11 @@ cdef class Store:
     # --- generations
 
     def adopt(self, Generation generation not None, bint is_named) -> None:
-        """Go on from a generation; is_named: its slot is durable. Under the append lock, with nothing pending.
+        """Go on from a generation; is_named: its slot is durable. Under the append lock, with
+        nothing pending.
 
-        Commits that came after its ordinal stay in the overlay; views that others hold are not touched.
+        Commits that came after its ordinal stay in the overlay; views that others hold are not
+        touched.
         """
         cdef View head = self.head
         cdef OverlayCursor cursor
@@ -323,7 +368,8 @@ cdef class Store:
         cdef Tree *base
         cdef int64_t was
         cdef int64_t now
-        for tree in range(max(head.counts.size, max(generation.tree_count, head.generation.tree_count))):
+        cdef uint32_t count = max(generation.tree_count, head.generation.tree_count)
+        for tree in range(max(head.counts.size, count)):
             base = head.generation.tree(tree)
             was = (0 if base == NULL else <int64_t>base.live) + head.counts.get(tree)
             base = generation.tree(tree)

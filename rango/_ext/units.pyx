@@ -1,9 +1,12 @@
 """Which units of the data file are used.
 
 Terms       unit, generation: see the glossary.
-Invariants  I-2: a unit is given out only if it is free in the generation being built and in every generation that a slot or a
-            reader can still reach. I-5: a generation's bitmap marks exactly what is reachable from its slot.
-Layout      docs/reference/format.md#bitmap: bit n of the pieces, in order, speaks of unit n; the lowest bit of a byte comes first.
+Invariants  I-2: a unit is given out only if it is free in the generation being built and in every
+            generation that a slot or a
+            reader can still reach. I-5: a generation's bitmap marks exactly what is reachable from
+            its slot.
+Layout      docs/reference/format.md#bitmap: bit n of the pieces, in order, speaks of unit n; the
+            lowest bit of a byte comes first.
 Failure     Units beyond the bitmap count as free and as outside the file.
 Sources     storage-notes, details: free space as a bitmap.
 """
@@ -92,7 +95,9 @@ cdef uint64_t units_used(const Units *units) noexcept nogil:
     return used
 
 
-cdef uint64_t units_find(const Units *a, const Units *b, uint64_t start, uint64_t end, uint64_t count) noexcept nogil:
+cdef uint64_t units_find(
+    const Units *a, const Units *b, uint64_t start, uint64_t end, uint64_t count
+) noexcept nogil:
     cdef uint64_t unit = start
     cdef uint64_t run = 0
     cdef uint64_t at

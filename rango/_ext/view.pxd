@@ -71,11 +71,17 @@ cdef class View:
     cdef Bloom bloom
     cdef Counts counts
     cdef OverlayNode *root          # retained
-    # key starts with the tree's id. 1 = found (release it), 0 = not there. Tombstone records are found.
+    # key starts with the tree's id. 1 = found (release it), 0 = not there. Tombstone records are
+    # found.
     cdef int find(self, const uint8_t *key, size_t size, Found *out) except -1 nogil
-    # an entry of this index tree whose key starts with `prefix` (tree id first) and whose document is another one: 1 or 0
-    cdef int other_entry(self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size) except -1 nogil
-    cdef int _is_current(self, const uint8_t *prefix, const uint8_t *key, size_t key_size) except -1 nogil
+    # an entry of this index tree whose key starts with `prefix` (tree id first) and whose document
+    # is another one: 1 or 0
+    cdef int other_entry(
+        self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size
+    ) except -1 nogil
+    cdef int _is_current(
+        self, const uint8_t *prefix, const uint8_t *key, size_t key_size
+    ) except -1 nogil
     cpdef object find_id(self, uint32_t tree, object id_value)
     cdef View derive(self, OverlayNode *root, Counts counts, uint64_t ordinal)
 

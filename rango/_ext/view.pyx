@@ -1,9 +1,11 @@
 """Reads: snapshots, and point reads from them.
 
 Terms       generation, overlay, snapshot, cursor: see the glossary.
-Invariants  I-16: a View is (generation, overlay root); neither changes while it is held. A read asks the overlay (behind a Bloom
+Invariants  I-16: a View is (generation, overlay root); neither changes while it is held. A read
+            asks the overlay (behind a Bloom
             filter), then the base.
-            Nobody below a View takes a lock: nodes and pages are reference counted, and a generation's units are not given out
+            Nobody below a View takes a lock: nodes and pages are reference counted, and a
+            generation's units are not given out
             again while a View holds it.
 Failure     PageCorrupted and IoFailed come up from the pager.
 Sources     architecture sections 0 and 8.
@@ -212,7 +214,9 @@ cdef class View:
                 return 1
         tree_id = tree_of(key)
         tree = self.generation.tree(tree_id)
-        if tree == NULL or tree_get(self.pager, tree, key + TREE_PREFIX, size - TREE_PREFIX, &out.page, &leaf) == 0:
+        if tree == NULL or tree_get(
+            self.pager, tree, key + TREE_PREFIX, size - TREE_PREFIX, &out.page, &leaf
+        ) == 0:
             return 0
         out.value = leaf_value(leaf, &out.size)
         if leaf_is_overflow(leaf):
@@ -229,7 +233,9 @@ cdef class View:
                 out.page = NULL
         return 1
 
-    cdef int other_entry(self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size) except -1 nogil:
+    cdef int other_entry(
+        self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size
+    ) except -1 nogil:
         cdef OverlayCursor over
         cdef Cell *cell = overlay_seek(&over, self.root, prefix, size)
         cdef Tree *tree
@@ -237,7 +243,9 @@ cdef class View:
         cdef const uint8_t *key
         cdef size_t key_size
         cdef int found = 0
-        while cell != NULL and cell.key_size >= size and key_compare(cell_key(cell), size, prefix, size) == 0:
+        while cell != NULL and cell.key_size >= size and key_compare(
+            cell_key(cell), size, prefix, size
+        ) == 0:
             if not (cell.flags & CELL_TOMBSTONE) and key_compare(
                 cell_key(cell) + size, cell.key_size - size, id_key, id_size
             ) != 0:
@@ -256,7 +264,9 @@ cdef class View:
                     key, size - TREE_PREFIX, prefix + TREE_PREFIX, size - TREE_PREFIX
                 ) != 0:
                     break
-                if key_compare(key + size - TREE_PREFIX, key_size - (size - TREE_PREFIX), id_key, id_size) != 0:
+                if key_compare(
+                    key + size - TREE_PREFIX, key_size - (size - TREE_PREFIX), id_key, id_size
+                ) != 0:
                     found = self._is_current(prefix, key, key_size)
                     if found:
                         break
@@ -266,7 +276,9 @@ cdef class View:
             tree_close(&cursor)
         return found
 
-    cdef int _is_current(self, const uint8_t *prefix, const uint8_t *key, size_t key_size) except -1 nogil:
+    cdef int _is_current(
+        self, const uint8_t *prefix, const uint8_t *key, size_t key_size
+    ) except -1 nogil:
         # whether the overlay has not removed this base entry of the tree that prefix starts with
         cdef Buffer whole
         cdef Cell *cell
@@ -294,7 +306,9 @@ cdef class View:
                 raise MemoryError
             if self.find(whole.data, whole.size, &found):
                 if found.value[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE:
-                    record = PyBytes_FromStringAndSize(<const char *>found.value, <Py_ssize_t>found.size)
+                    record = PyBytes_FromStringAndSize(
+                        <const char *>found.value, <Py_ssize_t>found.size
+                    )
                 found_release(&found)
         finally:
             buffer_free(&whole)
@@ -341,12 +355,20 @@ cdef class View:
         return live + self.counts.get(tree)
 
     def scan(self, uint32_t tree, bytes lower, bytes upper, bint reverse, object program):
-        """Records of a collection's tree with lower <= key < upper (None: no bound) that the program (None: all) matches."""
+        """Records of a collection's tree with lower <= key < upper (None:
+
+        no bound) that the program (None: all) matches.
+        """
         return scan_class()(self, tree, 0, lower, upper, reverse, program, False)
 
-    def index_scan(self, uint32_t index_tree, uint32_t tree, bytes lower, bytes upper, bint reverse, object program,
-                   bint is_multikey=True):
-        """The same through an index: bounds are index keys, order is the index's; each document comes once."""
+    def index_scan(
+        self, uint32_t index_tree, uint32_t tree, bytes lower, bytes upper, bint reverse,
+        object program, bint is_multikey=True
+    ):
+        """The same through an index:
+
+        bounds are index keys, order is the index's; each document comes once.
+        """
         return scan_class()(self, tree, index_tree, lower, upper, reverse, program, is_multikey)
 
     @property

@@ -16,10 +16,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rango._ext import layout
+from rango._ext.generation import (
+    generation_load,
+    generation_slot,
+    generation_trees,
+    generation_units,
+)
 from rango._ext.key import index_keys
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.record import record_parts, validate
-from rango._ext.generation import generation_load, generation_slot, generation_trees, generation_units
 from rango.errors import Corrupted, RangoError
 from rango.storage.superblock import DATA_FILE, Slot, slots_read, slots_torn
 

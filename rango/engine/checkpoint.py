@@ -37,9 +37,10 @@ Bounds replay and memory.
 OVERLAY_BYTES_MAX: Final = 32 * 1024 * 1024
 """Overlay bytes at which a checkpoint is due."""
 
-CLOSE_ENTRIES_MAX: Final = 8_192
-"""close() leaves a tail up to this long to the next open (about 10 ms of replay), so that short
-runs cost one flush.
+CLOSE_ENTRIES_MAX: Final = 1_024
+"""close() leaves a tail up to this long to the next open (about 1 ms of replay).
+
+So short runs cost no checkpoint.
 """
 
 SHRINK_UNITS_MIN: Final = 256
@@ -53,6 +54,13 @@ def is_due(core: Core) -> bool:
         store.overlay_count >= core.overlay_entries_max
         or store.overlay_bytes >= core.overlay_bytes_max
     )
+
+
+def is_worth_it(core: Core) -> bool:
+    """Whether close() should spare the next open a long replay."""
+    named = 0 if core.slot is None else core.slot.generation
+    store = core.store
+    return store.overlay_count > CLOSE_ENTRIES_MAX or store.head.generation_number != named
 
 
 def run(core: Core) -> None:
@@ -71,7 +79,8 @@ def run(core: Core) -> None:
         hlc_ms, hlc_counter = store.revision_floor
     finally:
         core.append_lock.drop()
-    if view.overlay_entries == 0:
+    named = 0 if core.slot is None else core.slot.generation
+    if view.overlay_entries == 0 and view.generation_number == named:
         return
     # frames after the view's commit can only be closed frames: the slot names the log's end
     number = 1 if core.slot is None else core.slot.generation + 1

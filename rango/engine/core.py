@@ -193,7 +193,7 @@ class Core:
                 self._let_go()
 
     def _close_log(self) -> None:
-        if self.store.overlay_count > checkpoint.CLOSE_ENTRIES_MAX:
+        if checkpoint.is_worth_it(self):
             try:
                 self.checkpoint()
             except LowDisk:
@@ -218,11 +218,14 @@ class Core:
                 # by then
                 if not self.append_lock.is_mine:
                     self.append_lock.take(CLOSE_WAIT_S)
+                if self.store.appender is not None and self.error is None:
+                    # for those who have appended and wait for their flush
+                    self.store.appender.flush()
+            finally:
                 store, self.store = self.store, closed
                 if store.appender is not None:
                     store.appender.close()
                 store.pager.close()
-            finally:
                 self.append_lock.drop()
                 self.lock.release()
                 self.keyring.close()

@@ -64,7 +64,8 @@ def create(core: Core, name: str, path: str, direction: int, unique: bool, index
         # dropped meanwhile, alone or with its collection: nothing to make ready
         if index.tree_id not in catalog.definitions:
             raise NotFound(
-                f"collection {name!r} or its index {index_name!r} was dropped while it was being built"
+                f"collection {name!r} or its index {index_name!r} was dropped while it was "
+                "being built"
             )
         ready = index_definition(collection, index_name, path, direction, unique, READY)
         return [(index.tree_id, ready)]

@@ -24,8 +24,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from rango._ext import layout
-from rango._ext.pager import Pager
 from rango._ext.generation import generation_empty, generation_load
+from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
 from rango.engine import checkpoint
@@ -200,7 +200,7 @@ def prepare_directory(options: OpenOptions, vfs: Vfs) -> bool:
     if "keys" in names:
         return False
     # a creation that a crash cut off has not written its keys yet, and no log either
-    if "oplog" in names or not names <= OWN_NAMES:
+    if names & {"oplog", DATA_FILE} or not names <= OWN_NAMES:
         raise NotADatabase(
             f"{path} holds files but no `keys` file: not a Rango database, or its keys are lost; "
             "give another path"

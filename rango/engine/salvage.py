@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from rango._ext import layout
 from rango._ext.batch import CollectionInfo
+from rango._ext.generation import generation_empty
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.pager import Pager
 from rango._ext.record import record_parts
-from rango._ext.generation import generation_empty
 from rango._ext.store import Store
 from rango.engine.catalog import Catalog, collection_definition
 from rango.engine.check import entries_of

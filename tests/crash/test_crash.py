@@ -28,11 +28,12 @@ from tests.crash.scribe import Scribe
 from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
-# 13 workloads make 23,400 states and some 3,000 more after kills.
+# 14 workloads make 25,200 states and some 3,000 more after kills.
 STATES_EACH = 1_800
 STATES_MIN = 20_000
 FAULT_PLANS_EACH = 40
 LONG_ROUNDS = 300
+WHOLE_ROUND_MINUTES = 15
 
 
 def crash_workload(name: str, seed: int, states: int, deadline: float) -> Report:
@@ -104,9 +105,12 @@ def test_every_crash_and_every_fault_keeps_the_promises(
     count_cases("crash states", report.states)
     count_cases("fault runs", report.fault_runs)
     assert not report.violations, str(report)
+    if 0 < minutes < WHOLE_ROUND_MINUTES:
+        return  # cut off before it has been everywhere
     assert report.states >= STATES_MIN
     assert not report.missed(), "call sites without a crash: " + str(report.missed())
-    failing = {key for key in report.called if key[0] not in ("lock",)}
+    # data.rango is removed by the workload, not by the engine
+    failing = report.called.keys() - {("remove", "data")}
     assert failing <= report.faulted.keys(), f"never failed: {failing - report.faulted.keys()}"
 
 

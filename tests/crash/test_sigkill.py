@@ -1,7 +1,8 @@
 """The real thing: processes that are killed, interrupted, forked, or simply end.
 
 Method      a child writes numbered transactions and reports each acknowledgement over a pipe; the
-            parent kills it at a random moment, opens the directory with other options, and compares.
+            parent kills it at a random moment, opens the directory with other options, and
+            compares.
             The simulator of this suite covers power cuts; here the kernel keeps what was written,
             but signals, descriptors, locks and interpreters are real.
 Invariants  I-1, I-10, I-11, I-17.
@@ -158,24 +159,24 @@ while hits < 60:
 over.set()
 armed.clear()
 time.sleep(0.01)
-found = {}
-for document in db["parts"].find({}):
-    found.setdefault(document["txn"], set()).add(document["part"])
-assert set(acknowledged) <= set(found), sorted(set(acknowledged) - set(found))
-assert all(parts in ({0, 1, 2}, {0}) for parts in found.values())
-threads = []
 done = threading.Event()
 def other():
     db["parts"].insert_one({"txn": -1, "part": 0})
     done.set()
 threading.Thread(target=other, daemon=True).start()
 assert done.wait(10), "the append lock stayed taken"
+# an interrupted commit may have been written: then it shows up with the next one, as it does here
+found = {}
+for document in db["parts"].find({}):
+    found.setdefault(document["txn"], set()).add(document["part"])
+assert set(acknowledged) <= set(found), sorted(set(acknowledged) - set(found))
+assert all(parts in ({0, 1, 2}, {0}) for parts in found.values())
 assert not list(db.check()), list(db.check())
 db.close()
 db = open_tiny(path, key=KEY)
 assert db["parts"].count_documents({"txn": -1}) == 1
 again = {document["txn"] for document in db["parts"].find({})}
-assert again == {*found, -1}
+assert again == set(found)
 db.close()
 print("survived", hits)
 """
@@ -274,12 +275,12 @@ def test_a_handle_is_refused_in_a_forked_child_and_works_on_in_the_parent(tmp_pa
             lambda: db["t"].find_many({}),
             lambda: db["t"].count_documents({}),
             lambda: db.transaction().__enter__(),
-            lambda: db.checkpoint(),
-            lambda: db.flush(),
-            lambda: db.stats(),
+            db.checkpoint,
+            db.flush,
+            db.stats,
             lambda: list(db.check()),
-            lambda: db.list_collection_names(),
-            lambda: cursor.to_list(),
+            db.list_collection_names,
+            cursor.to_list,
         ):
             with pytest.raises(ForkedHandle):
                 attempt()
@@ -395,7 +396,7 @@ with rango.open(sys.argv[1], key=KEY) as db:
 
 
 def test_a_second_process_is_told_at_once_who_has_the_database(tmp_path: Path) -> None:
-    """DatabaseBusy with the holder's pid, without waiting; free again when the holder has closed."""
+    """DatabaseBusy with the holder's pid, at once; free again when the holder has closed."""
     process = python_start(HOLDER, tmp_path / "db")
     assert line_of(process) == "ready"
     started = time.monotonic()

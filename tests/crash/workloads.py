@@ -177,6 +177,18 @@ def reopenings(session: Session) -> None:
     scribe.verify()
 
 
+def turnovers(session: Session) -> None:
+    """A checkpoint in every session, so that what an opening knows of free units counts (I-2)."""
+    scribe, rng = Scribe(session), session.rng
+    scribe.insert_many("a", [document(rng, n, 300) for n in range(30)])
+    for n in range(10):
+        for key in rng.sample(scribe.ids("a"), 4):
+            scribe.update("a", key, {"n": n, "text": "v" * rng.randrange(900)})
+        scribe.checkpoint()
+        scribe.reopen()
+    scribe.verify()
+
+
 def rebuilds(session: Session) -> None:
     """The data file is removed between two sessions and comes back from the oplog."""
     scribe, rng = Scribe(session), session.rng
@@ -288,6 +300,7 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     ),
     "checkpoints": (checkpoints, lambda: EngineSubject(segment_size_max=32 * 1024)),
     "reopenings": (reopenings, lambda: EngineSubject(node_id=None)),
+    "turnovers": (turnovers, EngineSubject),
     "rebuilds": (rebuilds, EngineSubject),
     "memory": (in_memory, lambda: EngineSubject(durability="memory")),
     "group": (in_groups, lambda: EngineSubject(durability="group")),

@@ -16,6 +16,7 @@ import pytest
 import rango
 from rango.database import Database
 from rango.errors import Conflict, TransactionError
+from tests.engine_case import present
 
 
 @pytest.fixture
@@ -29,11 +30,11 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 def value_of(db: Database) -> int:
     """The counter."""
-    return int(db["counters"].find_one("c")["value"])
+    return int(present(db["counters"].find_one("c"))["value"])
 
 
 def test_tasks_that_transact_between_awaits_lose_nothing(db: Database) -> None:
-    """Many tasks, each reads in a transaction, lets others run, and writes: Conflict, then again."""
+    """Many tasks: each reads in a transaction, lets others run, writes; after Conflict again."""
 
     async def increment() -> int:
         conflicts = 0

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rango._ext import layout
-from rango._ext.pager import Pager
 from rango._ext.generation import generation_load, generation_slot, generation_trees
+from rango._ext.pager import Pager
 from rango._ext.vfs import PythonVfs
 from rango.database import Database
 from rango.engine.check import Walk, link_place
@@ -145,7 +145,7 @@ class Outcome:
 
 
 def judge(folder: Folder, case: Case, *, truth: Content | None = None, **options: Any) -> Outcome:
-    """Open, read every document in three ways, check(). Anything but a typed error passes through."""
+    """Open, read every document in three ways, check(). An error without a type passes through."""
     outcome = Outcome()
     truth = case.truth if truth is None else truth
     try:
@@ -205,7 +205,7 @@ def difference(found: Content, truth: Content) -> str:
 
 def class_mistakes(outcome: Outcome, name: str) -> list[str]:
     """Errors of another class than damage of this file should give, or without a place."""
-    right = RIGHT_ERRORS[name.split("/")[0]]
+    right = RIGHT_ERRORS[name.split("/", maxsplit=1)[0]]
     mistakes = [
         f"{type(error).__name__} for {name}: {error}"
         for error in outcome.errors
@@ -216,7 +216,9 @@ def class_mistakes(outcome: Outcome, name: str) -> list[str]:
         for error in outcome.errors
         if isinstance(error, Corrupted) and not PLACE.search(error.where)
     ]
-    mistakes += [f"no place is named: {each}" for each in outcome.findings if not PLACE.search(each)]
+    mistakes += [
+        f"no place is named: {each}" for each in outcome.findings if not PLACE.search(each)
+    ]
     return mistakes
 
 
@@ -314,4 +316,6 @@ def ordinal_at(data: bytes, start: int) -> int:
 def slot_ordinal(folder: Folder, case: Case) -> int:
     """T of the newest slot."""
     with open_folder(folder, read_only=True, **case.secret) as db:
-        return int(db._handle.core.slot.ordinal)
+        slot = db._handle.core.slot
+        assert slot is not None
+        return slot.ordinal

@@ -121,9 +121,7 @@ def test_a_long_mixed_life_repeats_no_nonce(
     count_cases("nonces: seals observed", sum(seals.pairs.values()))
 
 
-def test_two_heirs_of_one_crash_image_share_keys_but_no_nonce(
-    tmp_path: Path, seals: Seals
-) -> None:
+def test_two_heirs_of_one_crash_image_share_keys_but_no_nonce(tmp_path: Path, seals: Seals) -> None:
     """The premise of the test above: both heirs really seal under one segment key, at the same
     ordinals and offsets. A counter would repeat here. Defends I-6."""
     with opened(tmp_path / "db") as db:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -25,7 +26,7 @@ from rango.errors import (
     PageCorrupted,
     SuperblockCorrupted,
 )
-from tests.engine_case import OTHER_KEY, Folder, open_folder, open_tiny
+from tests.engine_case import OTHER_KEY, Folder, disk_of, open_folder, open_tiny
 from tests.security.damage import (
     DATA,
     Case,
@@ -102,7 +103,10 @@ def test_a_page_from_before_the_last_checkpoint_is_stale(case: Case) -> None:
     newest = images_of(case.closed, case)[0]
     for first, count in newest.items():
         old = units_at(case.older, first, count)
-        if len(old) == count * UNIT and old not in (units_at(case.closed, first, count), bytes(len(old))):
+        if len(old) == count * UNIT and old not in (
+            units_at(case.closed, first, count),
+            bytes(len(old)),
+        ):
             assert_honest(changed(case.closed, DATA, (first * UNIT, old)), case, DATA)
     stale = changed_generation(case)
     outcome = judge(stale, case)
@@ -213,7 +217,7 @@ def test_a_data_file_from_a_diverged_copy_is_refused(case: Case, has_tail: bool)
     folders = []
     for name in ("left!", "right"):
         with open_folder(case.older, **case.secret) as db:
-            disk = db._handle.core.vfs.impl
+            disk = disk_of(db)
             db["things"].update_one({"_id": 1}, {"$set": {"text": name}})
             db.checkpoint()
             if has_tail:
@@ -232,13 +236,15 @@ def test_a_data_file_from_a_diverged_copy_is_refused(case: Case, has_tail: bool)
 
 def cut(folder: Folder, name: str, at: int) -> Folder:
     """The log ends at `at` of this segment: zeros behind it, later segments gone."""
-    kept = {each: data for each, data in folder.items() if not each.endswith(".rgo") or each <= name}
+    kept = {
+        each: data for each, data in folder.items() if not each.endswith(".rgo") or each <= name
+    }
     return {**kept, name: folder[name][:at] + bytes(len(folder[name]) - at)}
 
 
 def edges(folder: Folder, names: list[str]) -> Iterator[tuple[str, int, int]]:
     """(segment, offset, ordinal of the last frame before it) of every frame edge."""
-    ordinal = 0
+    ordinal = edge = 0
     for name in names:
         for start, end in frames_of(folder[name]):
             yield name, start, ordinal
@@ -326,7 +332,7 @@ def test_frames_that_were_moved_between_segments_are_refused(case: Case) -> None
         assert_honest({**case.closed, one: spliced}, case, "oplog")
     data = case.closed[third]
     frames = frames_of(data)
-    for (start, end), (later, later_end) in zip(frames, frames[1:], strict=False):
+    for (start, end), (later, later_end) in pairwise(frames):
         if end - start == later_end - later:
             repeated = changed(case.closed, third, (start, data[later:later_end]))
             assert_honest(repeated, case, "oplog")
@@ -360,7 +366,7 @@ def test_a_damaged_log_is_salvaged_to_a_new_place(case: Case) -> None:
         damaged = changed(case.closed, name, ((start + end) // 2, b"\xff\xff"))
         with open_folder(case.closed, **case.secret) as db:
             core = db._handle.core
-            disk = core.vfs.impl
+            disk = disk_of(db)
             disk.names[f"/db/{name}"].data[:] = damaged[name]
             report = db.salvage("/salvaged")
             assert bytes(disk.names[f"/db/{name}"].data) == damaged[name]
@@ -385,7 +391,7 @@ def test_keys_of_another_database_open_nothing(case: Case) -> None:
 
 
 def test_damaged_keys_are_named(case: Case) -> None:
-    """Both copies damaged, one of them missing, the file empty. Never a wrong key, never a crash."""
+    """Both copies damaged, one of them missing, the file empty: never a wrong key or a crash."""
     keys = case.closed["keys"]
     half = layout.KEYS_COPY_SIZE
     both = bytearray(keys)
