@@ -168,6 +168,8 @@ class Collection:
         self, filter: Any, *, skip: int = 0, limit: int = 0, hint: object = None
     ) -> int:
         """How many documents match. `{}` is answered without looking at any."""
+        if filter == {} and not (skip or limit or hint):
+            return self.estimated_document_count()
         query = Query(filter_of(filter)).options(skip=skip, limit=limit, hint=hint)
         view, _ = self._handle.view()
         self._handle.metrics.queries += 1

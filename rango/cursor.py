@@ -28,7 +28,8 @@ from rango.ids import node_tag
 from rango.limits import FETCH_COUNT_DEFAULT
 
 if TYPE_CHECKING:
-    from rango._ext.view import Scan, View
+    from rango._ext.scan import Scan
+    from rango._ext.view import View
     from rango.engine.core import CollectionInfo
     from rango.transaction import Handle, Transaction
 
@@ -283,11 +284,8 @@ class Query:
         """The document as it is returned: projected, with the header's fields if asked for."""
         document = record_document(record)
         projection = self.projection
-        header = (
-            revision_fields(record)
-            if self.meta or (projection is not None and projection.meta)
-            else {}
-        )
+        has_header = self.meta or (projection is not None and projection.meta)
+        header = revision_fields(record) if has_header else {}
         if projection is not None:
             for name in projection.meta:
                 document[name] = header[name]
@@ -303,16 +301,11 @@ def index_name(hint: object) -> str:
         return hint
     if isinstance(hint, Mapping):
         hint = list(hint.items())
-    if (
-        isinstance(hint, Sequence)
-        and hint
-        and all(isinstance(each, Sequence) and len(each) == 2 for each in hint)
-    ):
-        return (
-            "_id_"
-            if [each[0] for each in hint] == ["_id"]
-            else "_".join(f"{each[0]}_{each[1]}" for each in hint)
-        )
+    keys: Sequence[Any] = hint if isinstance(hint, Sequence) else ()
+    if keys and all(isinstance(each, Sequence) and len(each) == 2 for each in keys):
+        if [each[0] for each in keys] == ["_id"]:
+            return "_id_"
+        return "_".join(f"{each[0]}_{each[1]}" for each in keys)
     raise InvalidArgument(f'hint must be an index name or keys like [("a", 1)], not {hint!r}')
 
 

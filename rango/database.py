@@ -43,7 +43,8 @@ _default_ids = UuidGenerator(_now, os.urandom)
 
 def _default_ids_reset() -> None:
     """A lock that another thread held at the fork would never be released in the child."""
-    global _default_ids  # noqa: PLW0603 - one generator for the process is what makes ids rise within it
+    # one generator for the process is what makes ids rise within it
+    global _default_ids  # noqa: PLW0603
     _default_ids = UuidGenerator(_now, os.urandom)
 
 

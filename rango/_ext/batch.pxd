@@ -3,29 +3,12 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from rango._ext.buffer cimport Buffer
-from rango._ext.key cimport IndexPath
+from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.overlay cimport Bloom, OverlayNode
 from rango._ext.view cimport Counts, View
 
 cdef enum:
     INDEXES_MAX = 64                # limits.INDEXES_PER_COLLECTION_MAX
-
-
-cdef class IndexInfo:
-    cdef readonly str name
-    cdef readonly uint32_t tree_id
-    cdef readonly str path
-    cdef readonly int direction
-    cdef readonly bint unique
-    cdef public bint multikey
-    cdef IndexPath index_path
-
-
-cdef class CollectionInfo:
-    cdef readonly str name
-    cdef readonly uint32_t tree_id
-    cdef readonly tuple indexes     # that can answer queries
-    cdef readonly tuple maintained  # and those that are still being filled
 
 
 cdef class Clock:

@@ -2,33 +2,8 @@
 
 from typing import Any, final
 
+from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.view import View
-
-@final
-class IndexInfo:
-    name: str
-    tree_id: int
-    path: str
-    direction: int
-    unique: bool
-    multikey: bool
-    def __init__(
-        self, name: str, tree_id: int, path: str, direction: int, unique: bool, multikey: bool
-    ) -> None: ...
-
-@final
-class CollectionInfo:
-    name: str
-    tree_id: int
-    indexes: tuple[IndexInfo, ...]
-    maintained: tuple[IndexInfo, ...]
-    def __init__(
-        self,
-        name: str,
-        tree_id: int,
-        indexes: tuple[IndexInfo, ...],
-        maintained: tuple[IndexInfo, ...] | None = None,
-    ) -> None: ...
 
 @final
 class Clock:

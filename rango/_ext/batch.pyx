@@ -2,11 +2,9 @@
 
 Terms       mutation, overlay, transaction, revision: see the glossary.
 Invariants  I-7: a mutation carries the post-image and the index keys removed and added, so that
-            applying it reads nothing.
-            I-8: a document and its index entries are one mutation. Everything that can be refused
-            (a duplicate key, a limit) is
-            refused before the first byte of a mutation is written; if memory runs out in the middle
-            the batch is broken and
+            applying it reads nothing. I-8: a document and its index entries are one mutation.
+            Everything that can be refused (a duplicate key, a limit) is refused before the first
+            byte of a mutation is written; if memory runs out in the middle the batch is broken and
             can only be dropped.
 Layout      layout.pxd COMMIT_*, MUTATION_*, INDEX_ENTRY_*, RECORD_*;
             docs/reference/format.md#commit.
@@ -24,7 +22,8 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from rango._ext.bson_element cimport Element
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
-from rango._ext.key cimport IndexPath, key_append, key_cap
+from rango._ext.collection_info cimport CollectionInfo, IndexInfo
+from rango._ext.key cimport key_append, key_cap
 from rango._ext.layout cimport (
     COMMIT_COUNT,
     COMMIT_HEADER_SIZE,
@@ -74,46 +73,6 @@ from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32, store_u64
 from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_release
 
 cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
-
-
-@cython.final
-cdef class IndexInfo:
-    """What a collection's index is: its name, path and tree."""
-
-    def __init__(
-        self, str name not None, uint32_t tree_id, str path not None, int direction, bint unique,
-        bint multikey
-    ):
-        self.name = name
-        self.tree_id = tree_id
-        self.path = path
-        self.direction = direction
-        self.unique = unique
-        self.multikey = multikey
-        self.index_path = IndexPath(path)
-
-    def __repr__(self) -> str:
-        return f"IndexInfo({self.name!r}, path={self.path!r}, unique={self.unique})"
-
-
-@cython.final
-cdef class CollectionInfo:
-    """What a collection is: its name, tree and indexes. Immutable; the catalog makes a new one when
-    something changes.
-
-    `indexes` can answer queries; `maintained` adds those that are still being filled.
-    """
-
-    def __init__(
-        self, str name not None, uint32_t tree_id, tuple indexes not None, tuple maintained=None
-    ):
-        self.name = name
-        self.tree_id = tree_id
-        self.indexes = indexes
-        self.maintained = indexes if maintained is None else maintained
-
-    def __repr__(self) -> str:
-        return f"CollectionInfo({self.name!r}, indexes={[index.name for index in self.indexes]})"
 
 
 @cython.final

@@ -2,7 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from rango._ext.buffer cimport Buffer
-from rango._ext.pager cimport Page, Pager
+from rango._ext.page_cache cimport Page
+from rango._ext.pager cimport Pager
 
 cdef enum:
     TREE_HEIGHT_MAX = 10            # 100 entries a branch and 10 a leaf would reach 10^19

@@ -29,7 +29,8 @@ from rango._ext.layout cimport (
     UNIT_SIZE,
 )
 from rango._ext.page cimport branch_find, branch_link, leaf_find, leaf_get, page_cell, page_count
-from rango._ext.pager cimport Page, Pager, page_bytes, page_release
+from rango._ext.page_cache cimport Page, page_bytes, page_release
+from rango._ext.pager cimport Pager
 from rango._ext.span cimport load_u32, load_u48
 
 

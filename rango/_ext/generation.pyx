@@ -66,7 +66,8 @@ from rango._ext.page cimport (
     page_cell,
     page_count,
 )
-from rango._ext.pager cimport Page, Pager, page_bytes, page_release
+from rango._ext.page_cache cimport Page, page_bytes, page_release
+from rango._ext.pager cimport Pager
 from rango._ext.span cimport load_u64, store_u64
 from rango._ext.units cimport units_copy, units_mark, units_merge, units_resize
 from rango._ext.view cimport TREE_PREFIX, Generation, View

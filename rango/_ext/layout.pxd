@@ -80,9 +80,9 @@ cdef enum:
     RECORD_COUNTER = 2              # u16: counter of the revision
     RECORD_MS = 4                   # u64: milliseconds of the revision
     RECORD_UPDATED_AT = 12          # i64: wall clock, milliseconds since the epoch
-    # u64: first ordinal of a commit. In a tree: the one that wrote this version.
+    # u64: first ordinal of a commit. In a tree: the one that wrote this version. In the log: the
+    # one that wrote the version before it, 0 = none.
     RECORD_ORDINAL = 20
-                                    # In the log: the one that wrote the version before it, 0 = none
     RECORD_HEADER_SIZE = 28         # then the node id, then the BSON document
     RECORD_FLAG_TOMBSTONE = 1
 

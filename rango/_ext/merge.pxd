@@ -5,7 +5,8 @@ from rango._ext.btree cimport Tree
 from rango._ext.buffer cimport Buffer
 from rango._ext.overlay cimport Cell
 from rango._ext.page cimport PageBuilder
-from rango._ext.pager cimport Page, Pager
+from rango._ext.page_cache cimport Page
+from rango._ext.pager cimport Pager
 
 
 cdef class TreeMerge:

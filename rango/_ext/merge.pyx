@@ -14,6 +14,7 @@ Sources     Bayer and Unterauer, Prefix B-Trees (1977) for separators; Rodeh, B-
             clones (2008).
 """
 
+cimport cython
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
@@ -50,7 +51,8 @@ from rango._ext.page cimport (
     page_cell,
     page_count,
 )
-from rango._ext.pager cimport Page, Pager, page_bytes, page_release
+from rango._ext.page_cache cimport Page, page_bytes, page_release
+from rango._ext.pager cimport Pager
 from rango._ext.span cimport store_u32
 from rango._ext.btree cimport TREE_HEIGHT_MAX, Tree, raise_tree
 
@@ -78,6 +80,7 @@ cdef bint _is_tombstone(const uint8_t *cell) noexcept nogil:
     return size > 0 and not leaf_is_overflow(cell) and value[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE
 
 
+@cython.final
 cdef class TreeMerge:
     """One tree's merge at a checkpoint: begin, feed or add_cell in key order, finish."""
 

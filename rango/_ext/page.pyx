@@ -202,7 +202,7 @@ cdef int page_check(const uint8_t *page, size_t size, int kind) noexcept nogil:
         return -1
     for slot in range(count):
         offset = load_u16(heads_end + slot * PAGE_OFFSET_SIZE)
-        if offset < slots_end or header_size > size - offset:
+        if offset < slots_end or offset > size or header_size > size - offset:
             return -1
         key_size = load_u16(page + offset)
         value_size = 0
@@ -295,8 +295,11 @@ cdef int builder_add_leaf(
         cell + LEAF_CELL_VALUE_SIZE,
         <uint32_t>value_size | (<uint32_t>LEAF_CELL_OVERFLOW if overflow else 0)
     )
-    memcpy(cell + LEAF_CELL_HEADER_SIZE, key, key_size)
-    memcpy(cell + LEAF_CELL_HEADER_SIZE + key_size, value, value_size)
+    # an empty key or value may be NULL, which memcpy must not be given
+    if key_size:
+        memcpy(cell + LEAF_CELL_HEADER_SIZE, key, key_size)
+    if value_size:
+        memcpy(cell + LEAF_CELL_HEADER_SIZE + key_size, value, value_size)
     builder.entries += 1
     return 0
 
@@ -309,7 +312,8 @@ cdef int builder_add_branch(
     store_u16(cell, <uint16_t>key_size)
     memcpy(cell + BRANCH_CELL_LINK, link, LINK_SIZE)
     store_u64(cell + BRANCH_CELL_ENTRIES, entries)
-    memcpy(cell + BRANCH_CELL_HEADER_SIZE, key, key_size)
+    if key_size:
+        memcpy(cell + BRANCH_CELL_HEADER_SIZE, key, key_size)
     builder.entries += entries
     return 0
 

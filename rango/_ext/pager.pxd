@@ -1,6 +1,7 @@
-# Page images: reading them through a cache, and writing new ones for a checkpoint.
+# Page images: reading them through the cache, and writing new ones for a checkpoint.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from rango._ext.page_cache cimport Page, PageCache
 from rango._ext.seal cimport SealKey
 from rango._ext.units cimport Units
 from rango._ext.vfs cimport Vfs
@@ -9,25 +10,6 @@ from rango._ext.vfs cimport Vfs
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
         pass
-
-
-ctypedef struct Page:
-    int refs                    # readers, and 1 for the cache while it holds the page
-    uint8_t kind
-    uint8_t recent              # seen since the clock hand passed
-    uint32_t size               # of the opened page, which follows the struct
-    uint64_t unit
-    uint64_t tag                # first 8 bytes of the image's tag
-    uint64_t place              # index in the clock ring
-    Page *chain                 # next in the same bucket
-
-
-cdef inline const uint8_t *page_bytes(const Page *page) noexcept nogil:
-    return <const uint8_t *>page + sizeof(Page)
-
-
-cdef void page_retain(Page *page) noexcept nogil
-cdef void page_release(Page *page) noexcept nogil
 
 
 cdef class Pager:
@@ -39,17 +21,10 @@ cdef class Pager:
     cdef SealKey key                    # of `epoch`; others are asked from the keyring
     cdef readonly uint32_t epoch
     cdef dict older_keys
-    cdef pthread_mutex_t mutex          # guards everything of the cache
+    cdef pthread_mutex_t mutex          # guards the cache and `loading`
     cdef int loading                    # reads of the file under way
     cdef bint is_closed
-    cdef Page **buckets
-    cdef uint64_t bucket_mask
-    cdef Page **ring
-    cdef uint64_t ring_size
-    cdef uint64_t ring_count
-    cdef uint64_t hand
-    cdef uint64_t cache_bytes
-    cdef uint64_t cache_size
+    cdef PageCache cache
     cdef uint64_t forks                 # fork_count() when this was made: in a child it is another
     cdef readonly uint64_t reads        # images read and opened
     cdef readonly uint64_t hits
@@ -74,13 +49,10 @@ cdef class Pager:
         self, uint32_t epoch, const uint8_t *aad, const uint8_t *image, size_t sealed,
         uint8_t *into
     ) except -1
-    cdef Page *_find(self, uint64_t unit, uint64_t tag) noexcept nogil
     cdef void _keep(self, Page *page) noexcept nogil
     cdef void _keep_written(
         self, const uint8_t *link, const uint8_t *data, size_t size
     ) noexcept nogil
-    cdef void _evict(self) noexcept nogil
-    cdef int _grow_buckets(self) noexcept nogil
     # seal and write one image; fills its link
     cdef int write(
         self, int kind, const uint8_t *data, size_t size, bint squeeze, bint keep, uint8_t *link

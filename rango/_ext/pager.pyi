@@ -1,13 +1,15 @@
-"""Page images: cache, links, and the writing side of a checkpoint."""
+"""Page images: reading them by their links, and the writing side of a checkpoint."""
 
-from typing import Protocol
+from typing import Protocol, final, type_check_only
 
 from rango._ext.seal import SealKey
 from rango._ext.vfs import Vfs
 
+@type_check_only
 class PageKeys(Protocol):
     def page_key(self, epoch: int) -> SealKey: ...
 
+@final
 class Pager:
     vfs: Vfs
     path: str

@@ -1,29 +1,25 @@
-"""Page images: cache, links, and the writing side of a checkpoint.
+"""Page images: reading them by their links, and the writing side of a checkpoint.
 
 Terms       unit, page image, link, generation: see the glossary.
 Invariants  I-2 (allocate gives out nothing that `kept` holds), I-4 (read compares the link's tag
-            bytes, then the full tag),
-            I-6 (a fresh nonce for each image, subkey of the epoch).
-Layout      layout.pxd IMAGE_*, LINK_*; docs/reference/format.md#page-image. The cache is a chained
-            hash table over (unit, tag)
-            with a clock ring for eviction: a reused unit has another tag, so stale pages simply age
-            out.
+            bytes, then the full tag), I-6 (a fresh nonce for each image, subkey of the epoch).
+Layout      layout.pxd IMAGE_*, LINK_*; docs/reference/format.md#page-image.
 Failure     A wrong tag, length or content is PageCorrupted naming file and byte; a failed read is
-            IoFailed. Neither latches.
-            A failed write raises before anything names the image: the checkpoint is abandoned
-            (LowDisk or IoFailed).
-Sources     ADR-0002, ADR-0005; the clock after Corbato (1968).
+            IoFailed. Neither latches. A failed write raises before anything names the image: the
+            checkpoint is abandoned (LowDisk or IoFailed).
+Sources     ADR-0002, ADR-0005.
 """
 
 import errno
 
 from rango.errors import DatabaseClosed, ForkedHandle, IoFailed, LowDisk, PageCorrupted
 
+cimport cython
 from libc.errno cimport EDQUOT, ENOSPC
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
-from rango._ext.compress cimport lz4_bound, lz4_compress, lz4_decompress
+from rango._ext.compress cimport lz4_compress, lz4_decompress
 from rango._ext.layout cimport (
     DATABASE_ID_SIZE,
     FILE_KIND_PAGE,
@@ -33,7 +29,6 @@ from rango._ext.layout cimport (
     IMAGE_LENGTH,
     IMAGE_NONCE,
     IMAGE_OVERHEAD,
-    IMAGE_UNITS_MAX,
     LINK_KIND,
     LINK_TAG,
     LINK_UNIT,
@@ -45,15 +40,25 @@ from rango._ext.layout cimport (
     UNIT_SIZE,
 )
 from rango._ext.page cimport page_check
+from rango._ext.page_cache cimport (
+    Page,
+    cache_clear,
+    cache_find,
+    cache_free,
+    cache_init,
+    cache_put,
+    page_bytes,
+    page_new,
+    page_release,
+    page_retain,
+)
 from rango._ext.span cimport load_u32, load_u48, load_u64, store_u32, store_u48, store_u64
 from rango._ext.units cimport (
-    units_copy,
     units_find,
     units_free,
     units_get,
     units_init,
     units_mark,
-    units_merge,
     units_resize,
     units_used,
 )
@@ -71,25 +76,9 @@ cdef extern from "<sched.h>" nogil:
     int sched_yield()
 
 
-cdef extern from *:
-    """
-    #define rango_add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_ACQ_REL)
-    """
-    int rango_add(int *place, int amount) noexcept nogil
-
 cdef enum:
-    FIRST_BUCKETS = 1024
     IMAGE_SIZE_MAX = 65536      # IMAGE_UNITS_MAX * UNIT_SIZE
     AAD_SIZE = 34               # kind of file 1, database id 16, epoch 4, unit 8, kind 1, length 4
-
-
-cdef void page_retain(Page *page) noexcept nogil:
-    rango_add(&page.refs, 1)
-
-
-cdef void page_release(Page *page) noexcept nogil:
-    if page != NULL and rango_add(&page.refs, -1) == 0:
-        free(page)
 
 
 cdef int raise_page(str path, uint64_t unit, str what) except -1 with gil:
@@ -137,6 +126,7 @@ cdef void image_aad(
     store_u32(into + 30, length)
 
 
+@cython.final
 cdef class Pager:
     """The data file's pages. One for each open database; safe for any number of threads."""
 
@@ -152,11 +142,8 @@ cdef class Pager:
         self.epoch = epoch
         self.key = keyring.page_key(epoch)
         self.older_keys = {}
-        self.cache_size = cache_size
         self.forks = fork_count()
-        self.bucket_mask = FIRST_BUCKETS - 1
-        self.buckets = <Page **>calloc(FIRST_BUCKETS, sizeof(Page *))
-        if self.buckets == NULL:
+        if cache_init(&self.cache, cache_size) < 0:
             raise MemoryError
         pthread_mutex_init(&self.mutex, NULL)
         units_init(&self.used)
@@ -164,11 +151,7 @@ cdef class Pager:
         self.search = SLOT_UNITS
 
     def __dealloc__(self):
-        cdef uint64_t at
-        for at in range(self.ring_count):
-            page_release(self.ring[at])
-        free(self.ring)
-        free(self.buckets)
+        cache_free(&self.cache)
         units_free(&self.used)
         units_free(&self.kept)
         pthread_mutex_destroy(&self.mutex)
@@ -183,7 +166,7 @@ cdef class Pager:
             # the mutex may be held for ever here, and the descriptor is somebody else's
             raise_forked(self.path)
         pthread_mutex_lock(&self.mutex)
-        page = self._find(unit, tag)
+        page = cache_find(&self.cache, unit, tag)
         if page != NULL:
             page.recent = 1
             self.hits += 1
@@ -194,14 +177,6 @@ cdef class Pager:
         page = self._load(link)
         self._keep(page)
         return page
-
-    cdef Page *_find(self, uint64_t unit, uint64_t tag) noexcept nogil:
-        cdef Page *page = self.buckets[(unit ^ tag) & self.bucket_mask]
-        while page != NULL:
-            if page.unit == unit and page.tag == tag:
-                return page
-            page = page.chain
-        return NULL
 
     cdef Page *_load(self, const uint8_t *link) except NULL nogil:
         # images are read to the heap: musl gives threads 128 KiB of stack
@@ -279,28 +254,21 @@ cdef class Pager:
             if size < 4 or load_u32(opened) > IMAGE_SIZE_MAX:
                 raise_page(self.path, unit, "the page's compressed form is malformed")
             full = load_u32(opened)
-        page = <Page *>malloc(sizeof(Page) + full)
+        page = page_new(kind, full, unit, load_u64(link + LINK_TAG))
         if page == NULL:
             raise_memory()
         if packed:
             if lz4_decompress(
                 opened + 4, <int>(size - 4), <uint8_t *>page_bytes(page), <int>full
             ) != <int>full:
-                free(page)
+                page_release(page)
                 raise_page(self.path, unit, "the page's compressed form is malformed")
         else:
             memcpy(<uint8_t *>page_bytes(page), opened, full)
         is_tree = kind == PAGE_LEAF or kind == PAGE_BRANCH
         if is_tree and page_check(page_bytes(page), full, kind) < 0:
-            free(page)
+            page_release(page)
             raise_page(self.path, unit, "the page's slots are malformed")
-        page.refs = 1
-        page.kind = kind
-        page.recent = 0
-        page.size = full
-        page.unit = unit
-        page.tag = load_u64(link + LINK_TAG)
-        page.chain = NULL
         self.reads += 1
         return page
 
@@ -314,73 +282,10 @@ cdef class Pager:
             self.older_keys[epoch] = key
         return key.open(aad, AAD_SIZE, image + IMAGE_NONCE, image + IMAGE_HEADER_SIZE, sealed, into)
 
-    # --- cache
-
     cdef void _keep(self, Page *page) noexcept nogil:
-        # a page that cannot be kept (no memory for the tables, or somebody was faster) just stays
-        # outside the cache
-        cdef Page **grown
-        cdef uint64_t size
-        cdef uint64_t bucket
         pthread_mutex_lock(&self.mutex)
-        if self._find(page.unit, page.tag) == NULL:
-            if self.ring_count == self.ring_size:
-                size = self.ring_size * 2 if self.ring_size else 256
-                grown = <Page **>realloc(self.ring, size * sizeof(Page *))
-                if grown != NULL:
-                    self.ring = grown
-                    self.ring_size = size
-            if self.ring_count < self.ring_size:
-                if self.ring_count > self.bucket_mask:
-                    self._grow_buckets()
-                bucket = (page.unit ^ page.tag) & self.bucket_mask
-                page.chain = self.buckets[bucket]
-                self.buckets[bucket] = page
-                page.place = self.ring_count
-                self.ring[self.ring_count] = page
-                self.ring_count += 1
-                self.cache_bytes += page.size + sizeof(Page)
-                page_retain(page)
-                while self.cache_bytes > self.cache_size and self.ring_count > 1:
-                    self._evict()
+        cache_put(&self.cache, page)
         pthread_mutex_unlock(&self.mutex)
-
-    cdef void _evict(self) noexcept nogil:
-        cdef Page *page
-        cdef Page **place
-        while True:
-            if self.hand >= self.ring_count:
-                self.hand = 0
-            page = self.ring[self.hand]
-            if not page.recent:
-                break
-            page.recent = 0
-            self.hand += 1
-        place = &self.buckets[(page.unit ^ page.tag) & self.bucket_mask]
-        while place[0] != page:
-            place = &place[0].chain
-        place[0] = page.chain
-        self.ring_count -= 1
-        self.ring[page.place] = self.ring[self.ring_count]
-        self.ring[page.place].place = page.place
-        self.cache_bytes -= page.size + sizeof(Page)
-        page_release(page)
-
-    cdef int _grow_buckets(self) noexcept nogil:
-        cdef uint64_t mask = self.bucket_mask * 2 + 1
-        cdef Page **buckets = <Page **>calloc(mask + 1, sizeof(Page *))
-        cdef uint64_t at
-        cdef uint64_t bucket
-        if buckets == NULL:
-            return -1
-        for at in range(self.ring_count):
-            bucket = (self.ring[at].unit ^ self.ring[at].tag) & mask
-            self.ring[at].chain = buckets[bucket]
-            buckets[bucket] = self.ring[at]
-        free(self.buckets)
-        self.buckets = buckets
-        self.bucket_mask = mask
-        return 0
 
     # --- writing a generation
 
@@ -444,17 +349,12 @@ cdef class Pager:
     cdef void _keep_written(
         self, const uint8_t *link, const uint8_t *data, size_t size
     ) noexcept nogil:
-        cdef Page *page = <Page *>malloc(sizeof(Page) + size)
+        cdef Page *page = page_new(
+            link[LINK_KIND], <uint32_t>size, load_u48(link + LINK_UNIT), load_u64(link + LINK_TAG)
+        )
         if page == NULL:
             return
         memcpy(<uint8_t *>page_bytes(page), data, size)
-        page.refs = 1
-        page.kind = link[LINK_KIND]
-        page.recent = 0
-        page.size = <uint32_t>size
-        page.unit = load_u48(link + LINK_UNIT)
-        page.tag = load_u64(link + LINK_TAG)
-        page.chain = NULL
         self._keep(page)
         page_release(page)
 
@@ -492,9 +392,9 @@ cdef class Pager:
     def stats(self) -> dict:
         """Cache and file counters: bytes, pages, hits, images read, images sealed."""
         return {
-            "cache_bytes": self.cache_bytes,
-            "cache_pages": self.ring_count,
-            "cache_size": self.cache_size,
+            "cache_bytes": self.cache.bytes_used,
+            "cache_pages": self.cache.ring_count,
+            "cache_size": self.cache.bytes_max,
             "hits": self.hits,
             "reads": self.reads,
             "seals": self.seals,
@@ -527,8 +427,7 @@ cdef class Pager:
     def forget_cache(self) -> None:
         """Drop every cached page (tests of damage, and `check`, want to read from the file)."""
         pthread_mutex_lock(&self.mutex)
-        while self.ring_count:
-            self._evict()
+        cache_clear(&self.cache)
         pthread_mutex_unlock(&self.mutex)
 
     def page_of(self, bytes link not None) -> tuple[int, bytes]:

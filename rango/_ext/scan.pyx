@@ -37,7 +37,8 @@ from rango._ext.overlay cimport (
     overlay_seek_before,
 )
 from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
-from rango._ext.pager cimport Pager, page_retain
+from rango._ext.page_cache cimport page_retain
+from rango._ext.pager cimport Pager
 from rango._ext.span cimport load_u16
 from rango._ext.view cimport (
     TREE_PREFIX,
@@ -202,7 +203,7 @@ cdef class Scan:
     cdef int next_match(self, Found *out) except -1 nogil:  # hot
         # the next record that the program matches: 1 (release it), or 0 at the end
         cdef Entry entry
-        cdef int verdict
+        cdef int answer
         while self.entry(&entry):
             self.keys_examined += 1
             if self.index_tree:
@@ -219,10 +220,10 @@ cdef class Scan:
                 continue
             self.records_examined += 1
             if self.program is not None:
-                verdict = self.program.run(out.value, out.size)
-                if verdict <= 0:
+                answer = self.program.run(out.value, out.size)
+                if answer <= 0:
                     found_release(out)
-                    if verdict < 0:
+                    if answer < 0:
                         raise_memory()
                     continue
             if not self.index_tree and out.owned == NULL:

@@ -5,6 +5,7 @@ from rango._ext.appender cimport Appender
 from rango._ext.batch cimport Clock
 from rango._ext.generation cimport Builder
 from rango._ext.pager cimport Pager
+from rango._ext.span cimport Span
 from rango._ext.view cimport Counts, Generation, View
 
 
@@ -28,6 +29,10 @@ cdef class Store:
     ) except -1
     cdef int _apply_one(
         self, const uint8_t *mutation, size_t size, uint64_t ordinal, uint64_t owner, list changes
+    ) except -1
+    cdef int _apply_entries(
+        self, Span *span, uint32_t entries, bint is_insert, uint8_t *room, uint64_t ordinal,
+        uint64_t owner
     ) except -1
     cdef View _view_of(self, Generation generation)
     cdef Counts _counts_after(self, View head, Generation generation)

@@ -228,12 +228,12 @@ cdef class Store:
         cdef const uint8_t *head = span_take(&span, COMMIT_HEADER_SIZE)
         cdef const uint8_t *mutation
         cdef uint32_t count
-        cdef uint32_t at
+        cdef uint32_t _at
         cdef uint32_t mutation_size
         if head == NULL or head[COMMIT_VERSION] != 1:
             raise_body(first_ordinal)
         count = load_u32(head + COMMIT_COUNT)
-        for at in range(count):
+        for _at in range(count):
             if span.size - span.at < MUTATION_HEADER_SIZE:
                 raise_body(first_ordinal)
             mutation_size = load_u32(span.base + span.at + MUTATION_SIZE)
@@ -248,18 +248,13 @@ cdef class Store:
     ) except -1:  # hot
         cdef Span span = span_of(mutation, size)
         cdef uint8_t room[TREE_PREFIX + 65536]
-        cdef uint8_t split[INDEX_VALUE_SIZE]
         cdef const uint8_t *key
         cdef const uint8_t *value
-        cdef const uint8_t *entry
         cdef size_t key_size = load_u16(mutation + MUTATION_KEY_SIZE)
         cdef size_t value_size = load_u32(mutation + MUTATION_VALUE_SIZE)
         cdef uint32_t entries = load_u32(mutation + MUTATION_INDEX_COUNT)
         cdef uint32_t tree = load_u32(mutation + MUTATION_TREE)
         cdef uint8_t op = mutation[MUTATION_OP]
-        cdef uint32_t at
-        cdef uint32_t index = 0
-        cdef int64_t grown = 0
         cdef RecordHeader header
         span_take(&span, MUTATION_HEADER_SIZE)
         key = span_take(&span, key_size)
@@ -285,12 +280,27 @@ cdef class Store:
                 self.head.counts.add(tree, 1)
             elif op == MUTATION_DELETE:
                 self.head.counts.add(tree, -1)
-        for at in range(entries):
-            entry = span_take(&span, INDEX_ENTRY_HEADER_SIZE)
+        return self._apply_entries(&span, entries, op == MUTATION_INSERT, room, ordinal, owner)
+
+    cdef int _apply_entries(
+        self, Span *span, uint32_t entries, bint is_insert, uint8_t *room, uint64_t ordinal,
+        uint64_t owner
+    ) except -1:
+        # the index entries of one mutation; room: where prefixed keys are put together
+        cdef uint8_t split[INDEX_VALUE_SIZE]
+        cdef const uint8_t *key
+        cdef const uint8_t *entry
+        cdef size_t key_size
+        cdef uint32_t _at
+        cdef uint32_t tree
+        cdef uint32_t index = 0
+        cdef int64_t grown = 0
+        for _at in range(entries):
+            entry = span_take(span, INDEX_ENTRY_HEADER_SIZE)
             if entry == NULL:
                 raise_body(ordinal)
             key_size = load_u16(entry + INDEX_ENTRY_KEY_SIZE)
-            key = span_take(&span, key_size)
+            key = span_take(span, key_size)
             if key == NULL:
                 raise_body(ordinal)
             tree = load_u32(entry + INDEX_ENTRY_TREE)
@@ -312,7 +322,7 @@ cdef class Store:
                 if grown > 0:
                     self.multikey.add(index)
                 index = tree
-                grown = -1 if op == MUTATION_INSERT else 0
+                grown = -1 if is_insert else 0
             grown += 1 if entry[INDEX_ENTRY_OP] == INDEX_ADD else -1
         if grown > 0:
             self.multikey.add(index)

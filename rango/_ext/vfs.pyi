@@ -1,3 +1,5 @@
+"""The only door to files."""
+
 from os import PathLike
 from typing import Final, Protocol, final, type_check_only
 

@@ -5,7 +5,8 @@ from rango._ext.btree cimport Tree, TreeCursor
 from rango._ext.buffer cimport Buffer
 from rango._ext.filter cimport Program
 from rango._ext.overlay cimport Bloom, Cell, OverlayCursor, OverlayNode
-from rango._ext.pager cimport Page, Pager
+from rango._ext.page_cache cimport Page
+from rango._ext.pager cimport Pager
 from rango._ext.units cimport Units
 
 cdef enum:
@@ -79,6 +80,7 @@ cdef class View:
     cdef int other_entry(
         self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size
     ) except -1 nogil
+    cdef int _find_whole(self, Found *out) except -1 nogil
     cdef int _is_current(
         self, const uint8_t *prefix, const uint8_t *key, size_t key_size
     ) except -1 nogil

@@ -49,7 +49,7 @@ from rango._ext.overlay cimport (
     overlay_seek,
 )
 from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
-from rango._ext.pager cimport page_release
+from rango._ext.page_cache cimport page_release
 from rango._ext.record cimport document_decode
 from rango._ext.units cimport units_free, units_init
 
@@ -198,7 +198,6 @@ cdef class View:
         cdef Tree *tree
         cdef const uint8_t *leaf = NULL
         cdef uint32_t tree_id
-        cdef Buffer whole
         out.page = NULL
         out.cell = NULL
         out.owned = NULL
@@ -220,18 +219,24 @@ cdef class View:
             return 0
         out.value = leaf_value(leaf, &out.size)
         if leaf_is_overflow(leaf):
-            buffer_init(&whole)
-            try:
-                overflow_read(self.pager, out.value, out.size, &whole)
-                out.owned = whole.data
-                out.value = whole.data
-                out.size = whole.size
-                buffer_init(&whole)
-            finally:
-                buffer_free(&whole)
-                page_release(out.page)
-                out.page = NULL
+            self._find_whole(out)
         return 1
+
+    cdef int _find_whole(self, Found *out) except -1 nogil:
+        # what was found names overflow pages: put the whole value in its place
+        cdef Buffer whole
+        buffer_init(&whole)
+        try:
+            overflow_read(self.pager, out.value, out.size, &whole)
+            out.owned = whole.data
+            out.value = whole.data
+            out.size = whole.size
+            buffer_init(&whole)
+        finally:
+            buffer_free(&whole)
+            page_release(out.page)
+            out.page = NULL
+        return 0
 
     cdef int other_entry(
         self, const uint8_t *prefix, size_t size, const uint8_t *id_key, size_t id_size

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from rango._ext.batch import CollectionInfo, IndexInfo
+from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.record import decode, encode
 from rango.errors import FormatTooNew
 

@@ -29,7 +29,7 @@ from rango.errors import Corrupted, RangoError
 from rango.storage.superblock import DATA_FILE, Slot, slots_read, slots_torn
 
 if TYPE_CHECKING:
-    from rango._ext.batch import CollectionInfo
+    from rango._ext.collection_info import CollectionInfo
     from rango._ext.pager import Pager
     from rango._ext.view import View
     from rango.engine.core import Core

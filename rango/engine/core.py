@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.append_lock import AppendLock
-from rango._ext.batch import CollectionInfo, IndexInfo
+from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
 from rango.engine import check, checkpoint, index, recovery
 from rango.engine.catalog import collection_definition
 from rango.engine.check import Finding
+from rango.engine.flusher import Flusher
+from rango.engine.gone import gone
 from rango.engine.options import OpenOptions
 from rango.engine.salvage import salvage
 from rango.engine.txn import Txn
@@ -63,22 +64,6 @@ CHECKPOINT_RETRY: Final = 1.25
 _cores: dict[object, Core] = {}
 # reentrant: a handle that is collected while another database is opened is released in that thread
 _cores_lock = threading.RLock()
-
-
-class _Gone:
-    """Stands where the store was, so that point reads need no check of their own."""
-
-    def __init__(self, error: type[RangoError], message: str) -> None:
-        self._error = error
-        self._message = message
-
-    def __getattr__(self, name: str) -> Any:
-        raise self._error(self._message)
-
-
-def gone(error: type[RangoError], message: str) -> Store:
-    """What stands for the store of a database that cannot be used any more."""
-    return cast(Store, _Gone(error, message))
 
 
 class Core:
@@ -142,10 +127,7 @@ class Core:
             return core
 
     def start(self) -> None:
-        """What comes after the core can be used:
-
-        finish or drop what a crash left, start the flusher.
-        """
+        """Begin work: drop what a crash left unfinished, start the flusher."""
         if self.is_read_only:
             return
         for tree in self.store.head.catalog.building():
@@ -154,17 +136,13 @@ class Core:
             self.flusher = Flusher(self, self.options.group_delay_ms)
 
     def join(self, options: OpenOptions) -> None:
-        """Another handle of this process:
-
-        the same secret, and nothing that contradicts how it is open.
-        """
+        """Another handle of this process: the same secret, opened the same way."""
         for name in ("durability", "read_only"):
             here, asked = getattr(self.options, name), getattr(options, name)
             if here != asked:
                 raise InvalidArgument(
                     f"{self.path} is already open in this process with {name}={here!r}, not "
-                    f"{asked!r}; "
-                    "open it the same way, or close it first"
+                    f"{asked!r}; open it the same way, or close it first"
                 )
         if options.node_id not in (None, self.node_id):
             raise InvalidArgument(
@@ -174,10 +152,7 @@ class Core:
         self.references += 1
 
     def release(self) -> None:
-        """Give one handle up; the last one closes:
-
-        flush, checkpoint if the tail is long, closed frame.
-        """
+        """Give one handle up; the last one closes: flush, checkpoint if worth it, closed frame."""
         with _cores_lock:
             self.references -= 1
             if self.references or self.is_closed:
@@ -193,15 +168,19 @@ class Core:
                 self._let_go()
 
     def _close_log(self) -> None:
+        if self.append_lock.is_mine:
+            # the interpreter exits inside a transaction, which will not be committed any more
+            self.append_lock.drop()
+        if not self.append_lock.take(CLOSE_WAIT_S):
+            # a thread sits in a transaction: no closed frame, as after a crash; _let_go flushes
+            return
+        self.append_lock.drop()
         if checkpoint.is_worth_it(self):
             try:
                 self.checkpoint()
             except LowDisk:
                 # the log has everything; the next open replays it
                 self.findings.append("no space for the checkpoint at close")
-        if self.append_lock.is_mine:
-            # the interpreter exits inside a transaction, which will not be committed any more
-            self.append_lock.drop()
         if self.commits or self.checkpoints:
             try:
                 self.append_lock_take()
@@ -283,16 +262,12 @@ class Core:
         if not self.append_lock.take(APPEND_WAIT_S):
             raise DatabaseBusy(
                 f"another thread of this process (pid {os.getpid()}) has been in a transaction "
-                "for more than "
-                f"{APPEND_WAIT_S:.0f} s; end it, or retry later",
+                f"for more than {APPEND_WAIT_S:.0f} s; end it, or retry later",
                 pid=os.getpid(),
             )
 
     def stand_by(self, ordinal: int) -> None:
-        """Before an answer that looked at this commit is given:
-
-        wait for durability as the mode says, let it be seen.
-        """
+        """Before an answer about this commit: wait for durability as the mode says, show it."""
         store = self.store
         if self.durability == "commit":
             if store.appender.durable < ordinal:
@@ -399,10 +374,7 @@ class Core:
         self.change_catalog(change)
 
     def change_catalog(self, change: Any) -> bool:
-        """One commit that sets and drops definitions:
-
-        change(catalog) -> [(tree id, definition or None)].
-        """
+        """One commit of definitions: change(catalog) -> [(tree id, definition or None)]."""
         try:
             self.append_lock_take()
             batch = self.store.begin()
@@ -470,60 +442,12 @@ class Core:
         return check.check(self)
 
     def digest(self) -> str:
-        """A hash of all documents with their revisions and of all definitions:
-
-        equal content, equal digest.
-        """
+        """A hash of all documents with their revisions and of all definitions."""
         return check.digest(self.view())
 
     def salvage(self, to: str) -> dict[str, Any]:
         """Write what is intact in the oplog to a new database. The original is not changed."""
         return salvage(self.options, to, keyring=self.keyring)
-
-
-class Flusher:
-    """The thread that makes "group" commits durable within group_delay_ms.
-
-    Owned by its core; stops with it.
-    """
-
-    def __init__(self, core: Core, delay_ms: int) -> None:
-        self._core = weakref.ref(core)
-        self._delay_s = delay_ms / 1000
-        self._due = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rango-flusher", daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Something was committed."""
-        self._due.set()
-
-    def stop(self) -> None:
-        """End the thread; what is not flushed yet is flushed by close()."""
-        self._stopping.set()
-        self._due.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            self._due.wait()
-            # before the look at _stopping: cleared after it, a stop() in between would be lost
-            self._due.clear()
-            if self._stopping.wait(self._delay_s):
-                return
-            core = self._core()
-            if core is None:
-                return
-            try:
-                core.flush()
-            except RangoError as error:
-                # the appender is latched: every later write says so; there is nobody to raise it to
-                # here
-                core.latch(error)
-                return
-            del core
 
 
 def identity(options: OpenOptions) -> object:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rango._ext.batch import CollectionInfo, IndexInfo
+from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.record import decode
 from rango.engine.catalog import BUILDING, READY, Catalog, collection_definition, index_definition
@@ -23,7 +23,7 @@ from rango.errors import InvalidName, LimitExceeded, NotFound
 from rango.limits import INDEXES_PER_COLLECTION_MAX
 
 if TYPE_CHECKING:
-    from rango._ext.view import Scan
+    from rango._ext.scan import Scan
     from rango.engine.core import Core
 
 FILL_RECORDS: Final = 1_000

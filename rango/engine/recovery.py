@@ -45,7 +45,9 @@ from rango.storage.superblock import (
     slots_torn,
 )
 
-OWN_NAMES: Final = frozenset({LOCK_FILE, DATA_FILE, "keys", "keys.new", "oplog"})
+OWN_NAMES: Final = frozenset(
+    {LOCK_FILE, DATA_FILE, f"{DATA_FILE}.new", "keys", "keys.new", "oplog"}
+)
 REPLAY_ENTRIES_MAX: Final = 400_000
 """Overlay entries at which a replay stops for a checkpoint, so that a rebuild needs bounded
 memory.
@@ -209,6 +211,8 @@ def prepare_directory(options: OpenOptions, vfs: Vfs) -> bool:
         raise NotADatabase(
             f"{path} holds no database; give another path, or open it with create=True"
         )
+    # whoever made it may have died before its name was durable
+    vfs.flush_directory(os.path.dirname(os.path.abspath(path)))
     return True
 
 
@@ -226,6 +230,8 @@ def open_log(options: OpenOptions, vfs: Vfs, keyring: Keyring) -> Oplog:
         raise NotADatabase(
             f"{options.path} was never opened for writing; open it once without read_only"
         )
+    # the name of `keys` first: without it the rest is nobody's
+    vfs.flush_directory(options.path)
     return Oplog.create(vfs, options.path, keyring, **sizes)
 
 
@@ -234,11 +240,28 @@ def open_data_file(options: OpenOptions, vfs: Vfs) -> int:
     path = os.path.join(options.path, DATA_FILE)
     if options.read_only:
         return vfs.open(path, VFS_READ) if vfs.exists(path) else -1
-    is_new = not vfs.exists(path)
-    fd = vfs.open(path, VFS_WRITE | VFS_CREATE)
-    if is_new:
-        vfs.flush_directory(options.path)
-    return fd
+    if not vfs.exists(path):
+        create_data_file(options, vfs, path)
+    return vfs.open(path, VFS_WRITE)
+
+
+def create_data_file(options: OpenOptions, vfs: Vfs, path: str) -> None:
+    """An empty data file: two blank slots, durable before the file has its name.
+
+    Growth that a crash leaves without its data then never reaches the slots (I-3).
+    """
+    # a process that died may have left the names of the log in the cache only
+    vfs.flush_directory(os.path.join(options.path, "oplog"))
+    vfs.flush_directory(options.path)
+    fd = vfs.open(f"{path}.new", VFS_WRITE | VFS_CREATE)
+    try:
+        vfs.truncate(fd, 0)
+        vfs.write(fd, bytes(layout.SLOT_UNITS * layout.UNIT_SIZE), 0)
+        vfs.flush(fd)
+    finally:
+        vfs.close(fd)
+    vfs.rename(f"{path}.new", path)
+    vfs.flush_directory(options.path)
 
 
 def choose_slot(

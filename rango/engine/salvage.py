@@ -17,7 +17,7 @@ import struct
 from typing import Any, Final
 
 from rango._ext import layout
-from rango._ext.batch import CollectionInfo
+from rango._ext.collection_info import CollectionInfo
 from rango._ext.generation import generation_empty
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.pager import Pager

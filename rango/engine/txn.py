@@ -18,7 +18,8 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rango._ext.batch import Batch, CollectionInfo
+from rango._ext.batch import Batch
+from rango._ext.collection_info import CollectionInfo
 from rango._ext.view import View
 from rango.engine.catalog import collection_definition
 from rango.errors import Conflict, DuplicateKey, NotFound, TransactionError

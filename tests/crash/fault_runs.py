@@ -18,7 +18,7 @@ from tests.crash.choices import choices
 from tests.crash.disk import Disk
 from tests.crash.faults import Counts, FaultPlan, every_plan
 from tests.crash.ledger import Ledger
-from tests.crash.report import Report, Violation
+from tests.crash.report import JUDGED, Report, Violation
 from tests.crash.simulator import (
     Judge,
     Recording,
@@ -60,7 +60,7 @@ class FaultRun:
         disk.plan = plan
         try:
             problem = self._survive(session, plan)
-        except Exception:  # noqa: BLE001 - an error that the subject does not declare is a finding
+        except JUDGED:
             problem = "raised " + where_raised()
         plan.lift()
         for key in plan.fired:

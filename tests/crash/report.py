@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass, field
 
+from rango.errors import RangoError
 from tests.crash.disk import Site
 from tests.crash.model import Choice
 
 VIOLATIONS_MAX = 10
+
+JUDGED = (
+    *(RangoError, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError),
+    *(ArithmeticError, RuntimeError, MemoryError, BufferError, EOFError, NameError, StopIteration),
+    *(struct.error, zlib.error),
+)
+"""What a program under test may raise when it is wrong: it becomes a violation and the run goes on.
+Anything else ends the run with its traceback, which is no less loud."""
 
 
 @dataclass

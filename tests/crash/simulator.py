@@ -24,7 +24,7 @@ from tests.crash.choices import choices
 from tests.crash.disk import Disk, Site
 from tests.crash.ledger import Ledger, State
 from tests.crash.model import Choice
-from tests.crash.report import Report, Violation
+from tests.crash.report import JUDGED, Report, Violation
 
 # Of this many states one is a crash during the recovery of another.
 RECOVERY_EVERY = 3
@@ -173,7 +173,7 @@ class Judge:
         is_probed = report.states % self.probe_every == 0
         try:
             return self._judge(disk, ledger, bounds, untouched, is_probed)
-        except Exception:  # noqa: BLE001 - whatever it is, it is what the run is looking for
+        except JUDGED:
             return Verdict("raised " + where_raised())
 
     def _judge(

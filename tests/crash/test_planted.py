@@ -21,7 +21,7 @@ from tests.crash.disk import Disk
 from tests.crash.engine import EngineSubject
 from tests.crash.fault_runs import counts_of, enumerate_faults
 from tests.crash.faults import every_plan
-from tests.crash.report import Report
+from tests.crash.report import JUDGED, Report
 from tests.crash.simulator import enumerate_crashes
 from tests.crash.workloads import WORKLOADS
 
@@ -211,7 +211,7 @@ def crash_until_found(workload: str, seed: int, **options: Any) -> Report:
             report = enumerate_crashes(
                 WORKLOADS[workload][0], subject, budget=BUDGET, seed=seed + turn
             )
-        except Exception as error:  # noqa: BLE001 - the workload itself met the bug: found as well
+        except JUDGED as error:
             report = Report(workload, seed)
             report.violations = [error]  # type: ignore[list-item]
         if report.violations:

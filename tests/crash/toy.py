@@ -37,7 +37,7 @@ FAULT_BUGS = (
 )
 
 
-class ToyFailed(Exception):
+class ToyFailed(RuntimeError):
     """The disk failed."""
 
 

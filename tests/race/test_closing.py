@@ -130,3 +130,33 @@ def test_a_transaction_that_is_ended_by_another_thread_lets_the_next_writer_in(
         threading.Thread(target=writer, daemon=True).start()
         assert done.wait(5), "the append lock stayed taken"
         assert db["things"].find_one(1) is None
+
+
+def test_close_does_not_wait_for_ever_for_a_thread_that_sits_in_a_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon thread calls a model inside a transaction while the program ends: close() gives it a
+    moment, then closes without an error; the thread's commit hears DatabaseClosed, and what was
+    acknowledged before is there. Defends I-1."""
+    monkeypatch.setattr("rango.engine.core.CLOSE_WAIT_S", 0.05)
+    db = rango.open(tmp_path / "db", durability="group")
+    db["things"].insert_one({"_id": 1})
+    entered, go_on = threading.Event(), threading.Event()
+
+    def sit() -> None:
+        with pytest.raises(DatabaseClosed), db.transaction():
+            db["things"].insert_one({"_id": 2})
+            entered.set()
+            go_on.wait()
+
+    def close() -> None:
+        entered.wait()
+        started = time.monotonic()
+        db.close()
+        assert time.monotonic() - started < 5
+        go_on.set()
+
+    together(sit, close)
+    with rango.open(tmp_path / "db") as again:
+        assert [each["_id"] for each in again["things"].find({})] == [1]
+        assert not list(again.check())

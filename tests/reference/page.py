@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 UNIT = 4096
@@ -110,8 +111,8 @@ def lz4_block(block: bytes) -> bytes:
 
 def page_cells(page: bytes, kind: int) -> list[Cell] | list[Child]:
     """The cells of a leaf or branch in key order. Raises PageError if it is malformed."""
-    stored_kind, _flags, count, used, shared, zero = struct.unpack_from("<BBHIHH", page)
-    if stored_kind != kind or used != len(page) or count == 0 or zero:
+    stored_kind, _flags, count, used, shared, _zero = struct.unpack_from("<BBHIHH", page)
+    if stored_kind != kind or used != len(page) or count == 0:
         raise PageError("the header does not fit the page")
     heads = struct.unpack_from(f"<{count}I", page, 12)
     offsets = struct.unpack_from(f"<{count}H", page, 12 + 4 * count)
@@ -119,7 +120,7 @@ def page_cells(page: bytes, kind: int) -> list[Cell] | list[Child]:
         raise PageError("a cell lies over the slots")
     cells = [leaf_cell(page, at) if kind == LEAF else branch_cell(page, at) for at in offsets]
     keys = [cell.key for cell in cells]
-    if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(keys)):
         raise PageError("the keys do not ascend")
     if kind == BRANCH and keys[0]:
         raise PageError("the first cell of a branch has a key")

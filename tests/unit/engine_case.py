@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from rango._ext.key import key_of
@@ -100,3 +102,13 @@ def by_index(core: Core, name: str, index_name: str) -> list[Any]:
     index = next(each for each in info.indexes if each.name == index_name)
     scan = view.index_scan(index.tree_id, info.tree_id, None, None, False, None, index.multikey)
     return [document["_id"] for document in scan.next_documents(1 << 20)]
+
+
+@contextmanager
+def threads(*works: Callable[[], object]) -> Iterator[None]:
+    """Run each in a thread while the block runs; what one of them raises is raised at its end."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        running = [pool.submit(work) for work in works]
+        yield
+    for each in running:
+        each.result()

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rango._ext import layout
-from rango._ext.pager import Pager
-from rango._ext.seal import SealKey
 from rango._ext.generation import (
     generation_empty,
     generation_load,
     generation_slot,
     generation_trees,
 )
+from rango._ext.pager import Pager
+from rango._ext.seal import SealKey
 from rango._ext.store import Store
 from rango._ext.vfs import POSIX, VFS_CREATE, VFS_WRITE
 from rango.engine.check import check_generation
@@ -99,9 +99,7 @@ class StoreCase:
         self.slots: list[Slot] = []
 
     def _pager(self, cache: int) -> Pager:
-        return Pager(
-            POSIX, self.path, self.fd, self.keyring.database_id, self.keyring, 1, cache
-        )
+        return Pager(POSIX, self.path, self.fd, self.keyring.database_id, self.keyring, 1, cache)
 
     def close(self) -> None:
         """Close the file."""
@@ -150,7 +148,9 @@ class StoreCase:
             if entry[split:] == key
         }
         new = {value + key: len(value) for value in values}
-        removed = [(layout.INDEX_REMOVE, INDEX, each, old[each]) for each in sorted(old - new.keys())]
+        removed = [
+            (layout.INDEX_REMOVE, INDEX, each, old[each]) for each in sorted(old - new.keys())
+        ]
         added = [(layout.INDEX_ADD, INDEX, each, new[each]) for each in sorted(new.keys() - old)]
         return tuple(removed + added)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -222,9 +223,7 @@ def test_the_wrong_secret_or_none(tmp_path: Path) -> None:
         (f"oplog/{1:016d}.rgo", layout.SEGMENT_FEATURES),
     ],
 )
-def test_a_newer_format_is_never_taken_for_this_one(
-    tmp_path: Path, name: str, offset: int
-) -> None:
+def test_a_newer_format_is_never_taken_for_this_one(tmp_path: Path, name: str, offset: int) -> None:
     path = made(tmp_path / "db")
     data = bytearray((path / name).read_bytes())
     places = [offset, offset + layout.KEYS_COPY_SIZE] if name == "keys" else [offset]
@@ -318,10 +317,8 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
                 pass
             assert database["a"].count_documents({}) == written > 5
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-            try:
+            with contextlib.suppress(errors.IoFailed):
                 database.close()
-            except errors.IoFailed:
-                pass
             with rango.open(tmp_path / "db") as again:
                 assert again["a"].count_documents({}) >= written
                 again["a"].insert_one({"_id": "more", "text": "x" * 500_000})

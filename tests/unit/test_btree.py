@@ -29,8 +29,10 @@ def body_of(choice: random.Random, sizes: list[int]) -> bytes:
     return choice.randbytes(size) if choice.random() < 0.5 else b"text " * (size // 5)
 
 
-@pytest.mark.parametrize("page_size", [0, 256, 600, 2048])
-@pytest.mark.parametrize("secret", [None, b"s" * 32])
+@pytest.mark.parametrize(
+    ("page_size", "secret"),
+    [(0, None), (0, b"s" * 32), (256, None), (600, b"s" * 32), (2048, None)],
+)
 def test_a_store_equals_a_dictionary_over_many_generations(
     tmp_path: Path, seed: int, page_size: int, secret: bytes | None
 ) -> None:
@@ -40,7 +42,7 @@ def test_a_store_equals_a_dictionary_over_many_generations(
     case.define(INDEX, b"index")
     sizes = choice.choice([KEY_SIZES, KEY_SIZES[:5], KEY_SIZES[-2:]])
     views = []
-    for generation in range(12):
+    for generation in range(7):
         for _ in range(choice.choice([1, 3, 40, 400 // len(sizes) * 3])):
             changes = []
             for _ in range(choice.choice([1, 1, 5])):
@@ -64,7 +66,9 @@ def test_a_store_equals_a_dictionary_over_many_generations(
             case.check_reads(choice)
         if choice.random() < 0.4:
             view = case.store.head
-            views.append((view, view.scan(DOCUMENTS, None, None, False, None).next_entries(1 << 30)))
+            views.append(
+                (view, view.scan(DOCUMENTS, None, None, False, None).next_entries(1 << 30))
+            )
         case.checkpoint()
         case.check_reads(choice)
         case.check_pages()

@@ -53,8 +53,10 @@ def test_a_change_makes_another_catalog_and_ids_are_never_used_again() -> None:
     "definition",
     [
         encode({"kind": "view", "name": "v"}),
-        encode({**{"kind": "index", "collection": 1, "name": "z", "unique": False}, "state": READY}
-               | {"keys": {"a": 1, "b": 1}}),
+        encode(
+            {**{"kind": "index", "collection": 1, "name": "z", "unique": False}, "state": READY}
+            | {"keys": {"a": 1, "b": 1}}
+        ),
     ],
 )
 def test_what_a_newer_rango_wrote_is_refused(definition: bytes) -> None:

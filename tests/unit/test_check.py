@@ -41,9 +41,11 @@ def test_every_unit_that_is_in_use_is_looked_at(tmp_path: Path) -> None:
     core = database(tmp_path / "db")
     path = tmp_path / "db" / "data.rango"
     data = path.read_bytes()
-    used = generation_units(core.store.head_generation) if hasattr(
-        core.store, "head_generation"
-    ) else None
+    used = (
+        generation_units(core.store.head_generation)
+        if hasattr(core.store, "head_generation")
+        else None
+    )
     missed = []
     for unit in range(len(data) // 4096):
         with path.open("r+b") as file:
@@ -96,13 +98,11 @@ def test_a_damaged_copy_of_the_keys_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["lost", "extra"])
-def test_index_entries_that_do_not_fit_the_documents_are_found(
-    tmp_path: Path, change: str
-) -> None:
+def test_index_entries_that_do_not_fit_the_documents_are_found(tmp_path: Path, change: str) -> None:
     core = database(tmp_path / "db")
     info = core.collections()["a"]
     index = info.indexes[0]
-    from rango._ext.batch import CollectionInfo
+    from rango._ext.collection_info import CollectionInfo
     from rango._ext.key import key_of
     from rango._ext.record import encode
 

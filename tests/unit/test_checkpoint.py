@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -13,7 +14,7 @@ import pytest
 from rango.engine import checkpoint
 from rango.engine import core as core_module
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
-from tests.unit.engine_case import DB, documents_of, insert, opened, replace
+from tests.unit.engine_case import DB, documents_of, insert, opened, replace, threads
 from tests.unit.memory_disk import File, MemoryDisk
 
 DATA = "data.rango"
@@ -139,16 +140,14 @@ def copied(disk: MemoryDisk, source: str, target: str) -> MemoryDisk:
 
 def forget(core: core_module.Core) -> None:
     """Close it whatever its state."""
-    try:
+    with contextlib.suppress(IoFailed):
         core.release()
-    except IoFailed:
-        pass
 
 
 def test_a_transaction_that_blocks_adoption_does_not_spoil_the_slots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The slot is on disk, but the append lock cannot be had: the next checkpoint goes on from it."""
+    """The slot is on disk, the append lock cannot be had: the next checkpoint goes on from it."""
     core = opened(tmp_path / "db", page_size=512)
     insert(core, "a", rows(0, 50))
     core.checkpoint()
@@ -238,10 +237,8 @@ def test_no_space_for_any_single_write_of_a_checkpoint_is_not_the_end(place: int
         return None
 
     disk.fault = full
-    try:
+    with contextlib.suppress(LowDisk):
         core.checkpoint()
-    except LowDisk:
-        pass
     disk.fault = None
     insert(core, "a", rows(30, 40))
     core.checkpoint()
@@ -271,21 +268,11 @@ def test_a_failed_flush_of_the_data_file_latches_and_reads_go_on() -> None:
 
 def test_others_commit_while_a_checkpoint_is_built(tmp_path: Path) -> None:
     core = opened(tmp_path / "db", page_size=512, overlay_entries_max=150)
-    errors: list[BaseException] = []
-
-    def work(lower: int) -> None:
-        try:
-            insert(core, "a", rows(lower, lower + 150))
-        except BaseException as error:  # noqa: BLE001 - it is shown below
-            errors.append(error)
-
     core.create_collection("a")
-    threads = [threading.Thread(target=work, args=(each * 150,)) for each in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    starts = range(0, 600, 150)
+    works = [lambda start=start: insert(core, "a", rows(start, start + 150)) for start in starts]
+    with threads(*works):
+        pass
     assert sorted(documents_of(core, "a")) == list(range(600))
     assert core.checkpoints >= 2
     assert list(core.check()) == []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import gc
+import itertools
 import os
 import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import rango
 from rango import errors
 from rango._ext.record import encode
 from rango.engine import core as core_module
-from tests.unit.engine_case import documents_of, insert, opened
+from tests.unit.engine_case import documents_of, insert, opened, threads
 from tests.unit.memory_disk import MemoryDisk, failing
 
 
@@ -98,50 +100,36 @@ def test_an_open_that_fails_at_its_last_step_holds_nothing(
 def test_close_while_others_read_and_write(tmp_path: Path) -> None:
     """Whatever they are in the middle of ends in an answer or in DatabaseClosed."""
     for turn in range(6):
-        core = opened(tmp_path / "db", page_size=512, overlay_entries_max=40, cache_size=1 << 12)
-        insert(core, "a", [{"_id": f"{turn} {n}", "text": "x" * 50} for n in range(60)])
-        stop = threading.Event()
-        strange: list[BaseException] = []
-        acknowledged: list[str] = []
-
-        def write(mark: int) -> None:
-            info = core.create_collection("a")
-            number = 0
-            while not stop.is_set():
-                name = f"w{turn} {mark} {number}"
-                core.insert_one(info, encode({"_id": name, "text": "y" * 50}))
-                acknowledged.append(name)
-                number += 1
-
-        def read(_mark: int) -> None:
-            while not stop.is_set():
-                documents_of(core, "a")
-
-        def guarded(work: object, mark: int) -> None:
-            try:
-                work(mark)  # type: ignore[operator]
-            except errors.DatabaseClosed:
-                pass
-            except BaseException as error:  # noqa: BLE001 - it is shown below
-                strange.append(error)
-
-        threads = [
-            threading.Thread(target=guarded, args=(work, mark))
-            for mark in range(2)
-            for work in (write, read)
-        ]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.03)
-        core.release()
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert not strange
+        acknowledged = closed_under_load(tmp_path / "db", f"turn {turn}")
         core = opened(tmp_path / "db")
-        assert set(acknowledged) <= documents_of(core, "a").keys()
+        assert acknowledged <= documents_of(core, "a").keys()
         assert list(core.check()) == []
         core.release()
+
+
+def closed_under_load(path: Path, mark: str) -> set[str]:
+    """Two writers, two readers, and a close in their midst: what the writers were promised."""
+    core = opened(path, page_size=512, overlay_entries_max=40, cache_size=1 << 12)
+    insert(core, "a", [{"_id": f"{mark} {n}", "text": "x" * 50} for n in range(60)])
+    acknowledged: set[str] = set()
+
+    def write(writer: str) -> None:
+        with suppress(errors.DatabaseClosed):
+            info = core.create_collection("a")
+            for number in itertools.count():
+                name = f"{mark} {writer} {number}"
+                core.insert_one(info, encode({"_id": name, "text": "y" * 50}))
+                acknowledged.add(name)
+
+    def read() -> None:
+        with suppress(errors.DatabaseClosed):
+            while True:
+                documents_of(core, "a")
+
+    with threads(lambda: write("one"), lambda: write("two"), read, read):
+        time.sleep(0.03)
+        core.release()
+    return acknowledged
 
 
 def test_close_does_not_wait_for_a_transaction_that_is_only_open(
@@ -164,10 +152,8 @@ def test_close_does_not_wait_for_a_transaction_that_is_only_open(
     thread = threading.Thread(target=hold)
     thread.start()
     ready.wait(10)
-    try:
+    with suppress(errors.DatabaseBusy):
         core.release()
-    except errors.DatabaseBusy:
-        pass
     leave.set()
     thread.join()
     core = opened(tmp_path / "db")
@@ -225,10 +211,8 @@ def test_a_failed_flush_latches_and_what_was_durable_stays(tmp_path: Path) -> No
     assert sorted(documents_of(core, "a")) == list(range(5))
     with pytest.raises(errors.IoFailed):
         core.checkpoint()
-    try:
+    with suppress(errors.IoFailed):
         core.release()
-    except errors.IoFailed:
-        pass
     core = opened(disk=disk)
     assert set(range(5)) <= documents_of(core, "a").keys() <= {*range(5), "lost?"}
     core.release()

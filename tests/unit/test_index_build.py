@@ -12,7 +12,15 @@ import pytest
 from rango.engine import index as index_module
 from rango.engine.core import Core
 from rango.errors import DuplicateKey, InvalidName, LimitExceeded, NotFound
-from tests.unit.engine_case import by_index, delete, documents_of, insert, opened, replace
+from tests.unit.engine_case import (
+    by_index,
+    delete,
+    documents_of,
+    insert,
+    opened,
+    replace,
+    threads,
+)
 
 
 def test_an_index_holds_what_was_there_and_what_comes(tmp_path: Path) -> None:
@@ -96,9 +104,7 @@ def test_an_index_that_is_dropped_while_it_is_built_does_not_come_back(
         core.create_index("a", "v", 1, False, "v_1")
     assert core.collections()["a"].maintained == ()
     assert list(core.check()) == []
-    monkeypatch.setattr(
-        index_module, "fill", lambda core, name, _index: core.drop_collection(name)
-    )
+    monkeypatch.setattr(index_module, "fill", lambda core, name, _index: core.drop_collection(name))
     with pytest.raises(NotFound):
         core.create_index("a", "v", 1, False, "v_1")
     assert "a" not in core.collections()
@@ -128,35 +134,26 @@ def test_writers_go_on_while_an_index_is_built(
     monkeypatch.setattr(index_module, "FILL_STEP", 10)
     core = opened(tmp_path / "db", durability="memory", overlay_entries_max=400, page_size=512)
     insert(core, "a", [{"_id": n, "v": [n, n + 1]} for n in range(400)])
-    errors: list[BaseException] = []
     stop = threading.Event()
 
     def write(start: int) -> None:
         choice = random.Random(seed + start)
-        try:
-            for n in range(start, 400, 2):
-                if stop.is_set():
-                    return
-                if choice.random() < 0.3:
-                    delete(core, "a", n)
-                else:
-                    replace(core, "a", {"_id": n, "v": choice.choice([n, [n, -n], None, "x"])})
-                insert(core, "a", [{"_id": 1000 + n, "v": n}])
-        except BaseException as error:  # noqa: BLE001 - it is shown below
-            errors.append(error)
+        for n in range(start, 400, 2):
+            if stop.is_set():
+                return
+            if choice.random() < 0.3:
+                delete(core, "a", n)
+            else:
+                replace(core, "a", {"_id": n, "v": choice.choice([n, [n, -n], None, "x"])})
+            insert(core, "a", [{"_id": 1000 + n, "v": n}])
 
-    threads = [threading.Thread(target=write, args=(start,)) for start in (0, 1)]
-    for thread in threads:
-        thread.start()
-    try:
-        for turn in range(3):
-            core.create_index("a", "v", 1, False, "v_1")
-            if turn < 2:
-                core.drop_index("a", "v_1")
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert not errors
+    with threads(lambda: write(0), lambda: write(1)):
+        try:
+            for turn in range(3):
+                core.create_index("a", "v", 1, False, "v_1")
+                if turn < 2:
+                    core.drop_index("a", "v_1")
+        finally:
+            stop.set()
     assert list(core.check()) == []
     core.release()

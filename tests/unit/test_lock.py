@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +37,12 @@ def holder(folder: Path, mode: str) -> subprocess.Popen[bytes]:
     return process
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it."""
+    process.kill()
+    process.communicate()
+
+
 def acquired(folder: Path, *, read_only: bool = False) -> DatabaseLock:
     return DatabaseLock.acquire(POSIX, str(folder), read_only=read_only, now_ms=1)
 
@@ -48,8 +53,7 @@ def test_a_second_process_is_told_who_has_it_at_once_and_death_frees_it(tmp_path
         with pytest.raises(DatabaseBusy) as caught:
             acquired(tmp_path, read_only=read_only)
         assert caught.value.pid == process.pid and str(process.pid) in str(caught.value)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    end(process)
     acquired(tmp_path).release()
 
 
@@ -61,8 +65,7 @@ def test_readers_share_and_keep_writers_out(tmp_path: Path) -> None:
         acquired(tmp_path)
     mine.release()
     mine.release()
-    process.kill()
-    process.wait()
+    end(process)
     acquired(tmp_path).release()
 
 
@@ -74,8 +77,7 @@ def test_a_refused_acquire_leaves_no_descriptor(tmp_path: Path) -> None:
             acquired(tmp_path)
     after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     assert after == before
-    process.kill()
-    process.wait()
+    end(process)
 
 
 def test_a_reader_goes_on_where_it_may_not_lock() -> None:

@@ -100,7 +100,7 @@ def test_one_damaged_slot_leaves_the_other(tmp_path: Path, slot: int) -> None:
     path.write_bytes(data)
     core = opened(tmp_path / "db", page_size=512)
     assert documents_of(core, "a") == expected
-    assert [finding.kind for finding in core.check()] == ["slot"]
+    assert any("slot" in finding for finding in core.findings)
     insert(core, "a", [{"_id": "x"}])
     core.checkpoint()
     insert(core, "a", [{"_id": "y"}])

@@ -74,9 +74,7 @@ def test_any_flipped_bit_makes_it_invalid(keyring: Keyring) -> None:
     assert slot_unpack(bytes(layout.UNIT_SIZE), 1, "data", keyring) is None
 
 
-def test_a_slot_counts_only_in_its_place_and_its_database(
-    keyring: Keyring, tmp_path: Path
-) -> None:
+def test_a_slot_counts_only_in_its_place_and_its_database(keyring: Keyring, tmp_path: Path) -> None:
     data = slot_pack(slot_of(1), keyring)
     assert slot_unpack(data, 0, "data", keyring) is None
     (tmp_path / "other").mkdir()

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from rango._ext import layout
-from rango._ext.pager import Pager
 from rango._ext.generation import (
     generation_empty,
     generation_slot,
     generation_units,
     generation_units_only,
 )
+from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import POSIX, VFS_CREATE, VFS_WRITE
 from rango.errors import Corrupted
@@ -61,9 +61,9 @@ def test_a_bitmap_that_outgrows_its_unit_while_it_is_placed(tmp_path: Path, unit
     generation = generation_units_only(pager, 4, [link], units)
     assert used_units(generation_units(generation)) == set(range(units))
     store = Store(pager, generation, b"")
-    number, ordinal = 4, 0
+    number = 4
     for turn in range(3):
-        ordinal += 1
+        ordinal = turn + 1
         key = (7 + turn).to_bytes(4, "big")
         store.apply(commit_body([Change(1, 0, key, b"definition")]), ordinal, ordinal)
         definitions = {7 + each: b"definition" for each in range(turn + 1)}
@@ -76,9 +76,7 @@ def test_a_bitmap_that_outgrows_its_unit_while_it_is_placed(tmp_path: Path, unit
             first = int.from_bytes(each[:6], "little")
             places |= set(range(first, first + each[6]))
         assert places <= marked
-        again = generation_units_only(
-            pager, number, fields["bitmap_links"], fields["file_units"]
-        )
+        again = generation_units_only(pager, number, fields["bitmap_links"], fields["file_units"])
         assert generation_units(again) == generation_units(built)
         store.adopt(built, True)
     POSIX.close(fd)

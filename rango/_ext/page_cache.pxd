@@ -1,0 +1,53 @@
+# Opened pages of one data file in memory, found by the unit and tag of their links.
+#
+# The caller holds the cache's lock around everything but page_retain and page_release.
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+
+ctypedef struct Page:
+    int refs                    # readers, and 1 for the cache while it holds the page
+    uint8_t kind
+    uint8_t recent              # seen since the clock hand passed
+    uint32_t size               # of the opened page, which follows the struct
+    uint64_t unit
+    uint64_t tag                # first 8 bytes of the image's tag
+    uint64_t place              # index in the clock ring
+    Page *chain                 # next in the same bucket
+
+
+ctypedef struct PageCache:
+    Page **buckets
+    uint64_t bucket_mask
+    Page **ring
+    uint64_t ring_size
+    uint64_t ring_count         # pages in the cache
+    uint64_t hand               # index in the ring where the search for a victim goes on
+    uint64_t bytes_used
+    uint64_t bytes_max
+
+
+cdef inline const uint8_t *page_bytes(const Page *page) noexcept nogil:
+    return <const uint8_t *>page + sizeof(Page)
+
+
+cdef inline Page *cache_find(const PageCache *cache, uint64_t unit, uint64_t tag) noexcept nogil:
+    cdef Page *page = cache.buckets[(unit ^ tag) & cache.bucket_mask]
+    while page != NULL:
+        if page.unit == unit and page.tag == tag:
+            return page
+        page = page.chain
+    return NULL
+
+
+cdef void page_retain(Page *page) noexcept nogil
+cdef void page_release(Page *page) noexcept nogil
+# room for a page of this size, with one reference; NULL when memory ran out
+cdef Page *page_new(uint8_t kind, uint32_t size, uint64_t unit, uint64_t tag) noexcept nogil
+
+# 0, or -1 when memory ran out
+cdef int cache_init(PageCache *cache, uint64_t bytes_max) noexcept nogil
+cdef void cache_free(PageCache *cache) noexcept nogil
+# a page that cannot be kept (no memory for the tables, or there already) stays outside the cache
+cdef void cache_put(PageCache *cache, Page *page) noexcept nogil
+cdef void cache_clear(PageCache *cache) noexcept nogil

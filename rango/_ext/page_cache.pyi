@@ -1,0 +1,1 @@
+"""Opened pages in memory: kernels; the doors are those of pager."""
