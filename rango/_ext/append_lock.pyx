@@ -57,9 +57,8 @@ cdef class AppendLock:
             PyThread_free_lock(self.lock)
 
     def take(self, double seconds) -> bool:
-        """Wait at most so long:
-
-        whether the lock is held now. Raises TransactionError if this thread has it already.
+        """Wait at most so long: whether the lock is held now. Raises TransactionError if this
+        thread has it already.
         """
         cdef unsigned long me = PyThread_get_thread_ident()
         cdef int got = PyThread_acquire_lock_timed(self.lock, 0, 0)
@@ -90,9 +89,7 @@ cdef class AppendLock:
             PyThread_release_lock(self.lock)
 
     def drop_of(self, unsigned long owner) -> None:
-        """Let go what the thread with this ident took:
-
-        its transaction is ended by another thread.
+        """Let go what the thread with this ident took: its transaction is ended by another thread.
         """
         if self.is_held and self.owner == owner:
             self.is_held = False

@@ -69,10 +69,9 @@ from rango._ext.page cimport (
 from rango._ext.page_cache cimport Page, page_bytes, page_release
 from rango._ext.pager cimport Pager
 from rango._ext.span cimport load_u64, store_u64
-from rango._ext.units cimport units_copy, units_mark, units_merge, units_resize
-from rango._ext.view cimport TREE_PREFIX, Generation, View
+from rango._ext.units cimport units_copy, units_end, units_mark, units_merge, units_resize
 from rango._ext.merge cimport TreeMerge
-from rango._ext.view cimport Generation, View, prefix_write, tree_of
+from rango._ext.view cimport TREE_PREFIX, Generation, View, prefix_write, tree_of
 
 cdef enum:
     PIECE_UNITS = 491520            # BITMAP_PIECE_SIZE * 8: units that one bitmap page speaks of
@@ -195,17 +194,15 @@ cdef class Builder:
         self.generations.append(weakref.ref(generation))
 
     def keep(self, Generation generation not None) -> None:
-        """Leave its pages alone until the next checkpoint is adopted:
-
-        the other slot names it (I-2).
+        """Leave its pages alone until the next checkpoint is adopted: the other slot names it
+        (I-2).
         """
         self.watch(generation)
         self.named.insert(0, generation)
 
     def name(self, Generation generation not None) -> None:
-        """Its slot is durable:
-
-        the slot before it stays whole, the one before that does not matter any more.
+        """Its slot is durable: the slot before it stays whole, the one before that does not matter
+        any more.
         """
         self.named = [self.named[len(self.named) - 1], generation]
 
@@ -262,9 +259,10 @@ cdef class Builder:
                 other = <Generation>generation
                 units_merge(&self.pager.kept, &other.used)
         self.generations = alive
-        self.pager.file_units = self.pager.kept.count
-        if self.pager.used.count < self.pager.file_units:
-            units_resize(&self.pager.used, self.pager.file_units)
+        # what nobody uses at the end of the file is given back (checkpoint.adopt truncates)
+        self.pager.file_units = units_end(&self.pager.kept)
+        units_resize(&self.pager.kept, self.pager.file_units)
+        units_resize(&self.pager.used, self.pager.file_units)
         self.pager.search = SLOT_UNITS
         return 0
 
@@ -417,6 +415,11 @@ cdef class Builder:
         cdef uint64_t piece
         cdef uint32_t need
         cdef uint8_t link[LINK_SIZE]
+        piece = (pager.file_units + PIECE_UNITS - 1) // PIECE_UNITS
+        while piece < <uint64_t>len(old.bitmap_links):
+            given_up.add(piece)
+            pager.free_link(<const uint8_t *>PyBytes_AS_STRING(old.bitmap_links[piece]))
+            piece += 1
         moved = True
         while moved:
             moved = False
@@ -440,8 +443,8 @@ cdef class Builder:
         if piece > BITMAP_LINKS_MAX:
             raise LowDisk(
                 f"{pager.path}: the data file would grow beyond {BITMAP_LINKS_MAX} bitmap pages, "
-                "the most that "
-                "a slot can name; nothing was lost, delete documents")
+                "the most that a slot can name; nothing was lost, delete documents"
+            )
         links = list(old.bitmap_links[:piece])
         while <uint64_t>len(links) < piece:
             links.append(b"")

@@ -174,12 +174,13 @@ cdef enum:
     SLOT_FILE_UNITS = 64            # u64: the file is at least this long
     SLOT_CATALOG = 72               # link of the catalog tree's root (zeros = empty)
     SLOT_CATALOG_HEIGHT = 88        # u8
-    SLOT_CLEAN = 89                 # u8: 1 = closed cleanly with nothing after T but a closed frame
+    SLOT_CLEAN = 89                 # u8: 1 = written by close(): the trees are those of the slot before
     SLOT_TREE_NEXT = 92             # u32: next tree id
     SLOT_HLC_MS = 96                # u64: greatest revision logged up to T
     SLOT_HLC_COUNTER = 104          # u16
     SLOT_BITMAP_COUNT = 106         # u16: links of bitmap pages
     SLOT_SEALS = 108                # u64: pages sealed under this epoch so far
+    SLOT_REACH = 116                # u64: ordinal that the log must reach, at least T
     SLOT_BITMAP = 128               # then links, BITMAP_LINKS_MAX at most
     BITMAP_LINKS_MAX = 240
     # bytes of bits in one bitmap page = 491,520 units = 1.9 GiB of file

@@ -2,16 +2,14 @@
 
 Terms       page, slot, cell, leaf, branch: see the glossary.
 Invariants  Keys of a page are strictly ascending. The first cell of a branch has an empty key: it
-            covers everything below the
-            second. Cells lie behind the slots and do not overlap. A page is at most 64 KiB, so
-            16-bit offsets reach every cell.
-            Each slot has the head of its key beside those of the others: a search touches a few
-            cache lines of heads and, unless
-            heads tie, one cell.
+            covers everything below the second. Cells lie behind the slots and do not overlap. A
+            page is at most 64 KiB, so 16-bit offsets reach every cell. Each slot has the head of
+            its key beside those of the others: a search touches a few cache lines of heads and,
+            unless heads tie, one cell.
 Layout      layout.pxd PAGE_*, LEAF_CELL_*, BRANCH_CELL_*; docs/reference/format.md#pages.
 Failure     page_check refuses whatever a search could trip over; it runs once, when a page enters
             the cache.
-Sources     Graefe, Modern B-Tree Techniques (2011), 3.3-3.5; ADR-0002, ADR-0010.
+Sources     Graefe, Modern B-Tree Techniques (2011), 3.3-3.5; ADR-0002, ADR-0010, ADR-0012.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t

@@ -152,12 +152,12 @@ cdef int posix_flush(void *context, int fd) noexcept nogil:
 
 
 cdef int posix_truncate(void *context, int fd, uint64_t size) noexcept nogil:
-    cdef int tries
+    cdef int _try
     if not fd_is_registered(fd):
         return -EBADF
     if size > <uint64_t>INT64_MAX:
         return -EINVAL
-    for tries in range(INTERRUPTS_MAX):
+    for _try in range(INTERRUPTS_MAX):
         if c_ftruncate(fd, <int64_t>size) == 0:
             return 0
         if errno != EINTR:

@@ -75,6 +75,7 @@ from rango._ext.view cimport TREE_PREFIX, Counts, Generation, View, prefix_write
 cdef enum:
     BLOOM_KEYS_MIN = 8192
     BLOOM_KEYS_MAX = 262144
+    TREE_ID_MAX = 16777215          # bounds the arrays by tree id that a forged log could ask for
 
 
 cdef int raise_body(uint64_t ordinal) except -1:
@@ -210,9 +211,8 @@ cdef class Store:
     # --- replay
 
     def apply(self, bytes body not None, uint64_t first_ordinal, uint64_t ordinal) -> list:
-        """One commit of the log, in order; returns what it changed in the catalog:
-
-        [(tree id, definition or None)].
+        """One commit of the log, in order; returns what it changed in the catalog: [(tree id,
+        definition or None)].
         """
         cdef list changes = []
         self._apply(
@@ -260,6 +260,8 @@ cdef class Store:
         key = span_take(&span, key_size)
         value = span_take(&span, value_size)
         if key == NULL or value == NULL:
+            raise_body(ordinal)
+        if tree > TREE_ID_MAX:
             raise_body(ordinal)
         prefix_write(room, tree)
         memcpy(room + TREE_PREFIX, key, key_size)

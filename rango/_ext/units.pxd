@@ -15,6 +15,8 @@ cdef int units_copy(Units *target, const Units *source) except -1 nogil
 cdef int units_merge(Units *target, const Units *source) except -1 nogil     # target |= source
 cdef bint units_get(const Units *units, uint64_t unit) noexcept nogil
 cdef void units_mark(Units *units, uint64_t first, uint64_t count, bint used) noexcept nogil
+# behind the last used unit; 0 if there is none
+cdef uint64_t units_end(const Units *units) noexcept nogil
 cdef uint64_t units_used(const Units *units) noexcept nogil
 # first unit of the first run of `count` units that are free in both (b may be NULL), from `start`
 # on, below `end`; `end` if there is none

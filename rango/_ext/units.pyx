@@ -83,6 +83,16 @@ cdef void units_mark(Units *units, uint64_t first, uint64_t count, bint used) no
             units.bits[unit >> 3] &= <uint8_t>~(1 << (unit & 7))
 
 
+cdef uint64_t units_end(const Units *units) noexcept nogil:
+    cdef uint64_t unit = units.count
+    while unit > 0 and not units_get(units, unit - 1):
+        if (unit & 7) == 0 and units.bits[(unit >> 3) - 1] == 0:
+            unit -= 8
+        else:
+            unit -= 1
+    return unit
+
+
 cdef uint64_t units_used(const Units *units) noexcept nogil:
     cdef uint64_t at
     cdef uint64_t used = 0

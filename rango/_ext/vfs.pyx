@@ -12,7 +12,7 @@ Sources     architecture sections 3 and 4.
 
 import os
 
-from rango._ext.posix import RANGE_LOCKS
+from rango._ext import posix
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -28,6 +28,8 @@ cdef enum:
 # Above this a read is first cut to the file's size, so that a hostile length allocates nothing.
 cdef enum:
     READ_UNCHECKED_MAX = 65536
+
+RANGE_LOCKS = posix.RANGE_LOCKS
 
 
 cpdef uint64_t fork_count() noexcept nogil:

@@ -360,9 +360,8 @@ cdef class View:
         return live + self.counts.get(tree)
 
     def scan(self, uint32_t tree, bytes lower, bytes upper, bint reverse, object program):
-        """Records of a collection's tree with lower <= key < upper (None:
-
-        no bound) that the program (None: all) matches.
+        """Records of a collection's tree with lower <= key < upper (None: no bound) that the
+        program (None: all) matches.
         """
         return scan_class()(self, tree, 0, lower, upper, reverse, program, False)
 
@@ -370,9 +369,8 @@ cdef class View:
         self, uint32_t index_tree, uint32_t tree, bytes lower, bytes upper, bint reverse,
         object program, bint is_multikey=True
     ):
-        """The same through an index:
-
-        bounds are index keys, order is the index's; each document comes once.
+        """The same through an index: bounds are index keys, order is the index's; each document
+        comes once.
         """
         return scan_class()(self, tree, index_tree, lower, upper, reverse, program, is_multikey)
 

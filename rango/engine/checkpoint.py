@@ -15,6 +15,7 @@ Sources     architecture section 3; ADR-0006.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
@@ -57,10 +58,14 @@ def is_due(core: Core) -> bool:
 
 
 def is_worth_it(core: Core) -> bool:
-    """Whether close() should spare the next open a long replay."""
-    named = 0 if core.slot is None else core.slot.generation
+    """Whether close() should spare the next open a long replay, or there is no slot at all yet."""
+    if core.slot is None:
+        return True
     store = core.store
-    return store.overlay_count > CLOSE_ENTRIES_MAX or store.head.generation_number != named
+    return (
+        store.overlay_count > CLOSE_ENTRIES_MAX
+        or store.head.generation_number != core.slot.generation
+    )
 
 
 def run(core: Core) -> None:
@@ -104,6 +109,7 @@ def run(core: Core) -> None:
         hlc_counter=hlc_counter,
         bitmap_links=tuple(fields["bitmap_links"]),
         seals=core.seals + store.pager.seals,
+        reach=ordinal,
         epoch=store.pager.epoch,
     )
     core.unadopted = generation, slot
@@ -117,6 +123,13 @@ def finish(core: Core, generation: Generation, slot: Slot) -> None:
     stopped this is unknown, so the next checkpoint begins with doing it again: until then the slot
     may name the generation, and the one before it is still the store's, so neither loses a unit.
     """
+    write_slot(core, slot)
+    adopt(core, generation, slot)
+    core.unadopted = None
+
+
+def write_slot(core: Core, slot: Slot) -> None:
+    """Overwrite the older slot, durably."""
     try:
         slot_write(core.vfs, core.data_fd, slot, core.keyring)
     except OSError as error:
@@ -127,14 +140,31 @@ def finish(core: Core, generation: Generation, slot: Slot) -> None:
             "write again"
         ) from error
     core.vfs.flush(core.data_fd)
-    adopt(core, generation, slot)
-    core.unadopted = None
+
+
+def record_reach(core: Core) -> None:
+    """At close: a slot with the trees of the one before that says how far the log reaches.
+
+    So a log that was cut behind T is found out, too. The log is durable to its end (I-18).
+    """
+    store, before = core.store, core.slot
+    if before is None or before.reach >= store.head.ordinal:
+        return
+    hlc_ms, hlc_counter = store.revision_floor
+    slot = before._replace(
+        generation=before.generation + 1,
+        clean=True,
+        hlc_ms=hlc_ms,
+        hlc_counter=hlc_counter,
+        reach=store.head.ordinal,
+    )
+    write_slot(core, slot)
+    core.slot = slot
 
 
 def keep_fallback(core: Core) -> None:
-    """Before the first checkpoint:
-
-    learn which units the other slot's generation uses (I-2), if nobody has.
+    """Before the first checkpoint: learn which units the other slot's generation uses (I-2), if
+    nobody has.
     """
     fallback, core.fallback = core.fallback, None
     if fallback is not None:
@@ -179,10 +209,10 @@ def adopt(core: Core, generation: Generation, slot: Slot) -> None:
         core.vfs.truncate(core.data_fd, units * layout.UNIT_SIZE)
 
 
-def guarded(core: Core) -> None:
-    """run(), with every failure that leaves the outcome unknown latched for the whole database."""
+def guarded(core: Core, work: Callable[[Core], None] = run) -> None:
+    """Run `work`, with every failure whose outcome is unknown latched for the whole database."""
     try:
-        run(core)
+        work(core)
     except (IoFailed, Corrupted) as error:
         core.latch(error)
         raise

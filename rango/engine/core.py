@@ -185,6 +185,11 @@ class Core:
             try:
                 self.append_lock_take()
                 self.store.appender.append_closed()
+                with self.checkpoint_lock:
+                    checkpoint.guarded(self, checkpoint.record_reach)
+            except LowDisk:
+                # the log is whole; only its end is not recorded
+                self.findings.append("no space to record the end of the log at close")
             finally:
                 self.append_lock.drop()
 

@@ -15,7 +15,7 @@ Invariants  Bounds are wide enough, never trusted to be tight: the whole filter 
             Inside a class: one that gives the order first, then `_id`, then the indexes as they
             were created.
 Failure     none: what cannot be bounded is scanned.
-Sources     MongoDB manual, "Multikey Index Bounds"; storage-notes; ADR on planning.
+Sources     MongoDB manual, "Multikey Index Bounds"; storage-notes; ADR-0011.
 """
 
 from __future__ import annotations

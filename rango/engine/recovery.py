@@ -334,7 +334,7 @@ def replay(
         )
     is_kept = False
     changes: list[tuple[int, bytes | None]] = []
-    for commits in log.replay(*start):
+    for commits in log.replay(*start, must_reach=0 if slot is None else slot.reach):
         for commit in commits:
             changes += store.apply(commit[2], commit[3], commit[0])
         if may_write and store.overlay_count > REPLAY_ENTRIES_MAX:

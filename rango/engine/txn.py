@@ -194,10 +194,7 @@ class Txn:
 
     @staticmethod
     def _current(batch: Batch, info: CollectionInfo) -> CollectionInfo:
-        """The collection as it is now:
-
-        an index may have come or gone since `info` was looked up.
-        """
+        """The collection as it is now: an index may have come or gone since `info` was read."""
         current: CollectionInfo | None = batch.catalog.collections.get(info.name)
         if current is None:
             raise NotFound(

@@ -27,7 +27,7 @@ from rango.storage.keyring import Keyring
 MAGIC: Final = b"RANGODAT"
 DATA_FILE: Final = "data.rango"
 HEADER: Final = struct.Struct("<8sII16sI")
-BODY: Final = struct.Struct("<QQ32sQQQ16sBBxxIQHHQ")
+BODY: Final = struct.Struct("<QQ32sQQQ16sBBxxIQHHQQ")
 EMPTY_LINK: Final = bytes(layout.LINK_SIZE)
 LINKS_OFFSET: Final = layout.SLOT_BITMAP
 
@@ -49,6 +49,7 @@ class Slot(NamedTuple):
     hlc_counter: int
     bitmap_links: tuple[bytes, ...]
     seals: int
+    reach: int
     epoch: int
 
 
@@ -70,6 +71,7 @@ def slot_pack(slot: Slot, keyring: Keyring) -> bytes:
         slot.hlc_counter,
         len(slot.bitmap_links),
         slot.seals,
+        slot.reach,
     )
     body = body.ljust(LINKS_OFFSET, b"\0") + b"".join(slot.bitmap_links)
     key = keyring.superblock_key(slot.epoch)
@@ -126,6 +128,7 @@ def slot_unpack(data: bytes, number: int, path: str, keyring: Keyring) -> Slot |
         hlc_counter=fields[11],
         bitmap_links=links,
         seals=fields[13],
+        reach=fields[14],
         epoch=epoch,
     )
 

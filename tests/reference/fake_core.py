@@ -99,7 +99,7 @@ class FakeView:
         records = self.trees.get(tree, {})
         return FakeScan([records[key] for key in within(records, lower, upper, reverse)], program)
 
-    def index_scan(  # noqa: PLR0917 - the signature of View
+    def index_scan(
         self,
         index_tree: int,
         tree: int,

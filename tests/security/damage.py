@@ -313,9 +313,9 @@ def ordinal_at(data: bytes, start: int) -> int:
     return int.from_bytes(data[at : at + 8], "little")
 
 
-def slot_ordinal(folder: Folder, case: Case) -> int:
-    """T of the newest slot."""
+def slot_reach(folder: Folder, case: Case) -> int:
+    """How far the newest slot says that the log must reach."""
     with open_folder(folder, read_only=True, **case.secret) as db:
         slot = db._handle.core.slot
         assert slot is not None
-        return slot.ordinal
+        return slot.reach

@@ -36,7 +36,7 @@ from tests.security.damage import (
     images_of,
     judge,
     ordinal_at,
-    slot_ordinal,
+    slot_reach,
 )
 
 UNIT = layout.UNIT_SIZE
@@ -116,14 +116,14 @@ def test_a_page_from_before_the_last_checkpoint_is_stale(case: Case) -> None:
 
 def changed_generation(case: Case) -> Folder:
     """The newest leaf of the data file with the oldest image of the same size in its place."""
-    newest, oldest = images_of(case.closed, case)
+    newest, oldest = images_of(case.crashed, case)
     only_new = [unit for unit in newest if unit not in oldest]
     only_old = [unit for unit in oldest if unit not in newest]
     for unit in only_new:
         for old in only_old:
             if newest[unit] == oldest[old]:
-                piece = units_at(case.closed, old, oldest[old])
-                return changed(case.closed, DATA, (unit * UNIT, piece))
+                piece = units_at(case.crashed, old, oldest[old])
+                return changed(case.crashed, DATA, (unit * UNIT, piece))
     raise AssertionError("the two generations have no images of the same size")
 
 
@@ -257,11 +257,12 @@ def edges(folder: Folder, names: list[str]) -> Iterator[tuple[str, int, int]]:
 def test_a_log_that_is_cut_at_a_frame_edge_before_the_slot_is_refused(
     case: Case, state: str, count_cases: Callable[[str, int], None]
 ) -> None:
-    """Every clean cut. In front of T of the newest slot it is detected (I-18); behind T, nothing in
-    the directory knows of what was cut off: the answer is an earlier state of the database, exactly
-    that after the last commit that is left. Only an anchor kept elsewhere could tell."""
+    """Every clean cut. In front of what the newest slot says that the log must reach it is detected
+    (I-18): after close() that is every commit. After a crash nothing in the directory knows of what
+    was cut off behind T: the answer is an earlier state of the database, exactly that after the
+    last commit that is left. Only an anchor kept elsewhere could tell."""
     folder = case.closed if state == "closed" else case.crashed
-    reached = slot_ordinal(folder, case)
+    reached = slot_reach(folder, case)
     refused = 0
     for name, at, ordinal in edges(folder, case.segments):
         short = cut(folder, name, at)
@@ -286,7 +287,7 @@ def test_a_segment_file_that_is_cut_short_in_a_frame_is_refused_or_torn(case: Ca
             at = (start + end) // 2
             short = {**case.closed, name: case.closed[name][:at]}
             outcome = judge(short, case)
-            if name != case.segments[-1] or ordinal_at(case.closed[name], start) <= slot_ordinal(
+            if name != case.segments[-1] or ordinal_at(case.closed[name], start) <= slot_reach(
                 case.closed, case
             ):
                 assert outcome.is_noticed

@@ -194,6 +194,7 @@ class StoreCase:
             hlc_counter=0,
             bitmap_links=tuple(fields["bitmap_links"]),
             seals=0,
+            reach=0,
             epoch=1,
         )
         self.store.adopt(generation, True)

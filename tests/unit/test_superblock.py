@@ -48,6 +48,7 @@ def slot_of(generation: int, **changes: object) -> Slot:
         hlc_counter=9,
         bitmap_links=(b"a" * 16, b"b" * 16),
         seals=1 << 33,
+        reach=0,
         epoch=1,
     )
     return slot._replace(**changes)  # type: ignore[arg-type]
