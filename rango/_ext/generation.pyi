@@ -1,9 +1,9 @@
-"""Generations: loading one, and building the next one."""
+"""Generations: what a superblock slot names; how one is read."""
 
-from typing import Any, final
+from typing import Any
 
 from rango._ext.pager import Pager
-from rango._ext.view import Generation, View
+from rango._ext.view import Generation
 
 def generation_empty() -> Generation: ...
 def generation_load(
@@ -22,19 +22,3 @@ def generation_units_only(
 def generation_slot(generation: Generation) -> dict[str, Any]: ...
 def generation_trees(generation: Generation) -> dict[int, tuple[bytes, int, int, int]]: ...
 def generation_units(generation: Generation) -> bytes: ...
-
-@final
-class Builder:
-    pager: Pager
-    def __init__(self, pager: Pager, generation: Generation, page_size: int = 0) -> None: ...
-    def watch(self, generation: Generation) -> None: ...
-    def keep(self, generation: Generation) -> None: ...
-    def name(self, generation: Generation) -> None: ...
-    def build(
-        self,
-        view: View,
-        definitions: dict[int, bytes],
-        multikey: set[int],
-        number: int,
-        ordinal: int,
-    ) -> Generation: ...

@@ -174,7 +174,7 @@ cdef enum:
     SLOT_FILE_UNITS = 64            # u64: the file is at least this long
     SLOT_CATALOG = 72               # link of the catalog tree's root (zeros = empty)
     SLOT_CATALOG_HEIGHT = 88        # u8
-    SLOT_CLEAN = 89                 # u8: 1 = written by close(): the trees are those of the slot before
+    SLOT_CLEAN = 89                 # u8: 1 = written by close(), trees as in the slot before
     SLOT_TREE_NEXT = 92             # u32: next tree id
     SLOT_HLC_MS = 96                # u64: greatest revision logged up to T
     SLOT_HLC_COUNTER = 104          # u16

@@ -113,14 +113,18 @@ cdef class Scan:
     cdef int start(self) except -1:
         cdef uint32_t scanned = self.index_tree if self.index_tree else self.tree
         cdef Tree *tree = self.view.generation.tree(scanned)
-        cdef bint is_open = self.is_open
+        # an upper bound that is only the next tree's id: from the last key of this one
+        cdef const uint8_t *above = NULL
+        cdef size_t above_size = 0
         self.taken = TAKEN_NOTHING
         self.has_base = False
         if self.reverse:
             if tree != NULL:
+                if not self.is_open:
+                    above = self.upper_key + TREE_PREFIX
+                    above_size = self.upper_size - TREE_PREFIX
                 self.has_base = tree_seek_before(
-                    self.pager, tree, NULL if is_open else self.upper_key + TREE_PREFIX,
-                    0 if is_open else self.upper_size - TREE_PREFIX, &self.base
+                    self.pager, tree, above, above_size, &self.base
                 ) == 1
             self.cell = overlay_seek_before(
                 &self.over, self.view.root, self.upper_key, self.upper_size

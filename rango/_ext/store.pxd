@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from rango._ext.appender cimport Appender
 from rango._ext.batch cimport Clock
-from rango._ext.generation cimport Builder
+from rango._ext.builder cimport Builder
 from rango._ext.pager cimport Pager
 from rango._ext.span cimport Span
 from rango._ext.view cimport Counts, Generation, View

@@ -3,7 +3,7 @@
 from typing import Any, final
 
 from rango._ext.batch import Batch, Clock
-from rango._ext.generation import Builder
+from rango._ext.builder import Builder
 from rango._ext.pager import Pager
 from rango._ext.view import Generation, View
 

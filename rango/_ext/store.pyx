@@ -26,6 +26,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from rango._ext.batch cimport Batch, Clock, overlay_apply
 from rango._ext.btree cimport Tree
+from rango._ext.builder cimport Builder
 from rango._ext.layout cimport (
     CATALOG_FLAG_MULTIKEY,
     COMMIT_COUNT,
@@ -66,7 +67,6 @@ from rango._ext.overlay cimport (
     overlay_release,
     overlay_seek,
 )
-from rango._ext.generation cimport Builder
 from rango._ext.pager cimport Pager
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.span cimport Span, load_u16, load_u32, span_of, span_take, store_u16, store_u32

@@ -182,16 +182,20 @@ class Core:
                 # the log has everything; the next open replays it
                 self.findings.append("no space for the checkpoint at close")
         if self.commits or self.checkpoints:
-            try:
-                self.append_lock_take()
-                self.store.appender.append_closed()
-                with self.checkpoint_lock:
-                    checkpoint.guarded(self, checkpoint.record_reach)
-            except LowDisk:
-                # the log is whole; only its end is not recorded
-                self.findings.append("no space to record the end of the log at close")
-            finally:
-                self.append_lock.drop()
+            # the checkpoint lock first, as everywhere: a checkpoint takes the append lock under it
+            with self.checkpoint_lock:
+                self._close_appending()
+
+    def _close_appending(self) -> None:
+        try:
+            self.append_lock_take()
+            self.store.appender.append_closed()
+            checkpoint.guarded(self, checkpoint.record_reach)
+        except LowDisk:
+            # the log is whole; only its end is not recorded
+            self.findings.append("no space to record the end of the log at close")
+        finally:
+            self.append_lock.drop()
 
     def _let_go(self) -> None:
         """Let go once nobody appends or writes pages; whoever comes later finds the store gone."""

@@ -161,11 +161,16 @@ def slot_write(vfs: Vfs, fd: int, slot: Slot, keyring: Keyring) -> None:
 
 
 def slots_torn(vfs: Vfs, fd: int, slots: tuple[Slot | None, Slot | None]) -> list[int]:
-    """The numbers of the slots that are not valid although something was written there."""
+    """The numbers of the slots that are not valid although they were written.
+
+    Before the second generation one slot is blank; later a blank one is a write that left zeros.
+    """
+    was_written = any(slot is not None and slot.generation > 1 for slot in slots)
     return [
         number
         for number, slot in enumerate(slots)
-        if slot is None and vfs.read(fd, layout.UNIT_SIZE, number * layout.UNIT_SIZE).strip(b"\0")
+        if slot is None
+        and (was_written or vfs.read(fd, layout.UNIT_SIZE, number * layout.UNIT_SIZE).strip(b"\0"))
     ]
 
 

@@ -109,6 +109,26 @@ def test_one_damaged_slot_leaves_the_other(tmp_path: Path, slot: int) -> None:
     core.release()
 
 
+@pytest.mark.parametrize("slot", [0, 1])
+def test_a_slot_that_a_crash_left_as_zeros_is_written_again(tmp_path: Path, slot: int) -> None:
+    """I-2: the simulator found it: the write of a slot may leave zeros where the old one was, and
+    a blank slot is only right before there were two generations."""
+    core = opened(tmp_path / "db")
+    for turn in range(3):
+        insert(core, "a", [{"_id": turn * 10 + n} for n in range(10)])
+        core.checkpoint()
+    core.release()
+    data = tmp_path / "db" / "data.rango"
+    content = bytearray(data.read_bytes())
+    content[slot * 4096 : (slot + 1) * 4096] = bytes(4096)
+    data.write_bytes(content)
+    core = opened(tmp_path / "db")
+    assert any("slot" in finding for finding in core.stats()["findings"])
+    assert sorted(documents_of(core, "a")) == list(range(30))
+    assert list(core.check()) == []
+    core.release()
+
+
 def test_two_damaged_slots_refuse_and_say_what_to_do(tmp_path: Path) -> None:
     expected = filled(tmp_path / "db")
     path = tmp_path / "db" / "data.rango"

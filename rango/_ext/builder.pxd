@@ -1,0 +1,31 @@
+# Builds the next generation of one data file.
+
+from libc.stdint cimport uint8_t, uint64_t
+from rango._ext.btree cimport Tree
+from rango._ext.merge cimport TreeMerge
+from rango._ext.overlay cimport Cell
+from rango._ext.pager cimport Pager
+from rango._ext.view cimport Generation
+
+
+cdef class Builder:
+    cdef readonly Pager pager
+    cdef size_t page_size           # 0, or what tests ask for
+    cdef list generations           # weak references: those that a View may still read
+    cdef list named                 # that the two slots name, the newest last (I-2)
+
+    cdef int _begin_build(self, Generation old) except -1
+    cdef int _merge_all(
+        self, Generation new, Generation old, dict definitions, set multikey, Cell **cells,
+        size_t count, set dropped, set changed,
+    ) except -1
+    cdef int _merge_one(
+        self, TreeMerge merge, Tree *tree, Cell **cells, size_t count
+    ) except -1 nogil
+    cdef int _merge_catalog(
+        self, TreeMerge merge, Generation old, Generation new, dict definitions, set dropped,
+        set changed,
+    ) except -1
+    cdef int _free_tree(self, const uint8_t *link, int height) except -1 nogil
+    cdef int _write_bitmap(self, Generation old, Generation new) except -1
+    cdef bint _bitmap_same(self, Generation old, uint64_t piece, uint64_t size)

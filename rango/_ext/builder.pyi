@@ -1,0 +1,22 @@
+"""Builds the next generation, for a checkpoint."""
+
+from typing import final
+
+from rango._ext.pager import Pager
+from rango._ext.view import Generation, View
+
+@final
+class Builder:
+    pager: Pager
+    def __init__(self, pager: Pager, generation: Generation, page_size: int = 0) -> None: ...
+    def watch(self, generation: Generation) -> None: ...
+    def keep(self, generation: Generation) -> None: ...
+    def name(self, generation: Generation) -> None: ...
+    def build(
+        self,
+        view: View,
+        definitions: dict[int, bytes],
+        multikey: set[int],
+        number: int,
+        ordinal: int,
+    ) -> Generation: ...
