@@ -293,9 +293,16 @@ class Core:
             self._checkpoint_due()
 
     def _checkpoint_due(self) -> None:
-        # the commit that brought us here is done, so a failure is latched or postponed, not raised
-        if not self.checkpoint_lock.acquire(blocking=False):
+        # `with`, never acquire() and release(): a signal between acquire and try would leave the
+        # lock taken. Somebody else's checkpoint is not waited for, but for this rare race
+        if self.checkpoint_lock.locked():
             return
+        with self.checkpoint_lock:
+            if checkpoint.is_due(self):
+                self._checkpoint_postponable()
+
+    def _checkpoint_postponable(self) -> None:
+        # the commit that brought us here is done, so a failure is latched or postponed, not raised
         try:
             checkpoint.guarded(self)
             self.checkpoints += 1
@@ -311,8 +318,6 @@ class Core:
             if self.error is None:
                 raise
             self.findings.append(str(error))
-        finally:
-            self.checkpoint_lock.release()
 
     def checkpoint(self) -> None:
         """Bring the data file up to date now. Raises LowDisk, IoFailed, Corrupted."""

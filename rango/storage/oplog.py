@@ -435,7 +435,8 @@ class Oplog:
             yield LogFinding(error.where, error.what)
         if self.end is not None and self.end.state == "torn":
             mark = self.end.mark
-            yield LogFinding(place_name(mark.segment_id, mark.offset), self.end.what)
+            place = place_name(mark.segment_id, mark.offset)
+            yield LogFinding(place, self.end.what, is_torn_tail=True)
         for void_id in self.void_ids:
             yield LogFinding(place_name(void_id, 0), "no segment header; the file was never used")
 

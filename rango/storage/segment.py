@@ -63,6 +63,7 @@ class LogFinding(NamedTuple):
 
     where: str
     what: str
+    is_torn_tail: bool = False
 
 
 class SegmentFiles(NamedTuple):

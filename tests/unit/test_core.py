@@ -277,3 +277,23 @@ def test_a_check_that_is_not_finished_holds_nothing_up(tmp_path: Path) -> None:
     done = threading.Event()
     threading.Thread(target=lambda: (core.release(), done.set()), daemon=True).start()
     assert done.wait(20)
+
+
+def test_a_signal_behind_the_checkpoint_lock_does_not_leave_it_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between two lines of an automatic checkpoint hung the next explicit one for ever."""
+    core = opened(tmp_path / "db", overlay_entries_max=5)
+
+    def interrupted(_core: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(core_module.checkpoint, "guarded", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            insert(core, "a", [{"_id": n} for n in range(20)])
+    assert not core.checkpoint_lock.locked()
+    core.checkpoint()
+    insert(core, "a", [{"_id": "later"}])
+    assert {0, "later"} <= documents_of(core, "a").keys()
+    core.release()
