@@ -40,6 +40,7 @@ from rango.names import (
     IndexKeys,
     collection_name_check,
     document_check,
+    id_check,
     path_check,
     replacement_check,
 )
@@ -234,6 +235,7 @@ class Collection:
         if "_id" in document:
             return document["_id"], encode(document, document["_id"])
         id_value = self._handle.ids()
+        id_check(id_value)
         data = encode(document, id_value)
         if type(document) is dict or isinstance(document, MutableMapping):
             document["_id"] = id_value

@@ -164,8 +164,8 @@ def open(
     programs
 
     Raises KeyRejected (wrong secret), NotADatabase, FormatTooNew, DatabaseBusy (another process
-    has it; retry later), Corrupted and its kin (see rango.salvage), OSError (no permission). Close
-    it with close() or `with`.
+    has it; retry later), Corrupted and its kin (see rango.salvage), ReadOnly (a read-only mount),
+    IoFailed (no permission). Close it with close() or `with`.
     """
     from rango.engine.core import Core
 

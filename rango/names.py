@@ -63,12 +63,18 @@ def document_check(document: object, what: str = "document") -> Mapping[str, Any
     if not RESERVED_NAMES.isdisjoint(document):
         name = min(RESERVED_NAMES.intersection(document))
         raise InvalidDocument(f"field {name!r} is kept by Rango itself; leave it out of the {what}")
-    if "_id" in document and isinstance(document["_id"], _ID_TYPES_REFUSED):
-        kind = type(document["_id"]).__name__
-        raise InvalidDocument(
-            f"field '_id' cannot be a {kind}; use a str, int, UUID or another single value"
-        )
+    if "_id" in document:
+        id_check(document["_id"])
     return document
+
+
+def id_check(value: object) -> None:
+    """Raise InvalidDocument unless `value` can be an `_id`."""
+    if isinstance(value, _ID_TYPES_REFUSED):
+        raise InvalidDocument(
+            f"field '_id' cannot be a {type(value).__name__}; use a str, int, UUID or another "
+            "single value"
+        )
 
 
 def index_keys_check(keys: IndexKeys) -> tuple[str, int]:

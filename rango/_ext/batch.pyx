@@ -72,6 +72,10 @@ from rango._ext.record cimport (
 from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32, store_u64
 from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_release
 
+cdef enum:
+    KEY_SIZE_MAX = 1024             # limits.KEY_SIZE_BYTES_MAX: a key of this size was shortened
+
+
 cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
 
 
@@ -335,11 +339,11 @@ cdef class Batch:
             into[at].size = 0
             multikey = 0
             count = index.index_path.keys(bson, size, &into[at], &multikey)
-            if is_new and count > 1 and not index.multikey:
-                # set before the entries can be seen, and kept if the commit fails: too wide a plan
-                # is never wrong
+            if is_new and (count > 1 or load_u16(into[at].data) == KEY_SIZE_MAX):
+                # a shortened key does not order like its value, so such an index gives no order
+                # either. Set before the entries can be seen, and kept if the commit fails: too
+                # wide a plan is never wrong
                 index.multikey = True
-            if is_new and count > 1:
                 self.multikey.add(index.tree_id)
         return 0
 

@@ -9,6 +9,7 @@ class IndexPath:
     path: str
     def __init__(self, path: str) -> None: ...
 
+def key_whole(value: object) -> bytes: ...
 def key_of(value: object) -> bytes:
     """The key of a Python value as it is stored: comparing keys as bytes compares the values.
 

@@ -433,6 +433,16 @@ cdef class IndexPath:
         return found.count
 
 
+def key_whole(value):
+    cdef Buffer out
+    buffer_init(&out)
+    try:
+        key_append_value(&out, value)
+        return PyBytes_FromStringAndSize(<char *>out.data, <Py_ssize_t>out.size)
+    finally:
+        buffer_free(&out)
+
+
 def key_of(value):
     cdef Buffer out
     buffer_init(&out)

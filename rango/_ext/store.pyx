@@ -75,6 +75,7 @@ from rango._ext.view cimport TREE_PREFIX, Counts, Generation, View, prefix_write
 cdef enum:
     BLOOM_KEYS_MIN = 8192
     BLOOM_KEYS_MAX = 262144
+    KEY_SIZE_MAX = 1024             # a key of this size was shortened: its index gives no order
     TREE_ID_MAX = 16777215          # bounds the arrays by tree id that a forged log could ask for
 
 
@@ -310,6 +311,8 @@ cdef class Store:
             memcpy(room + TREE_PREFIX, key, key_size)
             store_u16(split, load_u16(entry + INDEX_ENTRY_SPLIT))
             if entry[INDEX_ENTRY_OP] == INDEX_ADD:
+                if load_u16(split) == KEY_SIZE_MAX:
+                    self.multikey.add(tree)
                 overlay_apply(
                     self.head, owner, room, TREE_PREFIX + key_size, split, INDEX_VALUE_SIZE, 0,
                     ordinal, False

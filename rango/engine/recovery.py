@@ -31,7 +31,14 @@ from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
 from rango.engine import checkpoint
 from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
 from rango.engine.options import OpenOptions
-from rango.errors import IoFailed, LogCorrupted, LowDisk, NotADatabase, SuperblockCorrupted
+from rango.errors import (
+    IoFailed,
+    LogCorrupted,
+    LowDisk,
+    NotADatabase,
+    ReadOnly,
+    SuperblockCorrupted,
+)
 from rango.ids import generate_node_id
 from rango.storage.keyring import Keyring, keys_exist
 from rango.storage.lock import LOCK_FILE, DatabaseLock
@@ -51,6 +58,11 @@ OWN_NAMES: Final = frozenset(
 REPLAY_ENTRIES_MAX: Final = 400_000
 """Overlay entries at which a replay stops for a checkpoint, so that a rebuild needs bounded
 memory.
+"""
+
+KEYS_WITHOUT_LOG: Final = 1
+"""Generation of `keys` as they are created. They are written again once the first segment is
+durable, so that a log that is gone later is not taken for a creation that was cut off.
 """
 
 EPOCH_SEALS_MAX: Final = 1 << 30
@@ -104,11 +116,12 @@ def os_error(path: str, error: OSError) -> Exception:
             f"{path}: there is no space to open the database for writing; free some, or open it "
             "read_only"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return IoFailed(
-            f"{path}: no permission ({error.strerror}); check owner and mode, or open it with "
-            "read_only=True"
-        )
+    if error.errno == errno.EROFS:
+        return ReadOnly(f"{path} lies on a read-only mount; open it with read_only=True")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return IoFailed(f"{path}: no permission ({error.strerror}); check owner and mode")
+    if error.errno == errno.ENOENT:
+        return NotADatabase(f"{path}: the directory that it should lie in does not exist; make it")
     return IoFailed(f"{path}: opening failed ({error}); check the disk and the path")
 
 
@@ -220,11 +233,15 @@ def open_log(options: OpenOptions, vfs: Vfs, keyring: Keyring) -> Oplog:
     """The log; made if a creation was cut off before it."""
     sizes = {"segment_size_max": options.segment_size_max} if options.segment_size_max else {}
     if Oplog.exists(vfs, options.path):
-        return Oplog.open(vfs, options.path, keyring, **sizes)
-    if vfs.exists(os.path.join(options.path, DATA_FILE)):
+        log = Oplog.open(vfs, options.path, keyring, **sizes)
+        if keyring.generation == KEYS_WITHOUT_LOG and not options.read_only:
+            keyring.repair()
+        return log
+    has_data = vfs.exists(os.path.join(options.path, DATA_FILE))
+    if has_data or keyring.generation != KEYS_WITHOUT_LOG:
         raise LogCorrupted(
             os.path.join(options.path, "oplog"),
-            "the oplog is missing although there is a data file; restore it from a backup",
+            "the oplog is missing although there was one; restore it from a backup",
         )
     if options.read_only:
         raise NotADatabase(
@@ -232,7 +249,9 @@ def open_log(options: OpenOptions, vfs: Vfs, keyring: Keyring) -> Oplog:
         )
     # the name of `keys` first: without it the rest is nobody's
     vfs.flush_directory(options.path)
-    return Oplog.create(vfs, options.path, keyring, **sizes)
+    log = Oplog.create(vfs, options.path, keyring, **sizes)
+    keyring.repair()
+    return log
 
 
 def open_data_file(options: OpenOptions, vfs: Vfs) -> int:

@@ -11,14 +11,15 @@ Sources     MongoDB manual, "cursor.sort()"; keys: rango/_ext/key.pyx.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rango._ext.filter import revision_tag
-from rango._ext.key import IndexPath, index_keys
+from rango._ext.key import IndexPath, index_keys, key_whole
 from rango._ext.normal import HEADER_NAMES, path_check
-from rango._ext.record import record_parts
+from rango._ext.record import decode, record_parts
 from rango.errors import InvalidFilter
+from rango.limits import KEY_SIZE_BYTES_MAX
 
 Sort = tuple[tuple[str, int], ...]
 SortKey = Callable[[bytes], bytes]
@@ -88,9 +89,36 @@ def _part_key(path: str, direction: int) -> SortKey:
         return _header_key(path, direction)
     # a top-level name is split once here, not for every record
     split = IndexPath(path)
-    if direction > 0:
-        return lambda record: index_keys(_bson_of(record), split)[0][0]
-    return lambda record: index_keys(_bson_of(record), split)[0][-1].translate(INVERTED)
+    end = 0 if direction > 0 else -1
+
+    def key(record: bytes) -> bytes:
+        keys = index_keys(_bson_of(record), split)[0]
+        if any(len(each) == KEY_SIZE_BYTES_MAX for each in keys):
+            # shortened: its order is that of the value only up to the cut
+            keys = sorted(key_whole(each) for each in _values(_bson_of(record), path))
+        return keys[end] if direction > 0 else keys[end].translate(INVERTED)
+
+    return key
+
+
+def _values(bson: bytes, path: str) -> list[Any]:
+    """What a path leads to in a document, arrays fanned out: for the rare values with long keys."""
+
+    def walk(value: Any, parts: list[str]) -> Iterator[Any]:
+        if not parts:
+            yield from value if isinstance(value, list) and value else [value]
+        elif isinstance(value, dict):
+            yield from walk(value.get(parts[0]), parts[1:])
+        elif isinstance(value, list):
+            if parts[0].isdecimal() and int(parts[0]) < len(value):
+                yield from walk(value[int(parts[0])], parts[1:])
+            for each in value:
+                if isinstance(each, dict):
+                    yield from walk(each, parts)
+        else:
+            yield None
+
+    return list(walk(decode(bson), path.split("."))) or [None]
 
 
 def _header_key(name: str, direction: int) -> SortKey:

@@ -31,7 +31,7 @@ from rango._ext.vfs import (
     VFS_WRITE,
     Vfs,
 )
-from rango.errors import DatabaseBusy, IoFailed
+from rango.errors import DatabaseBusy, IoFailed, ReadOnly
 
 LOCK_FILE: Final = "lock"
 ALIVE_BYTE: Final = 0
@@ -55,7 +55,7 @@ class DatabaseLock:
     def acquire(cls, vfs: Vfs, directory: str, *, read_only: bool, now_ms: int) -> DatabaseLock:
         """Hold the database, exclusively unless read_only.
 
-        Raises DatabaseBusy (at once) or IoFailed.
+        Raises DatabaseBusy (at once), ReadOnly (a read-only mount) or IoFailed.
         """
         refuse_network(vfs, directory)
         path = os.path.join(directory, LOCK_FILE)
@@ -64,12 +64,22 @@ class DatabaseLock:
         except OSError as error:
             if read_only and error.errno in (errno.ENOENT, errno.EROFS, errno.EACCES):
                 return cls(vfs, -1)
+            if error.errno == errno.EROFS:
+                raise ReadOnly(
+                    f"{directory} lies on a read-only mount; open it with read_only=True"
+                ) from error
             raise IoFailed(
                 f"{path} cannot be opened: {error.strerror}; check owner and mode"
             ) from error
         try:
             mode = VFS_SHARED if read_only else VFS_EXCLUSIVE_LOCK
             if not vfs.lock(fd, ALIVE_BYTE, 1, mode):
+                # readers share the byte and write nothing: what the file says is older than they
+                if not read_only and vfs.lock(fd, ALIVE_BYTE, 1, VFS_SHARED):
+                    raise DatabaseBusy(
+                        f"{directory} is open read-only in another process; close it there, or "
+                        "retry later"
+                    )
                 raise busy(vfs, fd, directory)
             if not read_only:
                 if vfs.size(fd) < LOCK_SIZE:

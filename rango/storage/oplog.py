@@ -21,6 +21,7 @@ from typing import Final, Literal, NamedTuple
 
 from rango._ext.appender import Appender
 from rango._ext.layout import (
+    BLOCK_SIZE,
     FRAME_ALIGN,
     FRAME_CLOSED,
     FRAME_COMMIT,
@@ -217,10 +218,21 @@ class Oplog:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
             offset = scanner.find(mark.ordinal)
             frame = None if offset is None else scanner.frame_at(offset)
-        if frame is None or frame[5] != mark.offset:
+            end = self._end_behind_damage(fd, header, mark) if frame is None else frame[5]
+        if end != mark.offset:
             raise LogCorrupted(
                 where, f"the log does not reach ordinal {mark.ordinal}, which was durable, here"
             )
+
+    def _end_behind_damage(self, fd: int, header: SegmentHeader, mark: LogMark) -> int | None:
+        """The end of the mark's frame if damage before it in its block hides it from find()."""
+        start = max((mark.offset - 1) // BLOCK_SIZE * BLOCK_SIZE, SEGMENT_HEADER_SIZE)
+        block = LogMark(header.id, start, 0, header.chain)
+        scanner = scanner_for(self.vfs, fd, self.keyring, header, block, is_point=True)
+        while (frame := scanner.genuine_next()) is not None and frame[2] <= mark.ordinal:
+            if frame[2] == mark.ordinal:
+                return int(frame[6])
+        return None
 
     def _check_chain(self, mark: LogMark) -> None:
         """The segment's chain must lead to the mark's value: no frame behind it says so (I-18)."""
@@ -231,6 +243,12 @@ class Oplog:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, limit=mark.offset)
             while not scanner.is_ended:
                 scanner.batch()
+        if scanner.end_ordinal < mark.ordinal:
+            raise LogCorrupted(
+                place_name(mark.segment_id, scanner.offset),
+                f"ordinal {scanner.end_ordinal + 1} is damaged or missing, so the log cannot prove"
+                f" that it leads to ordinal {mark.ordinal} of the data file",
+            )
         if (scanner.end_ordinal, scanner.end_chain) != (mark.ordinal, mark.chain):
             raise LogCorrupted(
                 place_name(mark.segment_id, mark.offset),

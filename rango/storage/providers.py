@@ -121,13 +121,18 @@ class KeyFile:
         self._path = Path(path)
 
     def wrapping_key(self, salt: bytes, kdf: Kdf) -> bytes:
-        """Read the file and go on as with its bytes. Raises OSError when it cannot be read."""
+        """Go on as with the bytes of the file. Raises InvalidArgument if it cannot be read."""
         return self.read().wrapping_key(salt, kdf)
 
     def read(self) -> RawKey:
         """The key in the file."""
-        with self._path.open("rb") as file:
-            content = file.read(KEY_FILE_SIZE_MAX)
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(KEY_FILE_SIZE_MAX)
+        except OSError as error:
+            raise InvalidArgument(
+                f"the key file {self._path} cannot be read: {error.strerror}"
+            ) from error
         if len(content) == SECRET_SIZE:
             return RawKey(content)
         digits = content.strip()

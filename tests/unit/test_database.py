@@ -365,3 +365,11 @@ def test_salvage_writes_a_new_database(tmp_path: Path) -> None:
             assert database["a"].count_documents({}) == 10
     with pytest.raises(errors.RangoError):
         rango.salvage(path, to=target, key=KEY)
+
+
+def test_an_id_source_that_makes_arrays_is_refused(tmp_path: Path) -> None:
+    """An array cannot be an `_id`, whoever makes it."""
+    with rango.open(tmp_path / "db", ids=lambda: [1]) as database:
+        with pytest.raises(errors.InvalidDocument):
+            database["a"].insert_one({"x": 1})
+        assert database["a"].count_documents({}) == 0

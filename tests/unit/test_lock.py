@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rango._ext.vfs import POSIX, PythonVfs
-from rango.errors import DatabaseBusy, IoFailed
+from rango.errors import DatabaseBusy, IoFailed, ReadOnly
 from rango.storage import lock as lock_module
 from rango.storage.lock import DatabaseLock
 from tests.unit.memory_disk import MemoryDisk, failing
@@ -89,7 +89,7 @@ def test_a_reader_goes_on_where_it_may_not_lock() -> None:
         DatabaseLock.acquire(vfs, "/db", read_only=True, now_ms=1).release()
     disk = MemoryDisk()
     disk.fault = failing("create", errno.EROFS)
-    with pytest.raises(IoFailed):
+    with pytest.raises(ReadOnly):
         DatabaseLock.acquire(PythonVfs(disk), "/db", read_only=False, now_ms=1)
 
 

@@ -68,5 +68,5 @@ def test_a_key_file_with_something_else_is_refused(tmp_path: Path, stored: bytes
     path.write_bytes(stored)
     with pytest.raises(InvalidArgument, match="neither 32 raw bytes"):
         KeyFile(path).read()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InvalidArgument, match="cannot be read"):
         KeyFile(tmp_path / "missing").read()

@@ -183,3 +183,13 @@ def test_revisions_rise_over_a_reopen_with_a_clock_that_went_back(tmp_path: Path
     insert(core, "a", [{"_id": 2}])
     assert core.store.revision_floor > floor
     core.release()
+
+
+def test_a_database_whose_log_is_gone_is_not_an_empty_one(tmp_path: Path) -> None:
+    """With the data file gone, too, it looked like a creation that was cut off."""
+    filled(tmp_path / "db")
+    (tmp_path / "db" / "data.rango").unlink()
+    for segment in (tmp_path / "db" / "oplog").glob("*.rgo"):
+        segment.unlink()
+    with pytest.raises(errors.LogCorrupted):
+        opened(tmp_path / "db")

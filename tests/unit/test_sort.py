@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from bson.son import SON
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rango
 from rango._ext.record import decode, encode, record_build, record_parts
 from rango.engine.sort import Sort, sort_of, sort_records
 from rango.errors import InvalidFilter
@@ -145,3 +147,21 @@ def test_sort_equals_its_twin(
 
     expected = sorted(records, key=functools.cmp_to_key(compare))
     assert list(sort_records(records, sort, limit)) == expected[: limit or None]
+
+
+def test_values_that_share_a_thousand_bytes_are_sorted_by_what_comes_after(tmp_path: Path) -> None:
+    """Their keys are shortened to a prefix and a hash, which once decided the order."""
+    with rango.open(tmp_path / "db") as db:
+        long = db["long"]
+        long.insert_many([{"_id": n, "s": "a" * 1100 + x} for n, x in enumerate("dbca")])
+        for _ in range(2):
+            assert [each["s"][-1] for each in long.find({}, sort=[("s", 1)])] == list("abcd")
+            assert [each["s"][-1] for each in long.find({}, sort=[("s", -1)], limit=2)] == [
+                "d",
+                "c",
+            ]
+            long.create_index("s")
+        nested = db["nested"]
+        nested.insert_many([{"a": [{"b": "x" * 1100 + x}, {"b": "y"}]} for x in "cab"])
+        found = nested.find({}, sort=[("a.b", 1)]).to_list()
+        assert [each["a"][0]["b"][-1] for each in found] == list("abc")
