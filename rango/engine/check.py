@@ -56,9 +56,9 @@ def check(core: Core) -> Iterator[Finding]:
     yield from check_view(core.view())
     written = None if core.is_read_only else core.store.head.ordinal
     for finding in core.log.verify(written):
-        # a tail that a crash tore is no damage: whoever opens for writing next puts it aside
-        if not (core.is_read_only and finding.is_torn_tail):
-            yield Finding("log", finding.where, finding.what)
+        # what a crash tore is no damage, and whoever opens for writing next puts it aside; a reader
+        # cannot, so it says so
+        yield Finding("tail" if finding.is_torn_tail else "log", finding.where, finding.what)
 
 
 def check_data_file(core: Core) -> Iterator[Finding]:

@@ -64,7 +64,9 @@ def killed(process: subprocess.Popen[str], delay_s: float) -> list[int]:
 def judged(path: Path, options: dict[str, Any], acknowledged: int) -> int:
     """Open what is left; every transaction is whole or absent; the last one's number."""
     with open_tiny(path, key=KEY, **options) as db:
-        assert not list(db.check())
+        # a reader leaves the tail that the kill tore where it is
+        reader = options.get("read_only", False)
+        assert not [each for each in db.check() if not (reader and each.kind == "tail")]
         found: dict[int, list[dict[str, Any]]] = {}
         for document in db["parts"].find({}, {"filler": 0}):
             found.setdefault(document["txn"], []).append(document)

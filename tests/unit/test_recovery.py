@@ -193,3 +193,22 @@ def test_a_database_whose_log_is_gone_is_not_an_empty_one(tmp_path: Path) -> Non
         segment.unlink()
     with pytest.raises(errors.LogCorrupted):
         opened(tmp_path / "db")
+
+
+def test_older_damage_is_found_by_check_while_reads_go_on(tmp_path: Path) -> None:
+    """Nothing follows the checkpoint in the log: a damaged frame before it is not needed to open,
+    but check() names it (I-11)."""
+    core = opened(tmp_path / "db")
+    insert(core, "a", [{"_id": n, "text": "x" * 100} for n in range(50)])
+    core.checkpoint()
+    copy = tmp_path / "killed"
+    shutil.copytree(tmp_path / "db", copy)
+    core.release()
+    segment = copy / "oplog" / f"{1:016d}.rgo"
+    data = bytearray(segment.read_bytes())
+    data[2_000] ^= 1
+    segment.write_bytes(data)
+    core = opened(copy)
+    assert len(documents_of(core, "a")) == 50
+    assert [finding.kind for finding in core.check()] == ["log"]
+    core.release()
