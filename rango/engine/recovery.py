@@ -235,6 +235,9 @@ def open_log(options: OpenOptions, vfs: Vfs, keyring: Keyring) -> Oplog:
     if Oplog.exists(vfs, options.path):
         log = Oplog.open(vfs, options.path, keyring, **sizes)
         if keyring.generation == KEYS_WITHOUT_LOG and not options.read_only:
+            # whoever made the log may have died before its names were durable
+            vfs.flush_directory(os.path.join(options.path, "oplog"))
+            vfs.flush_directory(options.path)
             keyring.repair()
         return log
     has_data = vfs.exists(os.path.join(options.path, DATA_FILE))

@@ -130,14 +130,13 @@ db["parts"].create_index("txn")
 chance = random.Random(seed)
 acknowledged = []
 over = threading.Event()
-armed = threading.Event()
+armed = [False]  # no Event: a signal inside its set() would lose the wake-up
 
 def shoot():
     while not over.is_set():
-        armed.wait()
         time.sleep(chance.random() * 0.004)
-        if armed.is_set():
-            armed.clear()
+        if armed[0]:
+            armed[0] = False
             os.kill(os.getpid(), number_of)
 
 threading.Thread(target=shoot, daemon=True).start()
@@ -146,7 +145,7 @@ number = 0
 while hits < 60:
     number += 1
     try:
-        armed.set()
+        armed[0] = True
         with db.transaction():
             for part in range(3):
                 db["parts"].insert_one({"txn": number, "part": part})
@@ -159,7 +158,7 @@ while hits < 60:
     except expected:
         hits += 1
 over.set()
-armed.clear()
+armed[0] = False
 time.sleep(0.01)
 done = threading.Event()
 def other():
