@@ -30,6 +30,8 @@ StrPath = str | os.PathLike[str]
 
 CACHE_SIZE_DEFAULT: Final = 64 * 1024 * 1024
 GROUP_DELAY_MS_MAX: Final = 60_000
+CLOCK_MS_MAX: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999, where Python's dates end."""
 
 _DURABILITIES: Final = ("commit", "group", "memory")
 
@@ -62,6 +64,22 @@ def _integer(name: str, value: object, lower: int, upper: int) -> int:
 def _callable(name: str, value: object) -> None:
     if value is not None and not callable(value):
         raise InvalidArgument(f"{name} must be a function, not {type(value).__name__}")
+
+
+def _flag(name: str, value: object) -> bool:
+    # any text is true, so read_only="no" would mean the contrary of what it says
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{name} must be True or False, not {value!r:.40}")
+    return value
+
+
+def _checked(clock: Callable[[], int]) -> Callable[[], int]:
+    """A caller's clock, whose every answer is looked at before it gets into a revision."""
+
+    def checked() -> int:
+        return _integer("what clock() returns", clock(), 0, CLOCK_MS_MAX)
+
+    return checked
 
 
 def _path(path: StrPath) -> str:
@@ -102,12 +120,13 @@ def _options(
         )
     for name, value in (("clock", clock), ("random", random), ("ids", ids)):
         _callable(name, value)
+    now = _now if clock is None else _checked(clock)
     passphrase, key, keyfile = secret
     if ids is None:
         ids = (
             _default_ids
             if clock is None and random is None
-            else UuidGenerator(clock or _now, random or os.urandom)
+            else UuidGenerator(now, random or os.urandom)
         )
     return OpenOptions(
         path=os.path.abspath(_path(path)),  # the program may change its working directory
@@ -117,10 +136,10 @@ def _options(
         node_id=None if node_id is None else node_id_check(node_id),
         durability=durability,
         group_delay_ms=_integer("group_delay_ms", group_delay_ms, 0, GROUP_DELAY_MS_MAX),
-        read_only=bool(read_only),
-        create=bool(create),
+        read_only=_flag("read_only", read_only),
+        create=_flag("create", create),
         cache_size=_integer("cache_size", cache_size, 0, 1 << 62),
-        clock=clock or _now,
+        clock=now,
         entropy=Entropy(random),
         ids=ids,
         vfs=POSIX if vfs is None else vfs,

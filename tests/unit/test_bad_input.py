@@ -139,6 +139,8 @@ def test_a_bad_collection_name(db: rango.Database, name: Any) -> None:
         {"key": b"short"},
         {"keyfile": 7},
         {"durability": "perhaps"},
+        {"read_only": "no"},
+        {"create": 0},
         {"group_delay_ms": -1},
         {"group_delay_ms": True},
         {"cache_size": "1"},
@@ -347,3 +349,19 @@ def test_a_disk_that_is_mounted_read_only() -> None:
     disk.fault = None
     with rango.open("/db", vfs=PythonVfs(disk)) as database:
         assert database["a"].count_documents({}) == 5
+
+
+@pytest.mark.parametrize("answer", ["now", -5, 2**70, None, 1.5])
+def test_a_clock_that_returns_nonsense_is_refused_and_nothing_is_written(
+    tmp_path: Path, answer: Any
+) -> None:
+    answers: list[Any] = [1_700_000_000_000]
+    with rango.open(tmp_path / "db", clock=lambda: answers[-1]) as database:
+        database["a"].insert_one({"_id": 1})
+        answers.append(answer)
+        with pytest.raises(errors.InvalidArgument, match="clock"):
+            database["a"].insert_one({"_id": 2})
+        answers.pop()
+        assert database["a"].find_many({}) == [{"_id": 1}]
+        database["a"].insert_one({"_id": 3})
+        assert list(database.check()) == []
