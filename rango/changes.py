@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rango._ext.key import key_of
 from rango._ext.record import encode, record_parts
-from rango.cursor import Document, record_document
+from rango.engine.query import Document, record_document
 from rango.errors import InvalidUpdate, RangoError
 from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
 

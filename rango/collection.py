@@ -19,15 +19,8 @@ from bson.objectid import ObjectId
 from rango._ext.key import key_of
 from rango._ext.record import encode
 from rango.changes import bulk_details, insert_batches, replaced
-from rango.cursor import (
-    Cursor,
-    Document,
-    ProjectionKeys,
-    Query,
-    SortKeys,
-    filter_check,
-    filter_of,
-)
+from rango.cursor import Cursor, filter_check, filter_of
+from rango.engine.query import Document, ProjectionKeys, Query, SortKeys
 from rango.engine.update import Update, compile_update
 from rango.errors import (
     BulkWriteError,

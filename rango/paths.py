@@ -8,7 +8,7 @@ from typing import Any
 
 from bson.regex import Regex
 
-from rango.cursor import Document
+from rango.engine.query import Document
 from rango.errors import InvalidUpdate
 from rango.names import RESERVED_NAMES
 
