@@ -1,6 +1,6 @@
 """$set, $unset and $inc in plain Python, one path after another on a deep copy.
 
-Twin of rango/engine/update.py.
+Twin of rango/engine/update.
 """
 
 from __future__ import annotations
