@@ -12,7 +12,7 @@ cdef enum:
 
 ctypedef struct Walk:
     # one pass over a document, as far as it was needed
-    const uint8_t *record
+    const uint8_t *record       # NULL: a document without a header
     const uint8_t *bson
     size_t bson_size
     Span rest
@@ -38,4 +38,5 @@ cdef class Program:
     # BSON.
     cdef int step_run(self, Walk *walk, const FilterStep *step) noexcept nogil
     cdef int run_steps(self, const uint8_t *record, const uint8_t *bson, size_t size) noexcept nogil
+    cdef int run_single(self, const uint8_t *bson, size_t size) noexcept nogil
     cdef int run(self, const uint8_t *record, size_t size) noexcept nogil

@@ -148,9 +148,9 @@ cdef class Program:
         cdef int found
         if step.opcode == OP_TRUE:
             return 1
-        if field.source != SOURCE_BODY:
+        if field.source != SOURCE_BODY and walk.record != NULL:
             found = header_find(walk, field.source, &element)
-        elif step.field >= FIELDS_WALKED_MAX:
+        elif step.field >= FIELDS_WALKED_MAX or field.source != SOURCE_BODY:
             found = name_find(walk.bson, walk.bson_size, field, &element)
         else:
             found = field_locate(walk, self.fields, self.field_count, step.field)
@@ -185,9 +185,6 @@ cdef class Program:
 
     cdef int run(self, const uint8_t *record, size_t size) noexcept nogil:
         cdef const uint8_t *bson
-        cdef const FilterStep *step
-        cdef Element element
-        cdef int answer
         if size < RECORD_HEADER_SIZE or record[RECORD_NODE_SIZE] > size - RECORD_HEADER_SIZE:
             return -1
         if record[RECORD_FLAGS] & RECORD_FLAG_TOMBSTONE:
@@ -196,8 +193,12 @@ cdef class Program:
         size -= RECORD_HEADER_SIZE + <size_t>record[RECORD_NODE_SIZE]
         if not self.is_single:
             return self.run_steps(record, bson, size)
-        step = &self.steps[0]
-        answer = name_find(bson, size, &self.fields[0], &element)
+        return self.run_single(bson, size)
+
+    cdef int run_single(self, const uint8_t *bson, size_t size) noexcept nogil:
+        cdef const FilterStep *step = &self.steps[0]
+        cdef Element element
+        cdef int answer = name_find(bson, size, &self.fields[0], &element)
         if answer == 1:
             answer = value_match(
                 step, self.operands, self.parts, element.type, element.value, element.value_size,
@@ -214,6 +215,21 @@ cdef class Program:
         cdef int answer = self.run(<const uint8_t *>PyBytes_AS_STRING(record), len(record))
         if answer < 0:
             raise Corrupted("record", "its header or its BSON is malformed")
+        return answer == 1
+
+    def matches_bson(self, bytes bson not None):
+        """Does this document match? BSON without a record's header: `_rev`, `_updated_at` and
+        `_source_node` are ordinary fields. Corrupted if it is malformed.
+        """
+        cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(bson)
+        cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
+        cdef int answer
+        if self.is_single:
+            answer = self.run_single(start, size)
+        else:
+            answer = self.run_steps(NULL, start, size)
+        if answer < 0:
+            raise Corrupted("document", "its BSON is malformed")
         return answer == 1
 
     def run_many(self, records):
