@@ -29,6 +29,9 @@ TRANSACTION_SIZE_BYTES_MAX: Final = 256 * 1024 * 1024
 INDEXES_PER_COLLECTION_MAX: Final = 64
 """Indexes of one collection. MongoDB's limit."""
 
+INDEX_FIELDS_MAX: Final = 32
+"""Fields of one index. MongoDB's limit."""
+
 FILTER_DEPTH_MAX: Final = 100
 """Nesting of $and, $or, $nor and $not in a filter. Bounds C recursion."""
 

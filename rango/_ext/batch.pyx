@@ -22,7 +22,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from rango._ext.bson_element cimport Element
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
-from rango._ext.collection_info cimport CollectionInfo, IndexInfo
+from rango._ext.collection_info cimport FIELDS_ALL, CollectionInfo, IndexInfo
 from rango._ext.key cimport key_append, key_cap
 from rango._ext.layout cimport (
     COMMIT_COUNT,
@@ -343,7 +343,7 @@ cdef class Batch:
                 # a shortened key does not order like its value, so such an index gives no order
                 # either. Set before the entries can be seen, and kept if the commit fails: too
                 # wide a plan is never wrong
-                index.multikey = True
+                index.marks |= FIELDS_ALL
                 self.multikey.add(index.tree_id)
         return 0
 

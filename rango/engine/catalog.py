@@ -7,8 +7,9 @@ Invariants  A Catalog never changes: a change makes a new one, which goes with t
 Layout      definitions, by tree id:
             0           {kind: "database", node_id}
             collection  {kind: "collection", name}
-            index       {kind: "index", collection: tree id, name, keys: {path: 1 | -1}, unique,
-            state: "building" | "ready"}
+            index       {kind: "index", collection: tree id, name, keys: {path: 1 | -1, ...},
+                        unique, state: "building" | "ready"}, and where it has them sparse,
+                        partial (a filter), expire_after_s, hidden
 Failure     A definition of an unknown kind, or one that says more than this version understands:
             FormatTooNew.
 """
@@ -18,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from rango._ext.collection_info import CollectionInfo, IndexInfo
+from rango._ext.collection_info import MARKS_ALL, CollectionInfo, IndexInfo
 from rango._ext.record import decode, encode
 from rango.errors import FormatTooNew
+from rango.limits import INDEX_FIELDS_MAX
 
 DATABASE_ID: Final = 0
 """The tree id whose definition holds what is true of the database as a whole."""
@@ -65,8 +67,9 @@ class Catalog:
             self.collections[name] = CollectionInfo(
                 name,
                 tree,
-                tuple(info for info, is_ready in mine if is_ready),
+                tuple(info for info, is_ready in mine if is_ready and not info.hidden),
                 tuple(info for info, _ in mine),
+                tuple(info for info, is_ready in mine if is_ready),
             )
         self.trees: dict[str, int] = {name: info.tree_id for name, info in self.collections.items()}
 
@@ -95,12 +98,21 @@ class Catalog:
 def index_info(tree: int, fields: Mapping[str, Any], is_multikey: bool) -> IndexInfo:
     """The index that a definition describes."""
     keys = fields["keys"]
-    if len(keys) != 1:
+    if len(keys) > INDEX_FIELDS_MAX:
         raise FormatTooNew(
-            f"index {fields['name']!r} has several fields; update Rango to use this database"
+            f"index {fields['name']!r} has {len(keys)} fields; update Rango to use this database"
         )
-    ((path, direction),) = keys.items()
-    return IndexInfo(fields["name"], tree, path, direction, fields["unique"], is_multikey)
+    return IndexInfo(
+        fields["name"],
+        tree,
+        tuple(keys.items()),
+        unique=fields["unique"],
+        sparse=fields.get("sparse", False),
+        partial=fields.get("partial"),
+        expire_after_s=fields.get("expire_after_s"),
+        hidden=fields.get("hidden", False),
+        marks=MARKS_ALL if is_multikey else 0,
+    )
 
 
 def collection_definition(name: str) -> bytes:
@@ -108,18 +120,27 @@ def collection_definition(name: str) -> bytes:
     return encode({"kind": "collection", "name": name})
 
 
-def index_definition(
-    collection: int, name: str, path: str, direction: int, unique: bool, state: str
-) -> bytes:
-    """The definition of an index on one field."""
+def index_definition(collection: int, index: IndexInfo, state: str) -> bytes:
+    """The definition of an index; options that it does not have are left out."""
+    options = {
+        "sparse": index.sparse,
+        "partial": index.partial,
+        "expire_after_s": index.expire_after_s,
+        "hidden": index.hidden,
+    }
     return encode(
         {
             "kind": "index",
             "collection": collection,
-            "name": name,
-            "keys": {path: direction},
-            "unique": unique,
+            "name": index.name,
+            "keys": dict(index.fields),
+            "unique": index.unique,
             "state": state,
+            **{
+                name: value
+                for name, value in options.items()
+                if value is not None and value is not False
+            },
         }
     )
 

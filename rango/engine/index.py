@@ -54,10 +54,9 @@ def create(core: Core, name: str, path: str, direction: int, unique: bool, index
                 return []
             if len(info.maintained) >= INDEXES_PER_COLLECTION_MAX:
                 raise LimitExceeded("INDEXES_PER_COLLECTION_MAX", len(info.maintained) + 1)
-        definition = index_definition(tree, index_name, path, direction, unique, BUILDING)
-        own = core.tree_take()
-        changes.append((own, definition))
-        made.append((tree, IndexInfo(index_name, own, path, direction, unique, False)))
+        index = IndexInfo(index_name, core.tree_take(), ((path, direction),), unique=unique)
+        changes.append((index.tree_id, index_definition(tree, index, BUILDING)))
+        made.append((tree, index))
         return changes
 
     def finish(catalog: Catalog) -> list[tuple[int, bytes | None]]:
@@ -67,8 +66,7 @@ def create(core: Core, name: str, path: str, direction: int, unique: bool, index
                 f"collection {name!r} or its index {index_name!r} was dropped while it was "
                 "being built"
             )
-        ready = index_definition(collection, index_name, path, direction, unique, READY)
-        return [(index.tree_id, ready)]
+        return [(index.tree_id, index_definition(collection, index, READY))]
 
     if not core.change_catalog(define):
         return

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rango._ext.collection_info import IndexInfo
 from rango._ext.record import encode
 from rango.engine.catalog import (
     BUILDING,
@@ -21,8 +23,8 @@ from tests.unit.engine_case import by_index, documents_of, insert, opened
 DEFINITIONS = {
     0: database_definition("node"),
     1: collection_definition("a"),
-    2: index_definition(1, "x_1", "x", 1, True, READY),
-    3: index_definition(1, "y_1", "y", -1, False, BUILDING),
+    2: index_definition(1, IndexInfo("x_1", 2, (("x", 1),), unique=True), READY),
+    3: index_definition(1, IndexInfo("y_1", 3, (("y", -1),)), BUILDING),
     5: collection_definition("b"),
 }
 
@@ -55,13 +57,38 @@ def test_a_change_makes_another_catalog_and_ids_are_never_used_again() -> None:
         encode({"kind": "view", "name": "v"}),
         encode(
             {**{"kind": "index", "collection": 1, "name": "z", "unique": False}, "state": READY}
-            | {"keys": {"a": 1, "b": 1}}
+            | {"keys": {f"a{number}": 1 for number in range(33)}}
         ),
     ],
 )
 def test_what_a_newer_rango_wrote_is_refused(definition: bytes) -> None:
     with pytest.raises(FormatTooNew):
         Catalog({1: collection_definition("a"), 7: definition}, (), 1)
+
+
+def test_a_definition_says_all_that_an_index_is() -> None:
+    options: dict[str, Any] = {
+        "unique": True,
+        "sparse": True,
+        "partial": {"a": {"$gt": 3}},
+        "expire_after_s": 0,
+        "hidden": True,
+    }
+    fields = (("a", 1), ("b.c", -1))
+    definition = index_definition(1, IndexInfo("n", 2, fields, **options), READY)
+    info = Catalog({1: collection_definition("a"), 2: definition}, (), 1).collections["a"]
+    assert info.indexes == () and [index.name for index in info.ready] == ["n"]
+    (index,) = info.maintained
+    assert index.fields == fields and (index.path, index.direction) == ("a", 1)
+    assert {name: getattr(index, name) for name in options} == options
+    assert (index.multikey, index.multikey_paths, index.shortened) == (False, frozenset(), False)
+
+
+def test_the_marks_of_an_index_say_which_fields_met_an_array() -> None:
+    index = IndexInfo("n", 2, (("a", 1), ("b", 1)), marks=2)
+    assert (index.multikey, index.multikey_paths, index.shortened) == (True, {"b"}, False)
+    index = IndexInfo("n", 2, (("a", 1), ("b", 1)), marks=1 << 32)
+    assert (index.multikey, index.multikey_paths, index.shortened) == (True, set(), True)
 
 
 def test_a_view_keeps_the_catalog_of_its_commit(tmp_path: Path) -> None:
