@@ -1,6 +1,6 @@
 # Scans: overlay and base merged in key order, filtered without the GIL.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from rango._ext.btree cimport TreeCursor
 from rango._ext.filter cimport Program
 from rango._ext.overlay cimport Cell, OverlayCursor
@@ -22,11 +22,15 @@ cdef class Scan:
     cdef Pager pager
     cdef readonly uint32_t tree
     cdef uint32_t index_tree
+    cdef uint32_t scanned           # one of the two
+    cdef tuple intervals            # of (lower, upper, ...)
+    cdef Py_ssize_t turn            # intervals that were started
+    cdef public int64_t deadline_ns     # of the monotonic clock; 0 = none
     cdef bint reverse
     cdef bint is_open               # no upper bound
     cdef bint done
     cdef bint is_running            # some thread is inside, perhaps without the GIL
-    cdef bint is_multikey
+    cdef bint is_unique             # gives no document whose key is in `seen`
     cdef Program program
     cdef set seen
     cdef bytes lower                # tree id first
@@ -45,8 +49,13 @@ cdef class Scan:
     cdef readonly uint64_t matched
     cdef int enter(self) except -1
     cdef int start(self) except -1
+    cdef int _start_next(self) except -1 with gil
+    cdef int _check_time(self) except -1 with gil
+    cdef int _seek(self) except -1
     cdef int advance(self) except -1 nogil
     cdef int entry(self, Entry *out) except -1 nogil
+    cdef int _entry_within(self, Entry *out) except -1 nogil
+    cdef size_t _split(self, const Entry *entry) except? 0 nogil
     cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil
     cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil
     cdef int next_match(self, Found *out) except -1 nogil

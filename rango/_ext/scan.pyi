@@ -11,19 +11,20 @@ class Scan:
     keys_examined: int
     records_examined: int
     matched: int
+    deadline_ns: int
     def __init__(
         self,
         view: View,
         tree: int,
         index_tree: int,
-        lower: bytes | None,
-        upper: bytes | None,
+        intervals: tuple[tuple[Any, ...], ...],
         reverse: bool,
         program: Program | None,
-        is_multikey: bool,
+        seen: set[bytes] | None,
     ) -> None: ...
     def next_documents(self, limit: int) -> list[dict[str, Any]]: ...
     def next_records(self, limit: int) -> list[bytes]: ...
     def next_entries(self, limit: int) -> list[tuple[bytes, bytes]]: ...
     def count(self) -> int: ...
+    def count_keys(self) -> int: ...
     def close(self) -> None: ...

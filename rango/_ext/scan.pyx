@@ -1,14 +1,19 @@
 """Scans: records or index entries in key order, filtered without the GIL.
 
 Terms       overlay, base, cursor: see the glossary. Entry: a key and its value, wherever they lie.
+            Interval: encoded keys from a lower (inclusive) to an upper (exclusive) bound; a scan
+            walks several, disjoint and ascending, in the order of its direction.
 Invariants  A scan merges overlay and base in key order, the overlay winning where both have a key.
             It reads one View, so what it gives is a state of the committed history (I-16).
 States      fresh -> running -> done (exhausted, closed, or failed). A done scan holds no page.
-Failure     PageCorrupted and IoFailed come up from the pager; the scan is then done.
+Failure     PageCorrupted and IoFailed come up from the pager, Timeout after `deadline_ns`; the
+            scan is then done.
 Sources     architecture section 8.
 """
 
-from rango.errors import PageCorrupted, RangoError
+from time import monotonic_ns
+
+from rango.errors import PageCorrupted, RangoError, Timeout
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -56,7 +61,12 @@ cdef extern from "Python.h":
     int PyGC_Enable()
 
 
+cdef str OUT_OF_TIME = (
+    "the query ran longer than its max_time_ms; give it more time, or an index for its filter"
+)
+
 cdef enum:
+    CHECK_EVERY = 512               # entries between two looks at the clock, some 100 us
     TAKEN_NOTHING = 0
     TAKEN_BASE = 1
     TAKEN_OVER = 2
@@ -83,36 +93,57 @@ cdef class Scan:
     """A running scan. One thread at a time."""
 
     def __cinit__(
-        self, View view not None, uint32_t tree, uint32_t index_tree, bytes lower, bytes upper,
-        bint reverse, Program program, bint is_multikey
+        self, View view not None, uint32_t tree, uint32_t index_tree, tuple intervals not None,
+        bint reverse, Program program, set seen
     ):
-        cdef uint32_t scanned = index_tree if index_tree else tree
         self.view = view
         self.tree = tree
         self.index_tree = index_tree
+        self.scanned = index_tree if index_tree else tree
         self.reverse = reverse
         self.program = program
-        self.is_multikey = is_multikey and index_tree != 0
-        self.seen = set() if self.is_multikey else None
+        self.seen = seen
+        self.is_unique = seen is not None
         self.pager = view.pager
-        self.lower = _bound(scanned, lower)
-        self.is_open = upper is None
-        self.upper = _bound(scanned, upper) if upper is not None else _bound(scanned + 1, None)
-        self.lower_key = <const uint8_t *>PyBytes_AS_STRING(self.lower)
-        self.lower_size = <size_t>PyBytes_GET_SIZE(self.lower)
-        self.upper_key = <const uint8_t *>PyBytes_AS_STRING(self.upper)
-        self.upper_size = <size_t>PyBytes_GET_SIZE(self.upper)
-        self.base.height = 0
-        self.cell = NULL
-        self.done = False
+        self.intervals = intervals
         self.taken = -1
 
     def __dealloc__(self):
         tree_close(&self.base)
 
     cdef int start(self) except -1:
-        cdef uint32_t scanned = self.index_tree if self.index_tree else self.tree
-        cdef Tree *tree = self.view.generation.tree(scanned)
+        # on the first interval that is left: 1, or 0 if there is none
+        cdef Py_ssize_t count = len(self.intervals)
+        cdef tuple interval
+        if self.turn >= count:
+            return 0
+        interval = self.intervals[count - 1 - self.turn if self.reverse else self.turn]
+        self.turn += 1
+        self.lower = _bound(self.scanned, interval[0])
+        self.is_open = interval[1] is None
+        if self.is_open:
+            self.upper = _bound(self.scanned + 1, None)
+        else:
+            self.upper = _bound(self.scanned, interval[1])
+        self.lower_key = <const uint8_t *>PyBytes_AS_STRING(self.lower)
+        self.lower_size = <size_t>PyBytes_GET_SIZE(self.lower)
+        self.upper_key = <const uint8_t *>PyBytes_AS_STRING(self.upper)
+        self.upper_size = <size_t>PyBytes_GET_SIZE(self.upper)
+        tree_close(&self.base)
+        self._seek()
+        return 1
+
+    cdef int _start_next(self) except -1 with gil:
+        if self.deadline_ns:
+            self._check_time()
+        return self.start()
+
+    cdef int _check_time(self) except -1 with gil:
+        if monotonic_ns() > self.deadline_ns:
+            raise Timeout(OUT_OF_TIME)
+
+    cdef int _seek(self) except -1:
+        cdef Tree *tree = self.view.generation.tree(self.scanned)
         # an upper bound that is only the next tree's id: from the last key of this one
         cdef const uint8_t *above = NULL
         cdef size_t above_size = 0
@@ -150,6 +181,16 @@ cdef class Scan:
 
     cdef int entry(self, Entry *out) except -1 nogil:  # hot
         # the next entry in order: 1, or 0 at the end. Valid until the next call.
+        while self._entry_within(out) == 0:
+            if self._start_next() == 0:
+                return 0
+        self.keys_examined += 1
+        if self.deadline_ns and self.keys_examined % CHECK_EVERY == 0:
+            self._check_time()
+        return 1
+
+    cdef int _entry_within(self, Entry *out) except -1 nogil:  # hot
+        # the same inside the interval in hand
         cdef const uint8_t *leaf = NULL
         cdef int order
         cdef int outside
@@ -209,11 +250,12 @@ cdef class Scan:
         cdef Entry entry
         cdef int answer
         while self.entry(&entry):
-            self.keys_examined += 1
             if self.index_tree:
                 if self._document(&entry, out) == 0:
                     continue
             else:
+                if self.is_unique and not self._is_fresh(entry.key, entry.key_size):
+                    continue
                 found_clear(out)
                 out.value = entry.value
                 out.size = entry.value_size
@@ -256,13 +298,10 @@ cdef class Scan:
 
     cdef int _document(self, const Entry *entry, Found *out) except -1 nogil:
         # the record that an index entry names: 1, or 0 if this scan has given it already
-        cdef size_t split
+        cdef size_t split = self._split(entry)
         cdef Buffer key
         cdef int found
-        split = load_u16(entry.value) if entry.value_size >= 2 else entry.key_size
-        if split >= entry.key_size:
-            raise_overflow(self.pager)
-        if self.is_multikey and not self._is_fresh(entry.key + split, entry.key_size - split):
+        if self.is_unique and not self._is_fresh(entry.key + split, entry.key_size - split):
             return 0
         buffer_init(&key)
         try:
@@ -273,6 +312,13 @@ cdef class Scan:
         finally:
             buffer_free(&key)
         return found
+
+    cdef size_t _split(self, const Entry *entry) except? 0 nogil:
+        # where the key of the `_id` starts in an index key
+        cdef size_t split = load_u16(entry.value) if entry.value_size >= 2 else entry.key_size
+        if split >= entry.key_size:
+            raise_overflow(self.pager)
+        return split
 
     cdef int _is_fresh(self, const uint8_t *id_key, size_t size) except -1 with gil:
         name = PyBytes_FromStringAndSize(<const char *>id_key, <Py_ssize_t>size)
@@ -298,9 +344,9 @@ cdef class Scan:
         self.enter()
         try:
             if self.taken < 0:
-                self.start()
+                is_end = self.start() == 0
             with nogil:
-                while count < limit and held < HELD_MAX:
+                while not is_end and count < limit and held < HELD_MAX:
                     if self.next_match(&found[count]) == 0:
                         is_end = True
                         break
@@ -366,9 +412,7 @@ cdef class Scan:
         return records
 
     def next_entries(self, Py_ssize_t limit) -> list:
-        """At most `limit` more (key, value) pairs as they lie in the tree, nothing filtered
-        (for checks).
-        """
+        """At most `limit` more (key, value) pairs as they lie in the tree, nothing filtered."""
         cdef list entries = []
         cdef Entry entry
         cdef Found whole
@@ -376,10 +420,9 @@ cdef class Scan:
             return entries
         self.enter()
         try:
-            if self.taken < 0:
-                self.start()
+            is_end = self.taken < 0 and self.start() == 0
             while len(entries) < limit:
-                if self.entry(&entry) == 0:
+                if is_end or self.entry(&entry) == 0:
                     self._end()
                     break
                 found_clear(&whole)
@@ -409,11 +452,35 @@ cdef class Scan:
             return self.matched
         self.enter()
         try:
-            if self.taken < 0:
-                self.start()
+            if self.taken < 0 and self.start() == 0:
+                return 0
             with nogil:
                 while self.next_match(&found):
                     found_release(&found)
+        finally:
+            self._end()
+            self.is_running = False
+        return self.matched
+
+    def count_keys(self) -> int:
+        """Run to the end and return how many entries there are, each document once if `seen` was
+        given; no record is looked at, nothing is filtered.
+        """
+        cdef Entry entry
+        cdef size_t split
+        if self.done:
+            return self.matched
+        self.enter()
+        try:
+            if self.taken < 0 and self.start() == 0:
+                return 0
+            with nogil:
+                while self.entry(&entry):
+                    if self.is_unique:
+                        split = self._split(&entry) if self.index_tree else 0
+                        if not self._is_fresh(entry.key + split, entry.key_size - split):
+                            continue
+                    self.matched += 1
         finally:
             self._end()
             self.is_running = False

@@ -41,6 +41,15 @@ class View:
         program: Program | None,
         is_multikey: bool = True,
     ) -> Scan: ...
+    def scan_intervals(
+        self,
+        tree: int,
+        index_tree: int,
+        intervals: tuple[tuple[Any, ...], ...],
+        reverse: bool,
+        program: Program | None,
+        seen: set[bytes] | None,
+    ) -> Scan: ...
     @property
     def generation_number(self) -> int: ...
     @property

@@ -363,7 +363,7 @@ cdef class View:
         """Records of a collection's tree with lower <= key < upper (None: no bound) that the
         program (None: all) matches.
         """
-        return scan_class()(self, tree, 0, lower, upper, reverse, program, False)
+        return scan_class()(self, tree, 0, ((lower, upper),), reverse, program, None)
 
     def index_scan(
         self, uint32_t index_tree, uint32_t tree, bytes lower, bytes upper, bint reverse,
@@ -372,7 +372,19 @@ cdef class View:
         """The same through an index: bounds are index keys, order is the index's; each document
         comes once.
         """
-        return scan_class()(self, tree, index_tree, lower, upper, reverse, program, is_multikey)
+        cdef object seen = set() if is_multikey else None
+        return scan_class()(self, tree, index_tree, ((lower, upper),), reverse, program, seen)
+
+    def scan_intervals(
+        self, uint32_t tree, uint32_t index_tree, tuple intervals, bint reverse, object program,
+        set seen
+    ):
+        """The same over several intervals, of index keys if `index_tree` is not 0.
+
+        Intervals are tuples that start with (lower, upper), disjoint and ascending. With `seen`, a
+        set of keys of `_id`s, each document comes once and is added; scans may share it.
+        """
+        return scan_class()(self, tree, index_tree, intervals, reverse, program, seen)
 
     @property
     def generation_number(self) -> int:

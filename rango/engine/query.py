@@ -64,22 +64,6 @@ def count_check(name: str, value: object) -> int:
     return value
 
 
-def may_repeat(plan: Plan) -> bool:
-    """Whether two intervals of the plan can hold keys of one document, as those of an array can."""
-    return plan.index is not None and plan.index.multikey and len(plan.intervals) > 1
-
-
-def unseen(records: list[bytes], seen: set[bytes]) -> list[bytes]:
-    """The records whose documents were not met before; they are added to `seen`."""
-    fresh = []
-    for record in records:
-        key = key_of(record_document(record)["_id"])
-        if key not in seen:
-            seen.add(key)
-            fresh.append(record)
-    return fresh
-
-
 class Query:
     """What to find and how to return it; `records` and `batches` run it.
 
@@ -165,19 +149,15 @@ class Query:
             return Plan("index", EVERYTHING, index, is_sorted=not self.sort)
         return plan
 
-    def _scan(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[Scan]:
-        """The scans of a plan, one for each interval, in the order of the plan."""
+    def _scan(self, view: View, info: CollectionInfo, plan: Plan) -> Scan:
+        """The scan of a plan: its intervals in the order of the plan, each document once."""
         program = None if self.program.is_always else self.program
-        for lower, upper in reversed(plan.intervals) if plan.reverse else plan.intervals:
-            if plan.index is None:
-                scan = view.scan(info.tree_id, lower, upper, plan.reverse, program)
-            else:
-                index: Any = plan.index
-                scan = view.index_scan(
-                    index.tree_id, info.tree_id, lower, upper, plan.reverse, program, index.multikey
-                )
-            self.scans.append(scan)
-            yield scan
+        index: Any = plan.index
+        seen: set[bytes] | None = set() if index is not None and index.multikey else None
+        tree = 0 if index is None else index.tree_id
+        scan = view.scan_intervals(info.tree_id, tree, plan.intervals, plan.reverse, program, seen)
+        self.scans.append(scan)
+        return scan
 
     def _found(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[bytes]]:
         """The records that match, in batches, in the order of the plan; not skipped or limited."""
@@ -187,10 +167,9 @@ class Query:
             if record is not None and (program.is_id_only or program.matches(record)):
                 yield [record]
             return
-        seen: set[bytes] | None = set() if may_repeat(plan) else None
-        for scan in self._scan(view, info, plan):
-            while batch := scan.next_records(self._wanted(plan)):
-                yield batch if seen is None else unseen(batch, seen)
+        scan = self._scan(view, info, plan)
+        while batch := scan.next_records(self._wanted(plan)):
+            yield batch
 
     def _wanted(self, plan: Plan) -> int:
         """How many records to fetch at once: no more than can be returned."""
@@ -231,7 +210,7 @@ class Query:
         """The documents to return, in batches."""
         plan = self._choose(info)
         is_plain = self.projection is None and not (self.meta or self.skip)
-        if is_plain and plan.is_sorted and plan.kind != "id" and not may_repeat(plan):
+        if is_plain and plan.is_sorted and plan.kind != "id":
             yield from self._plain(view, info, plan)
             return
         for batch in self.records(view, info):
@@ -240,15 +219,15 @@ class Query:
     def _plain(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[Document]]:
         """Whole documents in the plan's order, found and decoded without a step of Python each."""
         left = self.limit or -1
-        for scan in self._scan(view, info, plan):
-            while left:
-                wanted = self.fetch_count if left < 0 else min(left, self.fetch_count)
-                batch = scan.next_documents(wanted)
-                if not batch:
-                    break
-                if left > 0:
-                    left -= len(batch)
-                yield batch
+        scan = self._scan(view, info, plan)
+        while left:
+            wanted = self.fetch_count if left < 0 else min(left, self.fetch_count)
+            batch = scan.next_documents(wanted)
+            if not batch:
+                break
+            if left > 0:
+                left -= len(batch)
+            yield batch
 
     def count(self, view: View, info: CollectionInfo) -> int:
         """How many documents match, after skip and up to limit."""
@@ -256,10 +235,10 @@ class Query:
             total = int(view.count(info.tree_id))
         else:
             plan = self._choose(info)
-            if plan.kind == "id" or may_repeat(plan):
+            if plan.kind == "id":
                 total = sum(len(batch) for batch in self._found(view, info, plan))
             else:
-                total = sum(scan.count() for scan in self._scan(view, info, plan))
+                total = self._scan(view, info, plan).count()
         total = max(0, total - self.skip)
         return min(total, self.limit) if self.limit else total
 

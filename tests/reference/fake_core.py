@@ -45,6 +45,7 @@ class FakeScan:
     pages_read = 0
 
     def __init__(self, records: list[bytes], program: Program | None) -> None:
+        self.deadline_ns = 0
         self.keys_examined = self.records_examined = len(records)
         self._records = iter([each for each in records if program is None or program.matches(each)])
 
@@ -56,6 +57,8 @@ class FakeScan:
 
     def count(self) -> int:
         return len(list(self._records))
+
+    count_keys = count
 
     def close(self) -> None:
         self._records = iter(())
@@ -114,6 +117,30 @@ class FakeView:
         entries = dict(self.entries(info, index))
         met = dict.fromkeys(entries[key] for key in within(entries, lower, upper, reverse))
         return FakeScan([self.trees[tree][key] for key in met], program)
+
+    def scan_intervals(
+        self,
+        tree: int,
+        index_tree: int,
+        intervals: tuple[tuple[Any, ...], ...],
+        reverse: bool,
+        program: Any,
+        seen: set[bytes] | None,
+    ) -> FakeScan:
+        records = self.trees.get(tree, {})
+        entries = {key: key for key in records}
+        if index_tree:
+            info = next(each for each in self.collections.values() if each.tree_id == tree)
+            index = next(each for each in info.indexes if each.tree_id == index_tree)
+            entries = dict(self.entries(info, index))
+        met: dict[bytes, None] = {}
+        for interval in reversed(intervals) if reverse else intervals:
+            keys = within(entries, interval[0], interval[1], reverse)
+            met.update(dict.fromkeys(entries[key] for key in keys))
+        fresh = [key for key in met if seen is None or key not in seen]
+        if seen is not None:
+            seen.update(fresh)
+        return FakeScan([records[key] for key in fresh], program)
 
     def entries(self, info: Info, index: Index) -> Iterator[tuple[bytes, bytes]]:
         for id_key, record in self.trees[info.tree_id].items():
