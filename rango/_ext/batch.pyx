@@ -343,7 +343,7 @@ cdef class Batch:
                 # a shortened key does not order like its value, so such an index gives no order
                 # either. Set before the entries can be seen, and kept if the commit fails: too
                 # wide a plan is never wrong
-                index.marks |= FIELDS_ALL
+                index.marks |= <uint64_t>FIELDS_ALL & 0xffffffff
                 self.multikey.add(index.tree_id)
         return 0
 

@@ -15,7 +15,7 @@ from rango._ext.key cimport IndexPath
 
 from rango._ext.filter import compile_filter
 
-MARKS_ALL = FIELDS_ALL
+MARKS_ALL = <uint64_t>FIELDS_ALL & 0xffffffff
 
 
 @cython.final
