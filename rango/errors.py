@@ -47,6 +47,20 @@ class InvalidArgument(RangoError, TypeError):
     """An argument has the wrong type or contradicts another one. The message says which."""
 
 
+class InvalidJson(RangoError, ValueError):
+    """Text is not Extended JSON: its syntax is wrong, or a wrapper such as `$date` has a bad value.
+
+    `place` is line and column, or the path of the value; `what` says what is wrong there. Correct
+    the text.
+    """
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(f"{place}: {what}")
+        self.place = place
+        self.what = what
+        self.path: list[str] = []
+
+
 class LimitExceeded(RangoError, ValueError):
     """A named limit was passed.
 

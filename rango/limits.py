@@ -54,3 +54,13 @@ FETCH_COUNT_DEFAULT: Final = 100
 """Documents that a cursor decodes at a time: enough to amortise a call, few enough that stopping
 early wastes little.
 """
+
+JSON_DEPTH_MAX: Final = 250
+"""Objects and arrays inside one another in Extended JSON text. The specification asks for 200:
+BSON's 100 levels, each of which may be a wrapper.
+"""
+
+JSON_SIZE_BYTES_MAX: Final = 256 * 1024 * 1024
+"""One document as Extended JSON text in a stream, bytes. Canonical text takes at most 16 times the
+bytes of a BSON document.
+"""

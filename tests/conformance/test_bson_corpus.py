@@ -1,8 +1,7 @@
 """The BSON corpus of mongodb/specifications against the codec.
 
 Canonical bytes must decode and encode to themselves; degenerate bytes to the canonical ones; bytes
-of `decodeErrors` must be refused. `parseErrors` and the `extjson` fields belong to an Extended JSON
-parser, which this codec is not: counted only.
+of `decodeErrors` must be refused. The text of the corpus is in test_extended_json.py.
 
 Lossy on purpose: undefined, symbol and DBPointer, which BSON deprecates and which have no Python
 type. They decode as PyMongo decodes them (None, str, DBRef), so encoding gives the corpus'
@@ -94,14 +93,6 @@ def test_malformed_bytes_stay_inside_when_nobody_validated(
         except InvalidDocument:
             continue
     report_cases(capsys, "bson-corpus decodeErrors, unvalidated", len(cases))
-
-
-def test_parse_errors_are_not_ours(capsys: pytest.CaptureFixture[str]) -> None:
-    report_cases(
-        capsys,
-        "bson-corpus parseErrors skipped (Extended JSON or Decimal128 text)",
-        len(corpus_cases("parseErrors")),
-    )
 
 
 @pytest.mark.parametrize(
