@@ -9,7 +9,17 @@ from typing import Any
 
 
 class RangoError(Exception):
-    """Base of every error of Rango. Catch it at the edge of your program."""
+    """Base of every error of Rango. Catch it at the edge of your program.
+
+    `code` is the code that MongoDB gives an error of this kind, or None where it has none.
+    """
+
+    code: int | None = None
+
+    def __init__(self, *args: object, code: int | None = None) -> None:
+        super().__init__(*args)
+        if code is not None:
+            self.code = code
 
 
 # --- fix the call
@@ -27,6 +37,23 @@ class InvalidFilter(RangoError, ValueError):
     """A filter, projection or sort is not understood (unknown operator, wrong argument type).
 
     The message names the operator and the operand. Change the filter.
+    """
+
+
+class InvalidExpression(RangoError, ValueError):
+    """An aggregation expression is not understood (unknown operator, wrong number of arguments,
+    undefined variable).
+
+    The message names the operator and the operand. Change the expression; nothing was evaluated.
+    """
+
+
+class ExpressionFailed(RangoError, ValueError):
+    """An aggregation expression cannot be evaluated for a document (a string is added to a number,
+    a division by zero, a conversion that fails).
+
+    The message names the operator and the operand. Change the expression or the document, or guard
+    it with $cond, $ifNull or the onError of $convert.
     """
 
 
@@ -92,6 +119,8 @@ class DuplicateKey(RangoError):
 
     `index` and `key` name it. Nothing was written.
     """
+
+    code = 11000
 
     def __init__(self, index: str, key: Any, message: str = "") -> None:
         super().__init__(

@@ -46,7 +46,11 @@ ALLOWED = {
         "ADR-0004: a block is the 64 KiB of a segment that no frame crosses; LZ4 calls its unit so",
     ),
     "blocks": (r"_ext/(layout|frame|appender|segment)|storage/oplog", r".*", "as block"),
-    "ref": (r"_ext/bson", r"DBRef|DBREF.*|.*dbref.*", "a BSON type of that name"),
+    "ref": (
+        r"_ext/bson|engine/values|engine/expression",
+        r"DBRef|DBREF.*|.*dbref.*",
+        "a BSON type of that name",
+    ),
     "encrypt": (r"_ext/seal", r"encrypt|.*_encrypt.*", "names of libsodium and cryptography"),
     "decrypt": (r"_ext/seal", r"decrypt|.*_decrypt.*", "names of libsodium and cryptography"),
 }
