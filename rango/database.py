@@ -100,7 +100,7 @@ def _options(
     group_delay_ms: int = 5,
     read_only: bool = False,
     create: bool = True,
-    cache_size: int = CACHE_SIZE_DEFAULT,
+    cache_size: int | None = None,
     clock: Callable[[], int] | None = None,
     random: Callable[[int], bytes] | None = None,
     ids: Callable[[], Any] | None = None,
@@ -138,7 +138,10 @@ def _options(
         group_delay_ms=_integer("group_delay_ms", group_delay_ms, 0, GROUP_DELAY_MS_MAX),
         read_only=_flag("read_only", read_only),
         create=_flag("create", create),
-        cache_size=_integer("cache_size", cache_size, 0, 1 << 62),
+        cache_size=CACHE_SIZE_DEFAULT
+        if cache_size is None
+        else _integer("cache_size", cache_size, 0, 1 << 62),
+        cache_is_given=cache_size is not None,
         clock=now,
         entropy=Entropy(random),
         ids=ids,
@@ -157,7 +160,7 @@ def open(
     group_delay_ms: int = 5,
     read_only: bool = False,
     create: bool = True,
-    cache_size: int = CACHE_SIZE_DEFAULT,
+    cache_size: int | None = None,
     clock: Callable[[], int] | None = None,
     random: Callable[[int], bytes] | None = None,
     ids: Callable[[], Any] | None = None,
@@ -175,7 +178,8 @@ def open(
                       "memory": at once, flushed by flush(), checkpoint() and close()
     `read_only`       never write, not even to repair; `create=False`: NotADatabase instead of a
     new database
-    `cache_size`      bytes of opened pages to keep in memory
+    `cache_size`      bytes of opened pages to keep in memory; by default what set_limits() says,
+    else 64 MiB
     `clock`           returns milliseconds since 1970; `random(size)` returns that many random
     bytes; `ids()` makes the
                       `_id` of a document that has none. Give them to make a run repeatable
@@ -319,6 +323,25 @@ class Database:
             "collections": collections,
             "operations": self._handle.metrics.as_dict(),
         }
+
+    def limits(self) -> dict[str, int]:
+        """The limits that this database was given by set_limits(), by name."""
+        from rango.engine.settings import limits_of
+
+        return limits_of(self._handle.core.view().catalog)
+
+    def set_limits(self, **limits: int | None) -> dict[str, int]:
+        """Give this database limits of its own, kept in it and obeyed by every process.
+
+        `document_size_bytes_max`  a larger document is refused (LimitExceeded)
+        `cache_size_bytes`         page cache of an open() that does not ask for a size
+
+        None takes one back. Returns all that are set. Raises InvalidArgument, ReadOnly, and
+        TransactionError inside a transaction.
+        """
+        from rango.engine.settings import set_limits
+
+        return set_limits(self._handle.outside("set_limits()"), limits)
 
     def checkpoint(self) -> None:
         """Bring the data file up to the log. It happens by itself as well.

@@ -50,4 +50,5 @@ cdef int cache_init(PageCache *cache, uint64_t bytes_max) noexcept nogil
 cdef void cache_free(PageCache *cache) noexcept nogil
 # a page that cannot be kept (no memory for the tables, or there already) stays outside the cache
 cdef void cache_put(PageCache *cache, Page *page) noexcept nogil
+cdef void cache_trim(PageCache *cache) noexcept nogil      # evict what is over bytes_max
 cdef void cache_clear(PageCache *cache) noexcept nogil

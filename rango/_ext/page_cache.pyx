@@ -79,6 +79,10 @@ cdef void cache_put(PageCache *cache, Page *page) noexcept nogil:
     cache.ring_count += 1
     cache.bytes_used += page.size + sizeof(Page)
     page_retain(page)
+    cache_trim(cache)
+
+
+cdef void cache_trim(PageCache *cache) noexcept nogil:
     while cache.bytes_used > cache.bytes_max and cache.ring_count > 1:
         evict(cache)
 

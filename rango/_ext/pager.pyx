@@ -43,6 +43,7 @@ from rango._ext.page cimport page_check
 from rango._ext.page_cache cimport (
     Page,
     cache_clear,
+    cache_trim,
     cache_find,
     cache_free,
     cache_init,
@@ -423,6 +424,13 @@ cdef class Pager:
                     pthread_mutex_lock(&self.mutex)
             pthread_mutex_unlock(&self.mutex)
         self.vfs.close(self.fd)
+
+    def cache_resize(self, uint64_t cache_size) -> None:
+        """Keep at most this many bytes of opened pages from now on."""
+        pthread_mutex_lock(&self.mutex)
+        self.cache.bytes_max = cache_size
+        cache_trim(&self.cache)
+        pthread_mutex_unlock(&self.mutex)
 
     def forget_cache(self) -> None:
         """Drop every cached page (tests of damage, and `check`, want to read from the file)."""

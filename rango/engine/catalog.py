@@ -5,7 +5,7 @@ Terms       definition: the BSON document that the catalog tree keeps for each t
 Invariants  A Catalog never changes: a change makes a new one, which goes with the View from which
             it can be seen (I-16).
 Layout      definitions, by tree id:
-            0           {kind: "database", node_id}
+            0           {kind: "database", node_id}, and limits: {name: bytes} if it has some
             collection  {kind: "collection", name}
             index       {kind: "index", collection: tree id, name, keys: {path: 1 | -1, ...},
                         unique, state: "building" | "ready"}, and where it has them sparse,
@@ -22,7 +22,7 @@ from typing import Any, Final
 from rango._ext.collection_info import MARKS_ALL, CollectionInfo, IndexInfo
 from rango._ext.record import decode, encode
 from rango.errors import FormatTooNew
-from rango.limits import INDEX_FIELDS_MAX
+from rango.limits import DOCUMENT_SIZE_BYTES_MAX, INDEX_FIELDS_MAX
 
 DATABASE_ID: Final = 0
 """The tree id whose definition holds what is true of the database as a whole."""
@@ -34,7 +34,14 @@ READY: Final = "ready"
 class Catalog:
     """The definitions as of one commit, and what they mean."""
 
-    __slots__ = ("collections", "definitions", "settings", "tree_next", "trees")
+    __slots__ = (
+        "collections",
+        "definitions",
+        "document_size_bytes_max",
+        "settings",
+        "tree_next",
+        "trees",
+    )
 
     def __init__(
         self, definitions: Mapping[int, bytes], multikey: Iterable[int], tree_next: int
@@ -62,6 +69,9 @@ class Catalog:
                 raise FormatTooNew(
                     f"the catalog holds a {kind!r}, which this Rango does not know; update Rango"
                 )
+        self.document_size_bytes_max: int = self.settings.get("limits", {}).get(
+            "document_size_bytes_max", DOCUMENT_SIZE_BYTES_MAX
+        )
         for tree, name in names.items():
             mine = indexes.get(tree, [])
             self.collections[name] = CollectionInfo(
@@ -145,6 +155,9 @@ def index_definition(collection: int, index: IndexInfo, state: str) -> bytes:
     )
 
 
-def database_definition(node_id: str) -> bytes:
-    """What is true of the database as a whole."""
-    return encode({"kind": "database", "node_id": node_id})
+def database_definition(node_id: str, limits: Mapping[str, int] | None = None) -> bytes:
+    """What is true of the database as a whole: whose it is, and limits of its own."""
+    fields: dict[str, Any] = {"kind": "database", "node_id": node_id}
+    if limits:
+        fields["limits"] = dict(limits)
+    return encode(fields)

@@ -31,6 +31,7 @@ from rango.engine.flusher import Flusher
 from rango.engine.gone import gone
 from rango.engine.options import OpenOptions
 from rango.engine.salvage import salvage
+from rango.engine.settings import apply_cache_size, document_check
 from rango.engine.txn import Txn
 from rango.errors import (
     DatabaseBusy,
@@ -103,6 +104,7 @@ class Core:
         self.tree_next = state.store.head.catalog.tree_next
         self.store: Store = state.store
         self.store.visible_at_once = options.durability != "commit"
+        apply_cache_size(self)
 
     @classmethod
     def open(cls, options: OpenOptions) -> Core:
@@ -247,6 +249,7 @@ class Core:
                 raise NotFound(
                     f"collection {info.name!r} was dropped or renamed meanwhile; look it up again"
                 )
+            document_check(batch.catalog, len(bson))
             try:
                 batch.insert(current, bson, self.clock())
             except DuplicateKey:

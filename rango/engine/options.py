@@ -32,3 +32,5 @@ class OpenOptions(NamedTuple):
     overlay_entries_max: int = 0
     overlay_bytes_max: int = 0
     page_size: int = 0
+    cache_is_given: bool = True
+    """False: a size that the database itself was given (engine/settings.py) counts instead."""

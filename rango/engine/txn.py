@@ -22,6 +22,7 @@ from rango._ext.batch import Batch
 from rango._ext.collection_info import CollectionInfo
 from rango._ext.view import View
 from rango.engine.catalog import collection_definition
+from rango.engine.settings import document_check
 from rango.errors import Conflict, DuplicateKey, NotFound, TransactionError
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Txn:
         Raises DuplicateKey, LimitExceeded, NotFound, Conflict.
         """
         batch = self._write()
+        document_check(batch.catalog, len(bson))
         batch.insert(self._current(batch, info), bson, self._core.clock())
 
     def insert_run(
@@ -101,6 +103,7 @@ class Txn:
         batch = self._write()
         insert, current, now_ms = batch.insert, self._current(batch, info), self._core.clock()
         for place in range(start, end):
+            document_check(batch.catalog, len(documents[place]))
             try:
                 insert(current, documents[place], now_ms)
             except DuplicateKey as error:
@@ -110,6 +113,7 @@ class Txn:
     def replace(self, info: CollectionInfo, old_record: bytes, bson: bytes) -> None:
         """Store another version of a document that this transaction read. Raises as insert does."""
         batch = self._write()
+        document_check(batch.catalog, len(bson))
         batch.replace(self._current(batch, info), old_record, bson, self._core.clock())
 
     def delete(self, info: CollectionInfo, old_record: bytes) -> None:
