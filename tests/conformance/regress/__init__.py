@@ -1,0 +1,1 @@
+"""Recorded statements and answers of an independent implementation, run against Rango."""
