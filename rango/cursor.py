@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rango.engine.explain import explained
 from rango.engine.projection import projection_of
 from rango.engine.query import (
     Document,
@@ -22,7 +23,7 @@ from rango.engine.query import (
     Query,
     SortKeys,
     count_check,
-    index_name,
+    hint_of,
 )
 from rango.engine.sort import sort_of
 from rango.errors import DatabaseClosed, InvalidArgument, TransactionError
@@ -98,7 +99,7 @@ class Cursor:
 
         The first fetch raises NotFound if there is none.
         """
-        self._fresh().hint = None if index is None else index_name(index)
+        self._fresh().hint = None if index is None else hint_of(index)
         return self
 
     def batch_size(self, count: int) -> Cursor:
@@ -188,33 +189,21 @@ class Cursor:
         return Cursor(self._handle, self._name, self._query.copy())
 
     def explain(self) -> Document:
-        """Run the query and tell how: the plan, and how many keys, records and pages it looked at.
+        """Run the query and tell how. The cursor is not moved.
 
-        Keys: `plan` ("id", "id_range", "index" or "scan"), `index` (its name or None), `intervals`
-        (of encoded keys, as hex), `sort` ("index": the keys come in that order, "memory", or None),
-        `keys_examined`, `records_examined`, `returned`. The cursor is not moved.
+        `plan`        "id", "id_range", "index", "union" or "scan"; `index` its name; `class`
+                      its class in the planner's rule (docs/explanation/planning.md); `direction`
+        `bounds`      of each field of the index, readable; `exact`: they decide, so no filter runs
+        `covered`     whether the index alone answers
+        `sort`        "index": the keys come in that order, "merge": of several intervals,
+                      "memory", or None
+        `keys_examined`, `docs_examined`, `returned`
+        `queryPlanner`   `winningPlan` as a tree of stages under MongoDB's names, `rejectedPlans`
+        with their classes; `executionStats` the counters under MongoDB's names
         """
-        query = self._query.copy()
         view, _ = self._handle.view()
         info = view.catalog.collections.get(self._name)
-        returned = 0 if info is None else sum(len(batch) for batch in query.batches(view, info))
-        plan = query.plan
-        by_id = plan is not None and plan.kind == "id"
-        if not query.sort or by_id:
-            sort = None
-        else:
-            sort = "index" if plan is not None and plan.is_sorted else "memory"
-        return {
-            "plan": "scan" if plan is None else plan.kind,
-            "index": None if plan is None or plan.index is None else plan.index.name,
-            "intervals": [] if plan is None else plan.explain()["intervals"],
-            "sort": sort,
-            "keys_examined": 1 if by_id else sum(scan.keys_examined for scan in query.scans),
-            "records_examined": (
-                returned if by_id else sum(scan.records_examined for scan in query.scans)
-            ),
-            "returned": returned,
-        }
+        return explained(self._query.copy(), view, info)
 
     def close(self) -> None:
         """Let the snapshot go: no more documents until rewind(). May be called again."""

@@ -125,14 +125,14 @@ class Costs:
     def track_records_examined_per_match_index(self) -> float:
         """Equality on an indexed field."""
         plan = self.memory.find({"agent_id": self.workload.documents[0]["agent_id"]}).explain()
-        return round(int(plan["records_examined"]) / int(plan["returned"]), PLACES)
+        return round(int(plan["docs_examined"]) / int(plan["returned"]), PLACES)
 
     def track_records_examined_per_match_scan(self) -> float:
         """20 % of a collection, no index."""
         plan = self.memory.find({"importance": {"$gte": 0.8}}).explain()
-        return round(int(plan["records_examined"]) / int(plan["returned"]), PLACES)
+        return round(int(plan["docs_examined"]) / int(plan["returned"]), PLACES)
 
     def track_records_examined_sort_limit_index(self) -> float:
         """Top 10 in the order of an index."""
         plan = self.memory.find({}, sort=[("created_at", -1)], limit=10).explain()
-        return int(plan["records_examined"])
+        return int(plan["docs_examined"])

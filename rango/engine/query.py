@@ -13,16 +13,21 @@ Sources     rango.engine.plan; ADR-0011.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from rango._ext.filter import Program, compile_filter
+from rango._ext.filter import Program
 from rango._ext.key import key_of
 from rango._ext.record import decode_trusted, record_parts
-from rango.engine.plan import EVERYTHING, Plan, choose
+from rango.engine.filters import program_of
+from rango.engine.implication import conjuncts_of
+from rango.engine.keyed import Conjuncts
+from rango.engine.plan import Plan, choose, has_collation, index_plan, scan_everything
 from rango.engine.projection import Projection, projection_of
-from rango.engine.sort import Sort, sort_of, sort_records
+from rango.engine.sort import Sort, sort_key, sort_of, sort_records
 from rango.errors import InvalidArgument, NotFound
 from rango.ids import node_tag
 from rango.limits import FETCH_COUNT_DEFAULT
@@ -35,6 +40,11 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 SortKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
 ProjectionKeys = Mapping[str, Any] | Sequence[str]
+
+Hint = str | tuple[tuple[str, int], ...]
+
+MERGED_COUNT_FIRST: Final = 8
+"""Records that are first fetched from each of several scans that are merged."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,6 +81,7 @@ class Query:
     """
 
     __slots__ = (
+        "deadline_ns",
         "fetch_count",
         "hint",
         "limit",
@@ -84,14 +95,15 @@ class Query:
     )
 
     def __init__(self, filter: Mapping[str, Any]) -> None:
-        self.program: Program = compile_filter(filter)
+        self.program: Program = program_of(filter)
         self.projection: Projection | None = None
         self.sort: Sort = ()
         self.skip = 0
         self.limit = 0
         self.fetch_count = FETCH_COUNT_DEFAULT
-        self.hint: str | None = None
+        self.hint: Hint | None = None
         self.meta = False
+        self.deadline_ns = 0
         self.plan: Plan | None = None
         self.scans: list[Scan] = []
 
@@ -121,41 +133,30 @@ class Query:
             self.sort = sort_of(sort)
         self.skip = count_check("skip", skip)
         self.limit = count_check("limit", limit)
-        self.hint = None if hint is None else index_name(hint)
+        self.hint = None if hint is None else hint_of(hint)
         self.meta = bool(meta)
         return self
 
-    def _choose(self, info: CollectionInfo) -> Plan:
+    def choose(self, info: CollectionInfo) -> Plan:
         """The plan for this collection, which is also kept for explain()."""
-        program, hint = self.program, self.hint
-        if hint is None:
-            plan = choose(program, self.sort, info.indexes, self.limit)
-        elif hint == "_id_":
-            plan = choose(program, self.sort)
+        if self.hint is None:
+            plan = choose(self.program, self.sort, info.indexes, self.skip + self.limit)
         else:
-            plan = self._hinted(info, hint)
+            plan = hinted(self.program, self.sort, self.hint, info)
         self.plan = plan
         return plan
 
-    def _hinted(self, info: CollectionInfo, hint: str) -> Plan:
-        index = next((each for each in info.indexes if each.name == hint), None)
-        if index is None:
-            raise NotFound(
-                f"hint: collection {info.name!r} has no index {hint!r}; list_indexes() names them"
-            )
-        plan = choose(self.program, self.sort, (index,), limit=1)
-        if plan.index is None and plan.kind != "id":
-            # every document has an entry, so the whole index answers any filter
-            return Plan("index", EVERYTHING, index, is_sorted=not self.sort)
-        return plan
-
-    def _scan(self, view: View, info: CollectionInfo, plan: Plan) -> Scan:
+    def _scan(
+        self, view: View, info: CollectionInfo, plan: Plan, seen: set[bytes] | None = None
+    ) -> Scan:
         """The scan of a plan: its intervals in the order of the plan, each document once."""
-        program = None if self.program.is_always else self.program
+        program = None if plan.is_exact else self.program
         index: Any = plan.index
-        seen: set[bytes] | None = set() if index is not None and index.multikey else None
+        if seen is None and index is not None and index.multikey and not is_single(plan):
+            seen = set()
         tree = 0 if index is None else index.tree_id
         scan = view.scan_intervals(info.tree_id, tree, plan.intervals, plan.reverse, program, seen)
+        scan.deadline_ns = self.deadline_ns
         self.scans.append(scan)
         return scan
 
@@ -166,10 +167,31 @@ class Query:
             record = view.get(info.tree_id, key_of(plan.id_value))
             if record is not None and (program.is_id_only or program.matches(record)):
                 yield [record]
-            return
-        scan = self._scan(view, info, plan)
-        while batch := scan.next_records(self._wanted(plan)):
-            yield batch
+        elif plan.kind == "union":
+            seen: set[bytes] = set()
+            scans = [self._scan(view, info, branch, seen) for branch in plan.branches]
+            if plan.is_merged:
+                streams = [self._stream(scan) for scan in scans]
+                merged = heapq.merge(*streams, key=sort_key(self.sort))
+                while batch := list(islice(merged, self._wanted(plan))):
+                    yield batch
+                return
+            for scan in scans:
+                while batch := scan.next_records(self._wanted(plan)):
+                    yield batch
+        else:
+            scan = self._scan(view, info, plan)
+            while batch := scan.next_records(self._wanted(plan)):
+                yield batch
+
+    def _stream(self, scan: Scan) -> Iterator[bytes]:
+        """The records of one of several scans that are merged: few at first, for most are not
+        needed.
+        """
+        count = MERGED_COUNT_FIRST
+        while batch := scan.next_records(count):
+            yield from batch
+            count = min(count * 2, self.fetch_count)
 
     def _wanted(self, plan: Plan) -> int:
         """How many records to fetch at once: no more than can be returned."""
@@ -179,7 +201,7 @@ class Query:
 
     def records(self, view: View, info: CollectionInfo) -> Iterator[list[bytes]]:
         """The records to return, in batches: matching, sorted, skipped and limited."""
-        plan = self._choose(info)
+        plan = self.choose(info)
         found = self._found(view, info, plan)
         return found if not (self.sort or self.skip or self.limit) else self._ordered(found, plan)
 
@@ -208,9 +230,9 @@ class Query:
 
     def batches(self, view: View, info: CollectionInfo) -> Iterator[list[Document]]:
         """The documents to return, in batches."""
-        plan = self._choose(info)
+        plan = self.choose(info)
         is_plain = self.projection is None and not (self.meta or self.skip)
-        if is_plain and plan.is_sorted and plan.kind != "id":
+        if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
             yield from self._plain(view, info, plan)
             return
         for batch in self.records(view, info):
@@ -231,16 +253,23 @@ class Query:
 
     def count(self, view: View, info: CollectionInfo) -> int:
         """How many documents match, after skip and up to limit."""
-        if self.program.is_always:
+        if self.program.is_always and self.hint is None:
             total = int(view.count(info.tree_id))
         else:
-            plan = self._choose(info)
-            if plan.kind == "id":
-                total = sum(len(batch) for batch in self._found(view, info, plan))
-            else:
-                total = self._scan(view, info, plan).count()
+            total = self._count(view, info, self.choose(info))
         total = max(0, total - self.skip)
         return min(total, self.limit) if self.limit else total
+
+    def _count(self, view: View, info: CollectionInfo, plan: Plan) -> int:
+        """How many documents match; of keys only, if they decide it."""
+        if plan.kind == "id":
+            return sum(len(batch) for batch in self._found(view, info, plan))
+        seen: set[bytes] | None = set() if plan.kind == "union" else None
+        return sum(
+            scan.count_keys() if branch.is_exact and branch.index is not None else scan.count()
+            for branch in plan.branches or (plan,)
+            for scan in (self._scan(view, info, branch, seen),)
+        )
 
     def _returned(self, record: bytes) -> Document:
         """The document as it is returned: projected, with the header's fields if asked for."""
@@ -257,15 +286,49 @@ class Query:
         return document
 
 
-def index_name(hint: object) -> str:
-    """The name of the index that a hint names: the name itself, or that of keys like [("a", 1)]."""
+def is_single(plan: Plan) -> bool:
+    """Whether no document has two keys in the intervals: one point has one key of each document."""
+    index = plan.index
+    return (
+        index is not None
+        and len(plan.bounds) == len(index.fields)
+        and all(field.bounds.is_one_point for field in plan.bounds)
+    )
+
+
+def hint_of(hint: object) -> Hint:
+    """What a hint names: an index by name, or its keys such as [("a", 1)], or {"$natural": 1}."""
     if isinstance(hint, str):
         return hint
-    if isinstance(hint, Mapping):
-        hint = list(hint.items())
-    keys: Sequence[Any] = hint if isinstance(hint, Sequence) else ()
-    if keys and all(isinstance(each, Sequence) and len(each) == 2 for each in keys):
-        if [each[0] for each in keys] == ["_id"]:
-            return "_id_"
-        return "_".join(f"{each[0]}_{each[1]}" for each in keys)
-    raise InvalidArgument(f'hint must be an index name or keys like [("a", 1)], not {hint!r}')
+    pairs = list(hint.items()) if isinstance(hint, Mapping) else hint
+    if isinstance(pairs, (list, tuple)) and pairs:
+        keys = [(each, 1) if isinstance(each, str) else each for each in pairs]
+        if all(
+            isinstance(each, (list, tuple))
+            and len(each) == 2
+            and isinstance(each[0], str)
+            and each[1] in (1, -1)
+            for each in keys
+        ):
+            return tuple((path, int(direction)) for path, direction in keys)
+    raise InvalidArgument(
+        f'hint must be an index name, keys like [("a", 1)], or {{"$natural": 1}}, not {hint!r}'
+    )
+
+
+def hinted(program: Program, sort: Sort, hint: Hint, info: CollectionInfo) -> Plan:
+    """The plan that a hint forces; NotFound if it names no index."""
+    conjuncts = Conjuncts(conjuncts_of(program.normal), has_collation(program))
+    match hint:
+        case (("$natural", direction),):
+            return scan_everything(conjuncts, sort, direction < 0)
+        case "_id_" | (("_id", _),):
+            return choose(program, sort)
+    for number, index in enumerate(info.indexes):
+        if hint in (index.name, index.fields):
+            plan = index_plan(conjuncts, sort, index, 1, number, is_forced=True)
+            assert plan is not None
+            return plan
+    raise NotFound(
+        f"hint: collection {info.name!r} has no index {hint!r}; list_indexes() names them"
+    )

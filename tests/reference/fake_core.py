@@ -29,6 +29,17 @@ class Index(NamedTuple):
     direction: int
     unique: bool
     multikey: bool
+    sparse: bool = False
+    partial: None = None
+    shortened: bool = False
+
+    @property
+    def fields(self) -> tuple[tuple[str, int], ...]:
+        return ((self.path, self.direction),)
+
+    @property
+    def multikey_paths(self) -> frozenset[str]:
+        return frozenset([self.path] if self.multikey else ())
 
 
 class Info(NamedTuple):

@@ -174,7 +174,7 @@ def test_explain(things: Collection) -> None:
     assert (plan["plan"], plan["sort"], plan["returned"]) == ("id", None, 1)
     plan = things.find({"a": 3, "b.c": -3}).explain()
     assert (plan["plan"], plan["index"], plan["returned"]) == ("index", "a_1", 1)
-    assert (plan["keys_examined"], plan["records_examined"]) == (25, 25)
+    assert (plan["keys_examined"], plan["docs_examined"]) == (25, 25)
     plan = things.find({"b.c": -3}, sort="a").explain()
     assert (plan["plan"], plan["sort"]) == ("scan", "memory")
     plan = things.find({"a": {"$gte": 8}}, sort="a").explain()

@@ -1,0 +1,71 @@
+"""Implication: whether every document that a filter matches is in a sparse or partial index.
+
+Terms       conjunct: one of the conditions that a filter joins by $and.
+Invariants  "yes" is a proof, "no" is not: what cannot be shown is not used, unless a hint forces
+            it. A filter implies a partial filter if for each conjunct of that one it has a
+            conjunct that
+              - is the same, or
+              - bounds the same path to keys that lie inside its bounds, which are exact; or, if
+                that conjunct says {$exists: true}, to keys that are not null; or
+              - is an $or each of whose branches implies it;
+            a partial $or needs one branch that is implied. A sparse index holds the documents that
+            have one of its fields at least: a conjunct must rule out null for one of them.
+Failure     none.
+Sources     MongoDB manual, "Partial Indexes", "Sparse Indexes"; ADR-0019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rango.engine.bounds import Node, bounds_of, holds_null, is_inside
+
+
+def conjuncts_of(node: Node) -> tuple[Node, ...]:
+    """The conditions that all hold."""
+    return node[1] if node[0] == "$and" else (node,)
+
+
+def implies(conjuncts: Iterable[Node], wanted: Node) -> bool:
+    """Whether documents that meet all conjuncts meet `wanted`."""
+    known = tuple(conjuncts)
+    if wanted[0] == "$and":
+        return all(implies(known, part) for part in wanted[1])
+    if wanted[0] == "$or" and any(implies(known, part) for part in wanted[1]):
+        return True
+    return any(_implies(conjunct, wanted) for conjunct in known)
+
+
+def is_same(left: Node, right: Node) -> bool:
+    """Whether two conditions are the same; Python takes 1 and True for equal, so types count."""
+    return left == right and repr(left) == repr(right)
+
+
+def _implies(conjunct: Node, wanted: Node) -> bool:
+    if is_same(conjunct, wanted):
+        return True
+    if conjunct[0] == "$or":
+        return all(implies(conjuncts_of(branch), wanted) for branch in conjunct[1])
+    if wanted[0] == "$exists":
+        return rules_out_null(conjunct, wanted[1])
+    if len(wanted) < 3 or not isinstance(wanted[1], str):
+        return False
+    outer = bounds_of(wanted, wanted[1], True)
+    if outer is None or not outer.is_exact:
+        return False
+    inner = bounds_of(conjunct, wanted[1], True)
+    return inner is not None and is_inside(inner, outer)
+
+
+def rules_out_null(conjunct: Node, path: str) -> bool:
+    """Whether a document that meets the conjunct must have the path."""
+    if conjunct == ("$exists", path):
+        return True
+    bounds = bounds_of(conjunct, path, True)
+    return bounds is not None and not holds_null(bounds)
+
+
+def has_one_of(conjuncts: Iterable[Node], paths: Iterable[str]) -> bool:
+    """Whether documents that meet all conjuncts have one of the paths, as a sparse index asks."""
+    known = tuple(conjuncts)
+    return any(rules_out_null(conjunct, path) for path in paths for conjunct in known)
