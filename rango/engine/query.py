@@ -330,5 +330,6 @@ def hinted(program: Program, sort: Sort, hint: Hint, info: CollectionInfo) -> Pl
             assert plan is not None
             return plan
     raise NotFound(
-        f"hint: collection {info.name!r} has no index {hint!r}; list_indexes() names them"
+        f"hint: collection {info.name!r} has no index {hint!r}; list_indexes() names them",
+        code=2,
     )
