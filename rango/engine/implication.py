@@ -11,7 +11,7 @@ Invariants  "yes" is a proof, "no" is not: what cannot be shown is not used, unl
             a partial $or needs one branch that is implied. A sparse index holds the documents that
             have one of its fields at least: a conjunct must rule out null for one of them.
 Failure     none.
-Sources     MongoDB manual, "Partial Indexes", "Sparse Indexes"; ADR-0019.
+Sources     MongoDB manual, "Partial Indexes", "Sparse Indexes"; ADR-0011.
 """
 
 from __future__ import annotations
