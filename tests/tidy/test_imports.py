@@ -24,8 +24,8 @@ LAYERS = (
     ("rango.*",),  # the public API: every other module that lies directly in the package
     ("rango.governance",),
     ("rango.memory", "rango.sync", "rango.compat"),
-    ("rango.cli", "rango_server"),
     ("rango",),
+    ("rango.cli", "rango.__main__", "rango_server"),  # programs, which use the package as others do
 )
 PUBLIC_PACKAGES = {"extended_json"}
 SIBLINGS_APART = ("rango.memory", "rango.sync", "rango.compat")

@@ -1,0 +1,5 @@
+"""`python -m rango` is `rango`."""
+
+from rango.cli import main
+
+main()

@@ -1,0 +1,129 @@
+"""What commands print: documents and tables, for people or as JSON, and progress.
+
+Invariants  A document is one line of relaxed Extended JSON (or indented, for people on a terminal):
+            what `find` prints, `insert` and `import` read. With --json a list is JSON Lines,
+            anything else one object. Progress goes to standard error, only to a terminal, and only
+            once something has taken longer than PROGRESS_AFTER_S.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal
+
+import click
+
+from rango import extended_json
+
+Mode = Literal["relaxed", "canonical"]
+
+PROGRESS_AFTER_S: Final = 0.5
+
+
+def document_line(document: Mapping[str, Any], *, mode: Mode = "relaxed") -> str:
+    """A document as one line of Extended JSON."""
+    return extended_json.dumps(document, mode=mode)
+
+
+def print_object(value: Mapping[str, Any]) -> None:
+    """One object as JSON."""
+    click.echo(document_line(value))
+
+
+def print_documents(documents: Iterable[Mapping[str, Any]], *, mode: Mode, indent: bool) -> int:
+    """Print documents, one a line unless indented; how many there were."""
+    count = 0
+    for document in documents:
+        text = extended_json.dumps(document, mode=mode, indent=2 if indent else None)
+        click.echo(text)
+        count += 1
+    return count
+
+
+def size_text(size: float) -> str:
+    """Bytes for people: 1.5 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
+    """Names and values, aligned."""
+    listed = [(name, str(value)) for name, value in pairs]
+    width = max((len(name) for name, _ in listed), default=0)
+    for name, value in listed:
+        click.echo(f"{name:<{width}}  {value}".rstrip())
+
+
+def print_table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """A table for people; columns of numbers are aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    listed = [list(line) for line in lines]
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="bold")
+    for at, name in enumerate(head):
+        is_number = bool(listed) and all(isinstance(line[at], (int, float)) for line in listed)
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for line in listed:
+        table.add_row(*[str(value) for value in line])
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+class Progress:
+    """How far a command is; see progress()."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what = what
+        self._total = total
+        self._start = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+        self._is_shown = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Say that `done` of `total` are done."""
+        if not self._is_shown:
+            return
+        total = self._total if total is None else total
+        if self._bar is None:
+            if time.monotonic() - self._start < PROGRESS_AFTER_S:
+                return
+            self._begin(total)
+        self._bar.update(self._task, completed=done, total=total)
+
+    def _begin(self, total: int | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self._what, total=total)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Progress]:
+    """A progress bar that comes only if the work takes long and somebody looks on."""
+    bar = Progress(what, total)
+    try:
+        yield bar
+    finally:
+        bar.stop()
