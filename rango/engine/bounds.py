@@ -76,7 +76,7 @@ CODES_EXACT: Final = frozenset((7, 8, 9, 17))
 LITERAL_STOPS: Final = frozenset(".^$*+?()[]{}|\\")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bounds:
     """Disjoint intervals in ascending order; are they all points, and do they decide?"""
 
@@ -109,6 +109,8 @@ def bounds_of(node: Node, path: str, many: bool, has_collation: bool = False) ->
     With a collation, texts are bounded by their type only: keys are in binary order.
     """
     found: Bounds | None = None
+    if node[0] == "$eq" and not has_collation:
+        return _equal(node[2]) if node[1] == path else None
     match node:
         case ("$and", nodes):
             found = _all_of(nodes, path, many, has_collation)
