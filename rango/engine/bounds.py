@@ -44,9 +44,8 @@ BOUND_SIZE_BYTES_MAX: Final = 512
 for the `_id`."""
 
 NULL: Final = key_of(None)
-UNDEFINED: Final = bytes((key_of(MinKey())[0] + 1,))
-"""Undefined lies between MinKey and null, and equals null; in an index it stands for an empty
-array."""
+UNDEFINED: Final = b"\x08"
+"""The key of undefined (key.pxd), which equals null; in an index it stands for an empty array."""
 
 INVERTED: Final = bytes(255 - value for value in range(256))
 
