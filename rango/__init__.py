@@ -15,18 +15,34 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rango import errors as errors
+    from rango.bulk import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
     from rango.collection import Collection
     from rango.cursor import Cursor
     from rango.database import Database, connect, open, salvage
     from rango.errors import RangoError
+    from rango.results import ReturnDocument
 
 __version__: Final = "0.1.0"
 
+ASCENDING: Final = 1
+"""The direction of a sort or an index that rises."""
+DESCENDING: Final = -1
+"""The direction of a sort or an index that falls."""
+
 __all__ = [
+    "ASCENDING",
+    "DESCENDING",
     "Collection",
     "Cursor",
     "Database",
+    "DeleteMany",
+    "DeleteOne",
+    "InsertOne",
     "RangoError",
+    "ReplaceOne",
+    "ReturnDocument",
+    "UpdateMany",
+    "UpdateOne",
     "__version__",
     "connect",
     "errors",
@@ -38,7 +54,14 @@ _PLACES: Final = {
     "Collection": "rango.collection",
     "Cursor": "rango.cursor",
     "Database": "rango.database",
+    "DeleteMany": "rango.bulk",
+    "DeleteOne": "rango.bulk",
+    "InsertOne": "rango.bulk",
     "RangoError": "rango.errors",
+    "ReplaceOne": "rango.bulk",
+    "ReturnDocument": "rango.results",
+    "UpdateMany": "rango.bulk",
+    "UpdateOne": "rango.bulk",
     "connect": "rango.database",
     "open": "rango.database",
     "salvage": "rango.database",

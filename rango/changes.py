@@ -1,38 +1,17 @@
-"""Steps of the writes: a record replaced by its changed document, inserts in bounded commits."""
+"""Inserts of many documents in bounded commits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rango._ext.key import key_of
-from rango._ext.record import encode, record_parts
-from rango.engine.query import Document, record_document
-from rango.errors import InvalidUpdate, RangoError
+from rango.engine.query import Document
+from rango.errors import RangoError
 from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
+from rango.statements import pattern_of
 
 if TYPE_CHECKING:
-    from rango.engine.core import CollectionInfo, Txn
+    from rango.engine.core import Txn
     from rango.transaction import Handle
-
-
-def replaced(
-    txn: Txn, info: CollectionInfo, record: bytes, change: Callable[[Document], Document]
-) -> bool:
-    """Replace a record by its document changed; False if that makes no difference."""
-    document = record_document(record)
-    changed = change(document)
-    if changed is document:
-        return False
-    if "_id" not in changed or key_of(changed["_id"]) != key_of(document["_id"]):
-        raise InvalidUpdate(
-            "the field '_id' cannot be changed; insert a new document and delete the old one"
-        )
-    data = encode(changed)
-    if data == record_parts(record)[6]:
-        return False
-    txn.replace(info, record, data)
-    return True
 
 
 def insert_batches(
@@ -61,6 +40,7 @@ def _insert_batch(
         refused: list[Document] = []
         place, error = txn.insert_run(info, encoded, places.start, places.stop)
         while error is not None:
+            error.pattern = pattern_of(info, error.index)
             refused.append({**error.details, "indexName": error.index, "index": place})
             if ordered:
                 break
@@ -83,17 +63,3 @@ def batch_end(encoded: list[bytes], start: int) -> int:
             break
         end += 1
     return end
-
-
-def bulk_details(errors: list[Document], inserted: int) -> Document:
-    """The details of a BulkWriteError, in PyMongo's shape."""
-    return {
-        "writeErrors": errors,
-        "writeConcernErrors": [],
-        "nInserted": inserted,
-        "nUpserted": 0,
-        "nMatched": 0,
-        "nModified": 0,
-        "nRemoved": 0,
-        "upserted": [],
-    }

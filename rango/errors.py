@@ -130,11 +130,21 @@ class DuplicateKey(RangoError):
         )
         self.index = index
         self.key = key
+        self.pattern: dict[str, Any] | None = None
 
     @property
     def details(self) -> dict[str, Any]:
-        """The shape that PyMongo's DuplicateKeyError has."""
-        return {"code": 11000, "index": self.index, "keyValue": self.key, "errmsg": str(self)}
+        """The shape that PyMongo's DuplicateKeyError has; `keyPattern` is the index's fields."""
+        pattern = self.pattern
+        if pattern is None:
+            pattern = dict.fromkeys(self.key, 1) if isinstance(self.key, dict) else {}
+        return {
+            "code": 11000,
+            "index": self.index,
+            "keyPattern": pattern,
+            "keyValue": self.key,
+            "errmsg": str(self),
+        }
 
 
 class NotFound(RangoError, LookupError):

@@ -20,6 +20,7 @@ IndexKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
 RESERVED_NAMES: Final = frozenset(("_rev", "_updated_at", "_source_node", "_deleted", "_conflicts"))
 """Fields that Rango keeps itself: no document, replacement or update may name one at its top."""
 
+_DBREF_NAMES: Final = frozenset(("$ref", "$id", "$db"))
 _ID_TYPES_REFUSED: Final = (list, tuple, re.Pattern, Regex)
 
 
@@ -73,8 +74,15 @@ def id_check(value: object) -> None:
     if isinstance(value, _ID_TYPES_REFUSED):
         raise InvalidDocument(
             f"field '_id' cannot be a {type(value).__name__}; use a str, int, UUID or another "
-            "single value"
+            "single value",
+            code=53,
         )
+    if isinstance(value, Mapping):
+        for name in value:
+            if str(name).startswith("$") and name not in _DBREF_NAMES:
+                raise InvalidDocument(
+                    f"field '_id' cannot have the field {name!r}, which starts with $", code=52
+                )
 
 
 def index_keys_check(keys: IndexKeys) -> tuple[str, int]:
@@ -114,5 +122,9 @@ def replacement_check(replacement: object) -> Mapping[str, Any]:
     document = document_check(replacement, "replacement")
     operator = next((name for name in document if str(name).startswith("$")), None)
     if operator is not None:
-        raise InvalidUpdate(f"a replacement is a whole document; {operator!r} is for update_one")
+        raise InvalidUpdate(
+            f"a replacement is a whole document; {operator!r} is for update_one, and a field of "
+            "that name for a pipeline with $replaceWith and $setField",
+            code=52,
+        )
     return document

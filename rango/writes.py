@@ -1,7 +1,6 @@
-"""The writes of a collection: inserts, updates, replacements and deletes under PyMongo's names.
+"""The writes of a collection under PyMongo's names: one at a time, many, and in bulk.
 
-Terms       candidate: a record that a write by filter may change.
-Invariants  A write by filter finds and changes its candidates under the append lock, in one
+Invariants  A write by filter finds and changes its documents under the append lock, in one
             transaction: nobody comes between, so a filter that names `_rev` is a compare-and-set.
             Everything that can be refused without the lock is refused before it is taken.
 Failure     An error says what to change; what was written before it is said by the error
@@ -10,82 +9,126 @@ Failure     An error says what to change; what was written before it is said by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rango._ext.record import encode
-from rango.changes import bulk_details, insert_batches, replaced
-from rango.cursor import filter_check
-from rango.engine.query import Document, Query
-from rango.engine.update import Update, compile_update
-from rango.errors import BulkWriteError, InvalidArgument, NotFound, RangoError
-from rango.names import document_check, id_check, replacement_check
-from rango.paths import equalities
-from rango.results import DeleteResult, InsertManyResult, InsertOneResult, UpdateResult
+from rango._ext.record import decode_trusted
+from rango.bulk import bulk_details, run_requests
+from rango.changes import insert_batches
+from rango.engine.projection import projection_of
+from rango.engine.query import Document, ProjectionKeys, SortKeys
+from rango.errors import (
+    BulkWriteError,
+    DuplicateKey,
+    InvalidArgument,
+    NotFound,
+    RangoError,
+)
+from rango.results import (
+    BulkWriteResult,
+    DeleteResult,
+    InsertManyResult,
+    InsertOneResult,
+    ReturnDocument,
+    UpdateResult,
+)
+from rango.statements import (
+    Alteration,
+    Outcome,
+    encoded,
+    executed,
+    inserting,
+    pattern_of,
+    removing,
+    replacing,
+    updating,
+)
 from rango.transaction import active_transactions
 
 if TYPE_CHECKING:
-    from rango.engine.core import CollectionInfo, Txn
     from rango.transaction import Handle
+
+UpdateKeys = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""Operators, or the stages of a pipeline."""
+
+
+class Projected:
+    """What find_one_and_* return: a document with the fields that are asked for."""
+
+    __slots__ = ("_projection",)
+
+    def __init__(self, projection: ProjectionKeys | None) -> None:
+        self._projection = None if projection is None else projection_of(projection)
+
+    def __call__(self, bson: bytes | None) -> Document | None:
+        if bson is None:
+            return None
+        document = decode_trusted(bson)
+        return document if self._projection is None else self._projection.apply(document)
 
 
 class CollectionWrites:
-    """The methods of a Collection that write."""
+    """The methods of a Collection that write.
+
+    Arguments that several of them have, all PyMongo's:
+
+    `upsert`         insert a document if none matches
+    `array_filters`  what `$[name]` stands for in the paths of an update
+    `sort`           which of several matching documents is the first
+    `hint`           the name or the keys of the index to use
+    `let`            variables for `$expr` and for an update that is a pipeline
+    `collation`      how strings compare
+    `comment`, `bypass_document_validation`  taken and not used: there is no server log, and no
+                     validation that could be passed by
+    """
 
     __slots__ = ("_handle", "_name")
 
     _handle: Handle
     _name: str
 
-    def insert_one(self, document: MutableMapping[str, Any] | Mapping[str, Any]) -> InsertOneResult:
+    def insert_one(
+        self,
+        document: MutableMapping[str, Any] | Mapping[str, Any],
+        bypass_document_validation: object = None,  # noqa: ARG002
+        *,
+        comment: object = None,  # noqa: ARG002
+    ) -> InsertOneResult:
         """Store a new document. One without an `_id` gets one, which is also put into `document`.
 
         Returns when it is durable per the durability mode. Raises DuplicateKey, InvalidDocument,
         LimitExceeded.
         """
-        id_value, data = self._encoded(document)
         handle = self._handle
-        if active_transactions.get() and handle.transaction() is not None:
-            handle.write(
-                lambda txn: txn.insert(txn.create_collection(self._name), data), is_atomic=True
-            )
-        else:
-            self._insert_alone(data)
+        statement = inserting(handle, self._name, document)
+        if active_transactions.get() or not self._insert_alone(statement.data):
+            handle.write(statement.run, is_atomic=True)
         handle.metrics.inserts += 1
-        return InsertOneResult(id_value)
+        return InsertOneResult(statement.id_value)
 
-    def _insert_alone(self, data: bytes) -> None:
+    def _insert_alone(self, data: bytes) -> bool:
+        """Insert into a collection that is there, without a transaction object."""
         core = self._handle.core
         info = core.collections().get(self._name)
-        if info is not None:
-            try:
-                core.insert_one(info, data)
-            except (
-                NotFound
-            ):  # dropped by another thread since the line above: the document makes it anew
-                pass
-            else:
-                return
-        self._handle.write(
-            lambda txn: txn.insert(txn.create_collection(self._name), data), is_atomic=True
-        )
-
-    def _encoded(self, document: Mapping[str, Any]) -> tuple[Any, bytes]:
-        """The `_id` and the bytes of a new document; puts the `_id` into it if it had none."""
-        document_check(document)
-        if "_id" in document:
-            return document["_id"], encode(document, document["_id"])
-        id_value = self._handle.ids()
-        id_check(id_value)
-        data = encode(document, id_value)
-        if type(document) is dict or isinstance(document, MutableMapping):
-            document["_id"] = id_value
-        return id_value, data
+        if info is None:
+            return False
+        try:
+            core.insert_one(info, data)
+        except NotFound:
+            # dropped by another thread since the line above: the document makes it anew
+            return False
+        except DuplicateKey as error:
+            error.pattern = pattern_of(info, error.index)
+            raise
+        return True
 
     def insert_many(
         self,
         documents: Iterable[MutableMapping[str, Any] | Mapping[str, Any]],
         ordered: bool = True,
+        bypass_document_validation: object = None,  # noqa: ARG002
+        *,
+        comment: object = None,  # noqa: ARG002
     ) -> InsertManyResult:
         """Store new documents, in commits of at most 1,000 documents or 4 MiB.
 
@@ -103,22 +146,22 @@ class CollectionWrites:
         if not given:
             raise InvalidArgument("documents must have at least one document")
         ids: list[Any] = []
-        encoded: list[bytes] = []
+        datas: list[bytes] = []
         for at, document in enumerate(given):
             try:
-                id_value, data = self._encoded(document)
+                id_value, data = encoded(self._handle, document)
             except RangoError as error:
                 error.add_note(f"it is document {at} of insert_many; nothing was written")
                 raise
             ids.append(id_value)
-            encoded.append(data)
-        errors = insert_batches(self._handle, self._name, encoded, ordered)
+            datas.append(data)
+        errors = insert_batches(self._handle, self._name, datas, ordered)
         if errors:
             for entry in errors:
                 entry["op"] = given[entry["index"]]
-            stored = errors[0]["index"] if ordered else len(encoded) - len(errors)
+            stored = errors[0]["index"] if ordered else len(datas) - len(errors)
             raise BulkWriteError(
-                f"{len(errors)} of {len(encoded)} documents were refused as duplicates, {stored} "
+                f"{len(errors)} of {len(datas)} documents were refused as duplicates, {stored} "
                 "are stored; details name them",
                 bulk_details(errors, stored),
             )
@@ -127,127 +170,241 @@ class CollectionWrites:
     def update_one(
         self,
         filter: Mapping[str, Any],
-        update: Mapping[str, Any],
+        update: UpdateKeys,
         upsert: bool = False,
+        bypass_document_validation: object = None,  # noqa: ARG002
         *,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
+        collation: object = None,
         hint: object = None,
+        let: Mapping[str, Any] | None = None,
+        sort: SortKeys | None = None,
+        comment: object = None,  # noqa: ARG002
     ) -> UpdateResult:
-        """Change the first document that matches by `$set`, `$unset`, `$inc`.
+        """Change the first document that matches, by operators or by a pipeline.
 
         With `upsert`, one is inserted if none matches. An upserted document starts from the
         equalities of the filter. A filter that also names `_rev` is a compare-and-set:
         matched_count is 0 when the document has changed since. Raises InvalidFilter,
-        InvalidUpdate, DuplicateKey (a unique index), LimitExceeded; then nothing was written.
+        InvalidUpdate, InvalidPipeline, InvalidExpression, ExpressionFailed, DuplicateKey (a unique
+        index), LimitExceeded, NotFound (`hint`); then nothing was written.
         """
-        return self._update(filter, compile_update(update), upsert, hint, is_many=False)
+        statement = updating(
+            self._handle,
+            self._name,
+            filter,
+            update,
+            upsert=upsert,
+            array_filters=array_filters,
+            collation=collation,
+            hint=hint,
+            let=let,
+            sort=sort,
+        )
+        return _updated(executed(self._handle, statement))
 
     def update_many(
         self,
         filter: Mapping[str, Any],
-        update: Mapping[str, Any],
+        update: UpdateKeys,
         upsert: bool = False,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
+        bypass_document_validation: object = None,  # noqa: ARG002
         *,
+        collation: object = None,
         hint: object = None,
+        let: Mapping[str, Any] | None = None,
+        comment: object = None,  # noqa: ARG002
     ) -> UpdateResult:
         """Change every document that matches, all or none. Otherwise like update_one."""
-        return self._update(filter, compile_update(update), upsert, hint, is_many=True)
-
-    def _update(
-        self,
-        filter: Mapping[str, Any],
-        update: Update,
-        upsert: bool,
-        hint: object,
-        *,
-        is_many: bool,
-    ) -> UpdateResult:
-        query = Query(filter_check(filter)).options(hint=hint, limit=0 if is_many else 1)
-
-        def seeded() -> Document:
-            return update.apply(equalities(query.program.normal))
-
-        return self._change(query, update.apply, seeded if upsert else None, is_many)
+        statement = updating(
+            self._handle,
+            self._name,
+            filter,
+            update,
+            is_many=True,
+            upsert=upsert,
+            array_filters=array_filters,
+            collation=collation,
+            hint=hint,
+            let=let,
+        )
+        return _updated(executed(self._handle, statement))
 
     def replace_one(
         self,
         filter: Mapping[str, Any],
         replacement: Mapping[str, Any],
         upsert: bool = False,
+        bypass_document_validation: object = None,  # noqa: ARG002
         *,
+        collation: object = None,
         hint: object = None,
+        let: Mapping[str, Any] | None = None,
+        sort: SortKeys | None = None,
+        comment: object = None,  # noqa: ARG002
     ) -> UpdateResult:
         """Put `replacement` in the place of the first document that matches, keeping its `_id`.
 
         With `upsert` it is inserted if none does. A filter that also names `_rev` is a
         compare-and-set: matched_count is 0 when the document has changed since. Raises
         InvalidFilter, InvalidDocument, InvalidUpdate (another `_id`), DuplicateKey (a unique
-        index), LimitExceeded; then nothing was written.
+        index), LimitExceeded, NotFound (`hint`); then nothing was written.
         """
-        replacement_check(replacement)
-        query = Query(filter_check(filter)).options(hint=hint, limit=1)
+        statement = replacing(
+            self._handle,
+            self._name,
+            filter,
+            replacement,
+            upsert=upsert,
+            collation=collation,
+            hint=hint,
+            let=let,
+            sort=sort,
+        )
+        return _updated(executed(self._handle, statement))
 
-        def change(document: Document) -> Document:
-            return {"_id": document["_id"], **replacement}
-
-        def seeded() -> Document:
-            seed = equalities(query.program.normal)
-            return {"_id": seed["_id"], **replacement} if "_id" in seed else dict(replacement)
-
-        return self._change(query, change, seeded if upsert else None, is_many=False)
-
-    def _change(
+    def delete_one(
         self,
-        query: Query,
-        change: Callable[[Document], Document],
-        seeded: Callable[[], Document] | None,
-        is_many: bool,
-    ) -> UpdateResult:
-        """Change what the query finds, or insert what `seeded` makes, under the append lock."""
-
-        def work(txn: Txn) -> tuple[int, int, Document | None]:
-            matched = modified = 0
-            for info, record in self._candidates(txn, query):
-                matched += 1
-                modified += replaced(txn, info, record, change)
-            if matched or seeded is None:
-                return matched, modified, None
-            document = seeded()
-            id_value, data = self._encoded(document)
-            txn.insert(txn.create_collection(self._name), data)
-            return 0, 0, {"_id": id_value}
-
-        matched, modified, inserted = self._handle.write(work, is_atomic=not is_many)
-        self._handle.metrics.updates += modified
-        self._handle.metrics.inserts += inserted is not None
-        return UpdateResult(matched, modified, None if inserted is None else inserted["_id"])
-
-    def _candidates(self, txn: Txn, query: Query) -> Iterator[tuple[CollectionInfo, bytes]]:
-        """The records that the query finds; the snapshot does not move with the changes."""
-        view = txn.view
-        info = view.catalog.collections.get(self._name)
-        if info is not None:
-            for batch in query.records(view, info):
-                for record in batch:
-                    yield info, record
-
-    def delete_one(self, filter: Mapping[str, Any], *, hint: object = None) -> DeleteResult:
+        filter: Mapping[str, Any],
+        collation: object = None,
+        hint: object = None,
+        *,
+        let: Mapping[str, Any] | None = None,
+        comment: object = None,  # noqa: ARG002
+    ) -> DeleteResult:
         """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
-        return self._delete(filter, hint, is_many=False)
+        statement = removing(self._name, filter, collation=collation, hint=hint, let=let)
+        return DeleteResult(executed(self._handle, statement).deleted)
 
-    def delete_many(self, filter: Mapping[str, Any], *, hint: object = None) -> DeleteResult:
+    def delete_many(
+        self,
+        filter: Mapping[str, Any],
+        collation: object = None,
+        hint: object = None,
+        *,
+        let: Mapping[str, Any] | None = None,
+        comment: object = None,  # noqa: ARG002
+    ) -> DeleteResult:
         """Delete every document that matches, all or none. For `{}`, drop() is cheaper."""
-        return self._delete(filter, hint, is_many=True)
+        statement = removing(
+            self._name, filter, is_many=True, collation=collation, hint=hint, let=let
+        )
+        return DeleteResult(executed(self._handle, statement).deleted)
 
-    def _delete(self, filter: Mapping[str, Any], hint: object, *, is_many: bool) -> DeleteResult:
-        query = Query(filter_check(filter)).options(hint=hint, limit=0 if is_many else 1)
+    def find_one_and_delete(
+        self,
+        filter: Mapping[str, Any],
+        projection: ProjectionKeys | None = None,
+        sort: SortKeys | None = None,
+        hint: object = None,
+        *,
+        let: Mapping[str, Any] | None = None,
+        collation: object = None,
+        comment: object = None,  # noqa: ARG002
+    ) -> Document | None:
+        """Delete the first document that matches, and return it; None if none does."""
+        statement = removing(self._name, filter, sort=sort, hint=hint, let=let, collation=collation)
+        shaped = Projected(projection)
+        return shaped(executed(self._handle, statement).before)
 
-        def work(txn: Txn) -> int:
-            deleted = 0
-            for info, record in self._candidates(txn, query):
-                txn.delete(info, record)
-                deleted += 1
-            return deleted
+    def find_one_and_replace(
+        self,
+        filter: Mapping[str, Any],
+        replacement: Mapping[str, Any],
+        projection: ProjectionKeys | None = None,
+        sort: SortKeys | None = None,
+        upsert: bool = False,
+        return_document: bool = ReturnDocument.BEFORE,
+        hint: object = None,
+        *,
+        let: Mapping[str, Any] | None = None,
+        collation: object = None,
+        comment: object = None,  # noqa: ARG002
+    ) -> Document | None:
+        """replace_one that returns the document as it was, or as it is with ReturnDocument.AFTER.
 
-        deleted = self._handle.write(work, is_atomic=not is_many)
-        self._handle.metrics.deletes += deleted
-        return DeleteResult(deleted)
+        None if none matches, and if an upsert inserted one and BEFORE is asked for.
+        """
+        statement = replacing(
+            self._handle,
+            self._name,
+            filter,
+            replacement,
+            upsert=upsert,
+            sort=sort,
+            hint=hint,
+            let=let,
+            collation=collation,
+        )
+        return self._found_and_changed(statement, projection, return_document)
+
+    def find_one_and_update(
+        self,
+        filter: Mapping[str, Any],
+        update: UpdateKeys,
+        projection: ProjectionKeys | None = None,
+        sort: SortKeys | None = None,
+        upsert: bool = False,
+        return_document: bool = ReturnDocument.BEFORE,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
+        hint: object = None,
+        *,
+        let: Mapping[str, Any] | None = None,
+        collation: object = None,
+        comment: object = None,  # noqa: ARG002
+    ) -> Document | None:
+        """update_one that returns the document as it was, or as it is with ReturnDocument.AFTER.
+
+        None if none matches, and if an upsert inserted one and BEFORE is asked for.
+        """
+        statement = updating(
+            self._handle,
+            self._name,
+            filter,
+            update,
+            upsert=upsert,
+            array_filters=array_filters,
+            sort=sort,
+            hint=hint,
+            let=let,
+            collation=collation,
+        )
+        return self._found_and_changed(statement, projection, return_document)
+
+    def _found_and_changed(
+        self, statement: Alteration, projection: ProjectionKeys | None, is_after: bool
+    ) -> Document | None:
+        if not isinstance(is_after, bool):
+            raise InvalidArgument(
+                "return_document must be ReturnDocument.BEFORE or ReturnDocument.AFTER, "
+                f"not {is_after!r:.60}"
+            )
+        shaped = Projected(projection)
+        outcome = executed(self._handle, statement)
+        return shaped(outcome.after if is_after else outcome.before)
+
+    def bulk_write(
+        self,
+        requests: Iterable[Any],
+        ordered: bool = True,
+        bypass_document_validation: object = None,  # noqa: ARG002
+        *,
+        comment: object = None,  # noqa: ARG002
+        let: Mapping[str, Any] | None = None,
+    ) -> BulkWriteResult:
+        """Run many writes: rango.InsertOne, UpdateOne, ReplaceOne, DeleteOne and the like.
+
+        PyMongo's own requests are taken as well. With `ordered` they stop at the first one that is
+        refused, and those before it stay; else all are tried. Requests of single documents are
+        committed together, at most 1,000 or 4 MiB at a time; those of many are commits of their
+        own. Raises BulkWriteError, whose `details` say which were refused and what was done;
+        InvalidArgument, InvalidDocument, InvalidUpdate or LimitExceeded before anything is written.
+        """
+        return BulkWriteResult(run_requests(self._handle, self._name, requests, ordered, let))
+
+
+def _updated(outcome: Outcome) -> UpdateResult:
+    is_upsert = outcome.is_upsert
+    id_value = outcome.id_value if is_upsert else None
+    return UpdateResult(outcome.matched, outcome.modified, id_value, is_upsert)

@@ -94,8 +94,14 @@ class Query:
         "sort",
     )
 
-    def __init__(self, filter: Mapping[str, Any]) -> None:
-        self.program: Program = program_of(filter)
+    def __init__(
+        self,
+        filter: Mapping[str, Any],
+        *,
+        let: Mapping[str, Any] | None = None,
+        collation: object = None,
+    ) -> None:
+        self.program: Program = program_of(filter, let=let, collation=collation)
         self.projection: Projection | None = None
         self.sort: Sort = ()
         self.skip = 0

@@ -49,6 +49,11 @@ class Info(NamedTuple):
     tree_id: int
     indexes: tuple[Index, ...]
 
+    @property
+    def maintained(self) -> tuple[Index, ...]:
+        """Every index is ready at once here."""
+        return self.indexes
+
 
 class FakeScan:
     """Records that were computed when the scan was made."""

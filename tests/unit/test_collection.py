@@ -259,7 +259,7 @@ def test_unknown_operators_are_refused(things: Collection) -> None:
         with pytest.raises(errors.InvalidFilter):
             call()
     with pytest.raises(errors.InvalidUpdate):
-        things.update_one({}, {"$push": {"a": 1}})
+        things.update_one({}, {"$shove": {"a": 1}})
     with pytest.raises(errors.InvalidUpdate):
         things.update_one({}, {"a": 1})
 

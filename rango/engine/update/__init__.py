@@ -1,10 +1,49 @@
 """Updates of documents: compile_update checks one, once; its `apply` changes many documents."""
 
-from rango.engine.update.compiled import (
-    ARRAY_PADDING_COUNT_MAX,
-    Update,
-    apply_update,
-    compile_update,
-)
+from __future__ import annotations
 
-__all__ = ["ARRAY_PADDING_COUNT_MAX", "Update", "apply_update", "compile_update"]
+from collections.abc import Mapping
+from typing import Any
+
+from rango.engine.update.compiled import OPERATORS, Update, compile_operators
+from rango.engine.update.refusal import FAILED_TO_PARSE, refusal
+from rango.engine.update.tree import ARRAY_PADDING_COUNT_MAX
+
+__all__ = [
+    "ARRAY_PADDING_COUNT_MAX",
+    "OPERATORS",
+    "Update",
+    "apply_update",
+    "compile_update",
+]
+
+
+def apply_update(document: dict[str, Any], update: Any) -> dict[str, Any]:
+    """compile_update(update).apply(document)."""
+    return compile_update(update).apply(document)
+
+
+def compile_update(
+    update: object,
+    *,
+    array_filters: object = None,
+    let: Mapping[str, Any] | None = None,
+    collation: Any = None,
+) -> Update:
+    """Check an update: a mapping of operators, or a pipeline.
+
+    InvalidUpdate names the operator or path that is not understood.
+    """
+    if isinstance(update, Mapping) and update:
+        return compile_operators(update, array_filters=array_filters, let=let, collation=collation)
+    if isinstance(update, list | tuple) and update:
+        raise refusal(FAILED_TO_PARSE, "an update that is a pipeline is not supported yet")
+    if isinstance(update, Mapping | list | tuple):
+        raise refusal(
+            FAILED_TO_PARSE, "an update is empty; name at least one operator, such as $set"
+        )
+    raise refusal(
+        FAILED_TO_PARSE,
+        "an update is a mapping of operators or a list of stages, "
+        f"not {type(update).__name__}: {update!r:.100}",
+    )

@@ -1,0 +1,341 @@
+"""Statements: what one write does inside of a transaction of the engine.
+
+Terms       statement: a write that was checked and can run; candidate: a record that it may change;
+            outcome: what it did.
+Invariants  A statement finds and changes its candidates under the append lock, in one transaction.
+            One that is not `is_many` changes at most one document, and nothing at all if it raises.
+Failure     DuplicateKey says which index and value; InvalidUpdate, InvalidDocument and
+            LimitExceeded come from the change itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rango._ext.key import key_of
+from rango._ext.record import decode_trusted, encode, record_parts
+from rango.cursor import filter_check
+from rango.engine.query import Document, Query, SortKeys
+from rango.engine.update import compile_update
+from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
+from rango.engine.update.upsert import seed_of
+from rango.errors import DuplicateKey
+from rango.names import document_check, id_check, replacement_check
+
+if TYPE_CHECKING:
+    from rango.engine.core import CollectionInfo, Txn
+    from rango.transaction import Handle
+
+
+class Changer(Protocol):
+    """What makes another document of one: an update or a replacement."""
+
+    needs_position: bool
+
+    def apply(
+        self,
+        document: Document,
+        *,
+        position: int | None = None,
+        is_insert: bool = False,
+        now_ms: Callable[[], int] | None = None,
+    ) -> Document:
+        """The changed document, or the same object."""
+
+
+class Replacement:
+    """A whole document that takes the place of another one, whose `_id` stays."""
+
+    __slots__ = ("_document", "needs_position")
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self.needs_position = False
+
+    def apply(
+        self,
+        document: Document,
+        *,
+        position: int | None = None,  # noqa: ARG002 - the arguments of Update.apply
+        is_insert: bool = False,  # noqa: ARG002
+        now_ms: Callable[[], int] | None = None,  # noqa: ARG002
+    ) -> Document:
+        """The replacement with the `_id` of `document`, if that has one."""
+        given = self._document
+        if "_id" not in document:
+            return dict(given)
+        id_value = document["_id"]
+        if "_id" in given and key_of(given["_id"]) != key_of(id_value):
+            raise refusal(
+                IMMUTABLE_FIELD,
+                f"the replacement has the '_id' {given['_id']!r:.60}, but the document has "
+                f"{id_value!r:.60}, which is immutable; leave it out",
+            )
+        return {"_id": id_value, **{name: given[name] for name in given if name != "_id"}}
+
+
+class Instant:
+    """The time of a statement: read once, when it is first asked for."""
+
+    __slots__ = ("_clock", "_now_ms")
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._now_ms: int | None = None
+
+    def __call__(self) -> int:
+        if self._now_ms is None:
+            self._now_ms = self._clock()
+        return self._now_ms
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a statement did. `before` and `after` are the BSON of the last document it changed."""
+
+    inserted: int = 0
+    matched: int = 0
+    modified: int = 0
+    deleted: int = 0
+    is_upsert: bool = False
+    id_value: Any = None
+    before: bytes | None = None
+    after: bytes | None = None
+
+    def count(self, handle: Handle) -> None:
+        """Add it to the handle's numbers."""
+        metrics = handle.metrics
+        metrics.inserts += self.inserted
+        metrics.updates += self.modified
+        metrics.deletes += self.deleted
+
+
+class Statement(Protocol):
+    """A write that was checked."""
+
+    is_many: bool
+
+    def run(self, txn: Txn) -> Outcome:
+        """Do it in a transaction whose append lock is taken."""
+
+
+def encoded(handle: Handle, document: Mapping[str, Any]) -> tuple[Any, bytes]:
+    """The `_id` and the bytes of a new document; puts the `_id` into it if it had none."""
+    document_check(document)
+    if "_id" in document:
+        return document["_id"], encode(document, document["_id"])
+    id_value = handle.ids()
+    id_check(id_value)
+    data = encode(document, id_value)
+    if type(document) is dict or isinstance(document, MutableMapping):
+        document["_id"] = id_value
+    return id_value, data
+
+
+def candidates(txn: Txn, name: str, query: Query) -> Iterator[tuple[CollectionInfo, bytes]]:
+    """The records that the query finds; the snapshot does not move with the changes."""
+    view = txn.view
+    info = view.catalog.collections.get(name)
+    if info is not None:
+        for batch in query.records(view, info):
+            for record in batch:
+                yield info, record
+
+
+class Insertion:
+    """One new document."""
+
+    __slots__ = ("_name", "data", "id_value", "is_many")
+
+    def __init__(self, name: str, id_value: Any, data: bytes) -> None:
+        self._name = name
+        self.id_value = id_value
+        self.data = data
+        self.is_many = False
+
+    def run(self, txn: Txn) -> Outcome:
+        """Insert it."""
+        stored(txn, txn.create_collection(self._name), None, self.data)
+        return Outcome(inserted=1, id_value=self.id_value)
+
+
+class Alteration:
+    """Documents that a query finds, changed; or one inserted, if it finds none."""
+
+    __slots__ = ("_changer", "_filter", "_handle", "_name", "_query", "_upsert", "is_many")
+
+    def __init__(
+        self,
+        handle: Handle,
+        name: str,
+        query: Query,
+        changer: Changer,
+        upsert: Mapping[str, Any] | None,
+        is_many: bool,
+    ) -> None:
+        """`upsert` is the filter that an upserted document starts from; None: no upsert."""
+        self._handle = handle
+        self._name = name
+        self._query = query
+        self._changer = changer
+        self._upsert = upsert
+        self.is_many = is_many
+
+    def run(self, txn: Txn) -> Outcome:
+        """Change what matches."""
+        outcome = Outcome()
+        now_ms = Instant(self._handle.core.clock)
+        for info, record in candidates(txn, self._name, self._query):
+            outcome.matched += 1
+            self._replace(txn, info, record, outcome, now_ms)
+        if not outcome.matched and self._upsert is not None:
+            self._insert(txn, self._upsert, outcome, now_ms)
+        return outcome
+
+    def _replace(
+        self, txn: Txn, info: CollectionInfo, record: bytes, outcome: Outcome, now_ms: Instant
+    ) -> None:
+        changer = self._changer
+        before = outcome.before = outcome.after = record_parts(record)[6]
+        document = decode_trusted(before)
+        position = position_of(self._query, before) if changer.needs_position else None
+        changed = changer.apply(document, position=position, now_ms=now_ms)
+        if changed is document:
+            return
+        data = encode(changed, changed["_id"])
+        if data == before:
+            return
+        stored(txn, info, record, data)
+        outcome.modified += 1
+        outcome.after = data
+
+    def _insert(
+        self, txn: Txn, filter: Mapping[str, Any], outcome: Outcome, now_ms: Instant
+    ) -> None:
+        seed = seed_of(filter, is_replacement=isinstance(self._changer, Replacement))
+        document = self._changer.apply(seed, is_insert=True, now_ms=now_ms)
+        id_value, data = encoded(self._handle, document)
+        stored(txn, txn.create_collection(self._name), None, data)
+        outcome.inserted = 1
+        outcome.is_upsert = True
+        outcome.id_value = id_value
+        outcome.after = data
+
+
+class Removal:
+    """Documents that a query finds, deleted."""
+
+    __slots__ = ("_name", "_query", "is_many")
+
+    def __init__(self, name: str, query: Query, is_many: bool) -> None:
+        self._name = name
+        self._query = query
+        self.is_many = is_many
+
+    def run(self, txn: Txn) -> Outcome:
+        """Delete what matches."""
+        outcome = Outcome()
+        for info, record in candidates(txn, self._name, self._query):
+            txn.delete(info, record)
+            outcome.deleted += 1
+            if not self.is_many:
+                outcome.before = record_parts(record)[6]
+        return outcome
+
+
+def position_of(query: Query, bson: bytes) -> int | None:
+    """The element of an array that the filter matched in a document, for `$`."""
+    position: int | None = getattr(query.program, "position", lambda _: None)(bson)
+    return position
+
+
+def stored(txn: Txn, info: CollectionInfo, record: bytes | None, data: bytes) -> None:
+    """Put a document, new or in the place of a record. DuplicateKey says the index's pattern."""
+    try:
+        if record is None:
+            txn.insert(info, data)
+        else:
+            txn.replace(info, record, data)
+    except DuplicateKey as error:
+        error.pattern = pattern_of(info, error.index)
+        raise
+
+
+def pattern_of(info: CollectionInfo, index: str) -> Document:
+    """The keys of an index, as create_index takes them."""
+    for each in info.maintained:
+        if each.name == index:
+            return dict(each.fields)
+    return {"_id": 1}
+
+
+def inserting(handle: Handle, name: str, document: Mapping[str, Any]) -> Insertion:
+    """The statement of insert_one. Raises InvalidDocument, LimitExceeded."""
+    return Insertion(name, *encoded(handle, document))
+
+
+def updating(
+    handle: Handle,
+    name: str,
+    filter: object,
+    update: object,
+    *,
+    is_many: bool = False,
+    upsert: bool = False,
+    array_filters: object = None,
+    **options: Any,
+) -> Alteration:
+    """The statement of update_one and update_many. Raises InvalidFilter, InvalidUpdate."""
+    conditions = filter_check(filter)
+    changer = compile_update(
+        update,
+        array_filters=array_filters,
+        let=options.get("let"),
+        collation=options.get("collation"),
+    )
+    query = query_of(conditions, is_many, **options)
+    return Alteration(handle, name, query, changer, conditions if upsert else None, is_many)
+
+
+def replacing(
+    handle: Handle,
+    name: str,
+    filter: object,
+    replacement: object,
+    *,
+    upsert: bool = False,
+    **options: Any,
+) -> Alteration:
+    """The statement of replace_one. Raises InvalidFilter, InvalidDocument, InvalidUpdate."""
+    conditions = filter_check(filter)
+    changer = Replacement(replacement_check(replacement))
+    query = query_of(conditions, False, **options)
+    return Alteration(handle, name, query, changer, conditions if upsert else None, False)
+
+
+def removing(name: str, filter: object, *, is_many: bool = False, **options: Any) -> Removal:
+    """The statement of delete_one and delete_many. Raises InvalidFilter."""
+    return Removal(name, query_of(filter_check(filter), is_many, **options), is_many)
+
+
+def query_of(
+    filter: Mapping[str, Any],
+    is_many: bool,
+    *,
+    hint: object = None,
+    let: Mapping[str, Any] | None = None,
+    collation: object = None,
+    sort: SortKeys | None = None,
+) -> Query:
+    """The query that finds the candidates of a write."""
+    query = Query(filter, let=let, collation=collation)
+    return query.options(hint=hint, sort=sort, limit=0 if is_many else 1)
+
+
+def executed(handle: Handle, statement: Statement) -> Outcome:
+    """Run a statement in the running transaction, or in one of its own."""
+    outcome = handle.write(statement.run, is_atomic=not statement.is_many)
+    outcome.count(handle)
+    return outcome

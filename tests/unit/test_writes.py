@@ -1,0 +1,202 @@
+"""The write methods of PyMongo's names: find_one_and_*, upserts, options, duplicate keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rango
+from rango import ReturnDocument, errors
+
+NOW_MS = 1_700_000_000_000
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Any:
+    with rango.open(tmp_path / "db", durability="memory", clock=lambda: NOW_MS) as database:
+        yield database
+
+
+@pytest.fixture
+def things(db: rango.Database) -> rango.Collection:
+    collection = db["things"]
+    collection.insert_many([{"_id": n, "x": n * 11} for n in (1, 2, 3)])
+    return collection
+
+
+def test_find_one_and_update_returns_the_document_before_or_after(
+    things: rango.Collection,
+) -> None:
+    found = things.find_one_and_update({"_id": 1}, {"$inc": {"x": 1}})
+    assert found == {"_id": 1, "x": 11}
+    found = things.find_one_and_update(
+        {"_id": 1}, {"$inc": {"x": 1}}, return_document=ReturnDocument.AFTER
+    )
+    assert found == {"_id": 1, "x": 13}
+    assert things.find_one_and_update({"_id": 9}, {"$inc": {"x": 1}}) is None
+    wrong: Any = "after"
+    with pytest.raises(errors.InvalidArgument):
+        things.find_one_and_update({}, {"$set": {"x": 1}}, return_document=wrong)
+
+
+def test_find_one_and_update_sorts_and_projects(things: rango.Collection) -> None:
+    found = things.find_one_and_update(
+        {"_id": {"$gt": 1}}, {"$set": {"y": 1}}, {"_id": 0, "x": 1}, [("x", -1)]
+    )
+    assert found == {"x": 33}
+    assert things.find_one(3) == {"_id": 3, "x": 33, "y": 1}
+
+
+def test_find_one_and_update_upserts(things: rango.Collection) -> None:
+    update = {"$setOnInsert": {"made": True}, "$set": {"x": 5}}
+    assert things.find_one_and_update({"_id": 7, "k": "v"}, update, upsert=True) is None
+    after = things.find_one_and_update(
+        {"_id": 8}, update, upsert=True, return_document=ReturnDocument.AFTER
+    )
+    assert after == {"_id": 8, "made": True, "x": 5}
+    assert things.find_one(7) == {"_id": 7, "k": "v", "made": True, "x": 5}
+    assert things.find_one_and_update({"_id": 8}, update, upsert=True) == after
+
+
+def test_find_one_and_replace(things: rango.Collection) -> None:
+    assert things.find_one_and_replace({"_id": 1}, {"y": 1}) == {"_id": 1, "x": 11}
+    after = things.find_one_and_replace(
+        {"_id": 5}, {"y": 2}, upsert=True, return_document=ReturnDocument.AFTER
+    )
+    assert after == {"_id": 5, "y": 2}
+    with pytest.raises(errors.InvalidUpdate):
+        things.find_one_and_replace({"_id": 1}, {"$set": {"a": 1}})
+
+
+def test_find_one_and_delete(things: rango.Collection) -> None:
+    assert things.find_one_and_delete({}, sort=[("x", -1)]) == {"_id": 3, "x": 33}
+    assert things.find_one_and_delete({"_id": 3}) is None
+    assert things.count_documents({}) == 2
+
+
+def test_the_first_of_several_is_that_of_the_sort(things: rango.Collection) -> None:
+    result = things.update_one({"_id": {"$gt": 1}}, {"$inc": {"x": 1}}, sort={"_id": -1})
+    assert (result.matched_count, result.modified_count) == (1, 1)
+    things.replace_one({}, {"x": 0}, sort=[("x", -1)])
+    assert [each["x"] for each in things.find()] == [11, 22, 0]
+
+
+def test_updates_take_array_filters(things: rango.Collection) -> None:
+    things.insert_one({"_id": 4, "y": [{"b": 3}, {"b": 1}]})
+    update = {"$set": {"y.$[i].b": 2}}
+    assert things.update_one({"_id": 4}, update, array_filters=[{"i.b": 3}]).modified_count == 1
+    assert things.find_one(4) == {"_id": 4, "y": [{"b": 2}, {"b": 1}]}
+    again = things.update_many({"_id": 4}, update, array_filters=[{"i.b": 3}])
+    assert (again.matched_count, again.modified_count) == (1, 0)
+
+
+def test_hints_name_an_index_that_is_there(things: rango.Collection) -> None:
+    things.create_index("x")
+    assert things.update_many({"x": 11}, {"$set": {"y": 1}}, hint="x_1").modified_count == 1
+    assert things.delete_one({"x": 11}, hint=[("x", 1)]).deleted_count == 1
+    with pytest.raises(errors.NotFound):
+        things.update_one({}, {"$set": {"y": 1}}, hint="nothing_1")
+
+
+def test_an_upsert_starts_from_the_equalities_of_its_filter(things: rango.Collection) -> None:
+    result = things.update_one(
+        {"a.b": 1, "$and": [{"c": {"$in": [2]}}], "d": {"$gt": 1}},
+        {"$set": {"a.e": 3}},
+        upsert=True,
+    )
+    assert result.did_upsert and result.matched_count == 0
+    assert result.raw_result["upserted"] == result.upserted_id
+    found = things.find_one(result.upserted_id)
+    assert found == {"_id": result.upserted_id, "a": {"b": 1, "e": 3}, "c": 2}
+    assert list(found) == ["_id", "a", "c"]
+
+
+def test_an_upsert_may_set_the_id(things: rango.Collection) -> None:
+    assert things.update_one({"a": 1}, {"$set": {"_id": 9}}, upsert=True).upserted_id == 9
+    assert list(things.find_one(9) or {}) == ["_id", "a"]
+    with pytest.raises(errors.InvalidUpdate) as caught:
+        things.update_one({"_id": 10}, {"$set": {"_id": 11}}, upsert=True)
+    assert caught.value.code == 66
+    with pytest.raises(errors.InvalidUpdate):
+        things.replace_one({"_id": 10}, {"_id": 11}, upsert=True)
+    with pytest.raises(errors.InvalidDocument):
+        things.update_one({"_id": {"$in": [[1]]}}, {"$set": {"a": 1}}, upsert=True)
+
+
+def test_a_replacement_that_is_upserted_takes_the_id_of_the_filter(
+    things: rango.Collection,
+) -> None:
+    assert things.replace_one({"_id": 5, "a": 1}, {"b": 2}, upsert=True).upserted_id == 5
+    assert things.find_one(5) == {"_id": 5, "b": 2}
+
+
+def test_the_id_stays_as_it_is_stored(things: rango.Collection) -> None:
+    assert things.replace_one({"_id": 1}, {"y": 1, "_id": 1.0}).modified_count == 1
+    found = things.find_one(1)
+    assert found == {"_id": 1, "y": 1} and list(found) == ["_id", "y"]
+    assert isinstance(found["_id"], int)
+    with pytest.raises(errors.InvalidUpdate) as caught:
+        things.replace_one({"_id": 1}, {"_id": 2})
+    assert caught.value.code == 66
+
+
+def test_modified_counts_documents_that_became_different(things: rango.Collection) -> None:
+    result = things.update_many({}, {"$max": {"x": 22}})
+    assert (result.matched_count, result.modified_count) == (3, 1)
+    assert things.update_many({}, {"$set": {}}).modified_count == 0
+    assert things.replace_one({"_id": 3}, {"x": 33}).modified_count == 0
+
+
+def test_update_many_is_all_or_none(things: rango.Collection) -> None:
+    things.update_one({"_id": 3}, {"$set": {"x": "text"}})
+    with pytest.raises(errors.InvalidUpdate) as caught:
+        things.update_many({}, {"$inc": {"x": 1}})
+    assert caught.value.code == 14
+    assert [each["x"] for each in things.find()] == [11, 22, "text"]
+
+
+def test_the_current_date_comes_from_the_clock(things: rango.Collection) -> None:
+    things.update_many({}, {"$currentDate": {"at": True}})
+    assert {int(each["at"].timestamp() * 1000) for each in things.find()} == {NOW_MS}
+
+
+def test_a_duplicate_key_says_index_pattern_and_value(things: rango.Collection) -> None:
+    things.create_index([("x", -1)], unique=True, name="only")
+    for write in (
+        lambda: things.insert_one({"_id": 9, "x": 11}),
+        lambda: things.update_one({"_id": 2}, {"$set": {"x": 11}}),
+        lambda: things.update_one({"_id": 9}, {"$set": {"x": 11}}, upsert=True),
+    ):
+        with pytest.raises(errors.DuplicateKey) as caught:
+            write()
+        assert caught.value.code == 11000
+        details = caught.value.details
+        assert (details["index"], details["keyValue"]) == ("only", {"x": 11})
+        assert details["keyPattern"] == {"x": -1}
+    with pytest.raises(errors.DuplicateKey) as caught:
+        things.insert_one({"_id": 1})
+    assert caught.value.details["keyPattern"] == {"_id": 1}
+
+
+def test_dots_and_dollars_in_names(things: rango.Collection) -> None:
+    for document in (
+        {"_id": 10, "$a": 1},
+        {"_id": 11, "a.b": 1},
+        {"_id": 12, "a": {"$b": 1, "c.d": 2}},
+        {"_id": {"a.b": 1}},
+        {"_id": 13, "a": {"$db": "foo"}},
+    ):
+        things.insert_one(document)
+        assert things.find_one({"_id": document["_id"]}) == document
+    with pytest.raises(errors.InvalidDocument) as caught:
+        things.insert_one({"_id": {"$a": 1}})
+    assert caught.value.code == 52
+    with pytest.raises(errors.InvalidUpdate) as refused:
+        things.replace_one({"_id": 1}, {"a": 1, "$b": 1})
+    assert refused.value.code == 52
+    things.replace_one({"_id": 1}, {"a.b": 1})
+    assert things.find_one(1) == {"_id": 1, "a.b": 1}
+    things.update_one({"_id": 2}, {"$set": {"y": {"$a": {"b.c": 1}}}})
+    assert things.find_one(2) == {"_id": 2, "x": 22, "y": {"$a": {"b.c": 1}}}
