@@ -28,6 +28,7 @@ IGNORED = frozenset(
         *("$replData", "$oplogQueryData", "commitQuorum", "sampleId", "encryptionInformation"),
     )
 )
+FLAGS = ("multi", "upsert")
 # of commands, to arguments of methods
 READ_OPTIONS = {"let": "let", "hint": "hint", "collation": "collation"}
 WRITE_OPTIONS = {**READ_OPTIONS, "arrayFilters": "array_filters", "sort": "sort"}
@@ -36,6 +37,8 @@ WRITE_OPTIONS = {**READ_OPTIONS, "arrayFilters": "array_filters", "sort": "sort"
 def command_fields(command: Any, name: str, *fields: str) -> dict[str, Any]:
     """The fields of a command that have a meaning; NotACase if it is malformed."""
     if not isinstance(command, Mapping):
+        raise NotACase("a malformed command")
+    if not isinstance(command.get("ordered", True), bool):
         raise NotACase("a malformed command")
     unknown = [key for key in command if key not in IGNORED and key not in (name, *fields)]
     if unknown:
@@ -48,6 +51,15 @@ def command_fields(command: Any, name: str, *fields: str) -> dict[str, Any]:
 def renamed(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """The options that were given, under our names."""
     return {ours: given[theirs] for theirs, ours in names.items() if theirs in given}
+
+
+def entries_of(given: Mapping[str, Any], name: str, beside: Any) -> Any:
+    """The entries of a write command, in it or beside it."""
+    if beside is None:
+        return given.get(name)
+    if name in given or not isinstance(beside, Mapping):
+        raise NotACase("a malformed command")
+    return beside.get("")
 
 
 # --- reads
@@ -125,8 +137,7 @@ def first_page(found: list[Any], command: Any, name: str, database: str) -> dict
 def insert(world: World, database: str, command: Any, documents: Any = None) -> dict[str, Any]:
     """{insert: ...}."""
     given = command_fields(command, "insert", "documents")
-    if documents is not None:
-        given["documents"] = documents.get("")
+    given["documents"] = entries_of(given, "documents", documents)
     if not isinstance(given.get("documents"), list) or not all(
         isinstance(each, Mapping) for each in given["documents"]
     ):
@@ -171,10 +182,12 @@ def answer_of(answer: dict[str, Any], failed: list[int], first: Exception | None
 def update(world: World, database: str, command: Any, updates: Any = None) -> dict[str, Any]:
     """{update: ...}."""
     given = command_fields(command, "update", "updates", "let")
-    entries = updates.get("") if updates is not None else given.get("updates")
+    entries = entries_of(given, "updates", updates)
     if not isinstance(entries, list) or not all(
         isinstance(each, Mapping) and {"q", "u"} <= set(each) for each in entries
     ):
+        raise NotACase("a malformed command")
+    if not all(isinstance(each.get(key, True), bool) for each in entries for key in FLAGS):
         raise NotACase("a malformed command")
     known = {"q", "u", "multi", "upsert", "arrayFilters", "collation", "hint", "sort", "comment"}
     if any(set(each) - known for each in entries):
@@ -210,7 +223,7 @@ def update(world: World, database: str, command: Any, updates: Any = None) -> di
 def delete(world: World, database: str, command: Any, deletes: Any = None) -> dict[str, Any]:
     """{delete: ...}."""
     given = command_fields(command, "delete", "deletes", "let")
-    entries = deletes.get("") if deletes is not None else given.get("deletes")
+    entries = entries_of(given, "deletes", deletes)
     if not isinstance(entries, list) or not all(
         isinstance(each, Mapping) and {"q", "limit"} <= set(each) for each in entries
     ):
@@ -248,7 +261,7 @@ def find_and_modify(world: World, database: str, command: Any) -> dict[str, Any]
     options = {**renamed(given, WRITE_OPTIONS), **renamed(given, {"fields": "projection"})}
     if isinstance(options.get("sort"), Mapping):
         options["sort"] = list(options["sort"].items())
-    query = given.get("query", {})
+    query = given.get("query") or {}
     if is_remove:
         value = collection.find_one_and_delete(query, **options)
         return {"lastErrorObject": {"n": int(value is not None)}, "value": value, "ok": 1.0}

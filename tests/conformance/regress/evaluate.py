@@ -28,12 +28,20 @@ LOGIC: Mapping[str, Callable[[Any, Any], bool]] = {
     "=": lambda left, right: bool(left == right),
 }
 Scope = Mapping[str, Any]
+# what gives documents, passed on as they come
+PASSED = ("bson_aggregation_find", "bson_aggregation_pipeline")
 COUNTS = ("count",)
 COLUMNS = {"bson_update_document": "newdocument"}
 
 
 def answer_to(world: World, query: Select, outer: Scope | None = None) -> Table:
     """The table that a query gives."""
+    if isinstance(query.source, Call) and len(query.items) == 1 and not query.where:
+        first = query.items[0][0]
+        if isinstance(first, Name) and first.text == "document" and not query.order:
+            value = expression(world, query.source, {}) if query.source.name in PASSED else None
+            if isinstance(value, Table):
+                return value
     scopes, is_ordered = _lines(world, query)
     if query.order and not isinstance(query.source, Call):
         is_ordered = False
@@ -50,7 +58,10 @@ def answer_to(world: World, query: Select, outer: Scope | None = None) -> Table:
         lines = lines[query.offset :]
     if query.limit is not None:
         lines = lines[: query.limit]
-    return Table(columns, lines, is_ordered)
+    table = Table(columns, lines, is_ordered)
+    if isinstance(query.source, Call) and query.source.name == "collection":
+        table.sort = tuple(_order(world, query) or ())
+    return table
 
 
 def _is_count(query: Select) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ class Table:
     columns: list[str]
     lines: list[tuple[Any, ...]]
     is_ordered: bool = False
+    # (path, direction): what the documents in the last column are sorted by
+    sort: tuple[tuple[str, int], ...] = ()
 
 
 OPTIONS = json_util.JSONOptions(tz_aware=True, uuid_representation=4)
@@ -68,8 +71,11 @@ OPERATORS = (
 )
 
 
-class Undefined:
-    """Stands for BSON's undefined, which PyMongo reads as None."""
+@dataclass(frozen=True)
+class Unchanged:
+    """What an update leaves as it is; there the answer is nothing, or the document."""
+
+    document: Any
 
 
 def value_of(text: Any) -> Any:
@@ -86,6 +92,7 @@ def value_of(text: Any) -> Any:
 
 def has_double_names(text: str) -> bool:
     """True if an object in this JSON names a field twice: a dict cannot hold it."""
+    text = text.strip()
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal is_double
@@ -93,7 +100,9 @@ def has_double_names(text: str) -> bool:
         return dict(found)
 
     is_double = False
-    json.loads(text, object_pairs_hook=pairs)
+    if text.startswith(("{", "[")):
+        with suppress(ValueError):
+            json.loads(text, object_pairs_hook=pairs)
     return is_double
 
 
@@ -201,6 +210,8 @@ def expression_map(
     if not isinstance(spec, Mapping) or len(spec) != 1 or document is None:
         raise NotACase("an expression that is not one field")
     ((name, _),) = spec.items()
+    if not isinstance(document.get(path), list):
+        raise NotACase("an argument that only the other implementation has")
     found = [expression_get(world, each, spec, is_null) for each in document[path]]
     return {name: [each[name] for each in found if name in each]}
 
@@ -224,24 +235,28 @@ def repeated(world: World, text: Any, count: Any) -> Any:
 
 
 def update_document(
-    world: World, document: Any, change: Any, query: Any = None, filters: Any = None, *rest: Any
+    world: World, document: Any, change: Any, query: Any, filters: Any = None, *rest: Any
 ) -> Any:
     """What an update makes of a document; of an empty one, what an upsert inserts."""
     if not isinstance(change, Mapping) or "" not in change or any(each for each in rest):
         raise NotACase("an update without its envelope")
+    if document is None or query is None:
+        raise NotACase("an update without its envelope")
     scratch = world.scratch()
-    spec, query = change[""], query or {}
+    spec = change[""]
     options: dict[str, Any] = {}
     if filters is not None:
+        # a replacement has none: that is for the update to say
         options["array_filters"] = filters.get("") if isinstance(filters, Mapping) else filters
     is_replacement = isinstance(spec, Mapping) and not any(key.startswith("$") for key in spec)
-    method = scratch.replace_one if is_replacement else scratch.update_one
+    method = scratch.replace_one if is_replacement and not filters else scratch.update_one
     if not document:
         method(query, spec, True, **options)
         return scratch.find_one({})
     if "_id" not in document:
         found = update_document(world, {"_id": 0, **document}, change, query, filters)
-        return None if found is None else {name: found[name] for name in found if name != "_id"}
+        found = found.document if isinstance(found, Unchanged) else found
+        return {name: found[name] for name in found if name != "_id"}
     scratch.insert_one(document)
     if ".$" not in json_util.dumps(spec):
         query = {}
@@ -250,7 +265,8 @@ def update_document(
     result = method(query, spec, **options)
     if not result.matched_count:
         raise NotACase("an update of a document that its query does not match")
-    return scratch.find_one({}) if result.modified_count else None
+    found = scratch.find_one({})
+    return found if result.modified_count else Unchanged(found)
 
 
 def _positional(query: Any) -> Any:
@@ -295,7 +311,11 @@ def documents(work: Callable[..., list[Any]], is_ordered: Callable[[Any], bool])
 
     def function(world: World, database: Any, command: Any, *rest: Any) -> Table:
         found = work(world, database, command)
-        return Table(["document"], [(each,) for each in found], is_ordered(command))
+        table = Table(["document"], [(each,) for each in found], is_ordered(command))
+        if isinstance(command, Mapping) and isinstance(command.get("sort"), Mapping):
+            pairs = command["sort"].items()
+            table.sort = tuple((path, -1 if way == -1 else 1) for path, way in pairs)
+        return table
 
     return function
 
@@ -333,6 +353,13 @@ def single(work: Callable[..., Any], name: str = "document") -> Function:
         return work(world, database, command)
 
     return function
+
+
+def find_and_modify(world: World, database: Any, command: Any, *rest: Any) -> Table:
+    """find_and_modify(database, command, transaction number)."""
+    return result(commands.find_and_modify, ("p_result", "p_success"))(
+        world, database, command, None, *rest
+    )
 
 
 def insert_one(world: World, database: Any, name: Any, document: Any, *rest: Any) -> Any:
@@ -428,7 +455,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "update": result(commands.update, ("p_result", "p_success")),
     "update_bulk": result(commands.update, ("p_result", "p_success")),
     "delete": result(commands.delete, ("p_result", "p_success")),
-    "find_and_modify": result(commands.find_and_modify, ("p_result", "p_success")),
+    "find_and_modify": find_and_modify,
     "insert_one": insert_one,
     "create_indexes_non_concurrently": single(commands.create_indexes),
     "drop_indexes": single(commands.drop_indexes),

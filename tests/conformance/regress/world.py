@@ -15,6 +15,8 @@ import rango
 from rango.collection import Collection
 from rango.database import Database
 
+Layer = dict[tuple[str, str], tuple[list[Any], list[Any]] | None]
+"""(database, collection) -> documents and indexes as they were, None if there was no collection."""
 _SCRATCH = "scratch"
 INDEX_OPTIONS = {
     "unique": "unique",
@@ -30,7 +32,8 @@ class World:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._databases: dict[str, Database] = {}
-        self._saved: dict[tuple[str, str], tuple[list[Any], list[Any]] | None] | None = None
+        self._layers: list[Layer] = []
+        self._is_begun = False
         self.has_failed = False
         self.prepared: dict[str, str] = {}
         # of writes that are done and would be answered from memory if they came again
@@ -60,10 +63,10 @@ class World:
         return self.database(database)[name]
 
     def changed(self, database: str, name: str) -> Collection:
-        """A collection that is about to be written; kept aside inside a transaction."""
+        """A collection that is about to be written; kept aside for whoever may undo it."""
         found = self.database(database)[name]
-        if self._saved is not None and (database, name) not in self._saved:
-            self._saved[database, name] = (
+        if self._layers and (database, name) not in self._layers[-1]:
+            self._layers[-1][database, name] = (
                 (list(found.find({})), found.list_indexes())
                 if name in self.database(database).list_collection_names()
                 else None
@@ -79,23 +82,47 @@ class World:
     @property
     def is_in_transaction(self) -> bool:
         """Between BEGIN and its end."""
-        return self._saved is not None
+        return self._is_begun
 
     def begin(self) -> None:
         """BEGIN."""
-        self._saved = {}
+        if not self._is_begun:
+            self._layers.append({})
+        self._is_begun = True
         self.has_failed = False
 
     def commit(self) -> None:
         """COMMIT, which rolls back when a statement has failed."""
         if self.has_failed:
             self.rollback()
-        self._saved = None
+        elif self._is_begun:
+            self._layers.pop()
+        self._is_begun = False
         self.has_failed = False
 
     def rollback(self) -> None:
         """ROLLBACK."""
-        for (database, name), kept in (self._saved or {}).items():
+        if self._is_begun:
+            self._undo(self._layers.pop())
+        self._is_begun = False
+        self.has_failed = False
+
+    def statement(self) -> None:
+        """A statement begins; end it by keep() or take_back()."""
+        self._layers.append({})
+
+    def keep(self) -> None:
+        """What the statement did stands."""
+        layer = self._layers.pop()
+        if self._layers:
+            self._layers[-1] = {**layer, **self._layers[-1]}
+
+    def take_back(self) -> None:
+        """What the statement did is undone."""
+        self._undo(self._layers.pop())
+
+    def _undo(self, layer: Layer) -> None:
+        for (database, name), kept in layer.items():
             found = self.database(database)[name]
             found.drop()
             if kept is not None:
@@ -106,8 +133,6 @@ class World:
                         create_index(found, index)
                 if documents:
                     found.insert_many(documents)
-        self._saved = None
-        self.has_failed = False
 
 
 def create_index(collection: Collection, index: dict[str, Any]) -> str:
