@@ -6,11 +6,13 @@ The writes are in rango/writes.py.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bson.objectid import ObjectId
 
 from rango._ext.key import key_of
+from rango.aggregation import CommandCursor, aggregate
 from rango.cursor import Cursor, filter_of
 from rango.engine.query import Document, ProjectionKeys, Query, SortKeys
 from rango.indexes import index_create, index_named, indexes_listed
@@ -169,6 +171,31 @@ class Collection(CollectionWrites):
             for value in values_at(document, names):
                 values.setdefault(key_of(value), value)
         return list(values.values())
+
+    def aggregate(
+        self,
+        pipeline: Sequence[Mapping[str, Any]],
+        session: None = None,  # noqa: ARG002
+        let: Mapping[str, Any] | None = None,
+        comment: Any = None,  # noqa: ARG002
+        **options: Any,
+    ) -> CommandCursor:
+        """A lazy cursor over what a pipeline of stages makes of the documents.
+
+        `let`         variables for the expressions of the pipeline, as "$$name"
+        `hint`        the name or the keys of the index to use
+        `collation`   how strings compare
+        `max_time_ms`  stop with Timeout after so long
+        `memory_bytes_max`  what one stage may keep in memory; AGGREGATE_MEMORY_BYTES_MAX
+        unless given
+        `allow_disk_use`, `batch_size`, `comment`  accepted and ignored: nothing is ever spilled
+
+        PyMongo's spellings (`allowDiskUse`, `maxTimeMS`) work as well. A pipeline that ends with
+        `$out` or `$merge` has run when this returns. Raises InvalidPipeline, InvalidFilter,
+        InvalidExpression now; ExpressionFailed, LimitExceeded, Timeout while the cursor is read.
+        """
+        given = {"let": let, **options}
+        return aggregate(self._handle, self._name, pipeline, given)
 
     def create_index(self, keys: IndexKeys, unique: bool = False, name: str | None = None) -> str:
         """Index one field: `"a"`, `[("a.b", -1)]`. Returns the index's name, `a_1` unless given.

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from rango.aggregation import CommandCursor, aggregate
 from rango.collection import Collection
 from rango.errors import InvalidArgument, TransactionError
 from rango.ids import UuidGenerator, node_id_check
@@ -274,6 +275,18 @@ class Database:
     def rename_collection(self, old: str, new: str) -> None:
         """Give a collection another name. Raises NotFound; InvalidName if `new` is taken."""
         self[old].rename(new)
+
+    def aggregate(
+        self,
+        pipeline: Sequence[Mapping[str, Any]],
+        session: None = None,  # noqa: ARG002
+        **options: Any,
+    ) -> CommandCursor:
+        """A lazy cursor over a pipeline that begins with `$documents`, and so needs no collection.
+
+        Arguments and errors are those of Collection.aggregate.
+        """
+        return aggregate(self._handle, None, pipeline, options)
 
     def transaction(self) -> Transaction:
         """Several statements as one: `with db.transaction(): ...`; Transaction says how."""

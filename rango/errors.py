@@ -57,6 +57,14 @@ class ExpressionFailed(RangoError, ValueError):
     """
 
 
+class InvalidPipeline(RangoError, ValueError):
+    """An aggregation pipeline is not understood (unknown stage or accumulator, wrong argument,
+    a stage where it may not stand).
+
+    The message names the stage, the field and the operand. Change the pipeline; nothing has run.
+    """
+
+
 class InvalidUpdate(RangoError, ValueError):
     """An update is not understood or cannot be applied to a document that it matched.
 

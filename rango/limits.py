@@ -64,3 +64,14 @@ JSON_SIZE_BYTES_MAX: Final = 256 * 1024 * 1024
 """One document as Extended JSON text in a stream, bytes. Canonical text takes at most 16 times the
 bytes of a BSON document.
 """
+
+AGGREGATE_MEMORY_BYTES_MAX: Final = 100 * 1024 * 1024
+"""What one blocking stage of an aggregation may keep in memory, bytes as BSON, unless
+`memory_bytes_max` says otherwise. MongoDB's limit; nothing is ever spilled to disk.
+"""
+
+PIPELINE_STAGES_MAX: Final = 1000
+"""Stages of one pipeline. MongoDB's limit."""
+
+PIPELINE_DEPTH_MAX: Final = 20
+"""Pipelines inside one another ($lookup, $unionWith, $facet). MongoDB's limit; bounds recursion."""

@@ -1,0 +1,249 @@
+"""Aggregation under PyMongo's names: the arguments of aggregate(), and the cursor that it returns.
+
+States      CommandCursor: running (holds a snapshot) -> over (exhausted or closed).
+Invariants  A pipeline is checked before aggregate() returns, and reads the snapshot of that moment.
+            One that ends with $out or $merge has run when aggregate() returns, and its cursor is
+            empty.
+Failure     InvalidPipeline and its kin at once; what fails for a document, or for want of memory or
+            time, while the cursor is read, which it ends.
+Sources     MongoDB manual, "Aggregation Operations"; docs/reference/aggregation.md.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from rango._ext.record import encode
+from rango.engine.query import Document, count_check, hint_of
+from rango.errors import DatabaseClosed, InvalidArgument, Timeout, TransactionError
+from rango.limits import AGGREGATE_MEMORY_BYTES_MAX
+from rango.names import collection_name_check, document_check, id_check
+
+if TYPE_CHECKING:
+    from rango.engine.aggregate.pipeline import Pipeline
+    from rango.engine.aggregate.stage import Context
+    from rango.engine.txn import Txn
+    from rango.transaction import Handle, Transaction
+
+CAMEL_CASE: Final = {
+    "allowDiskUse": "allow_disk_use",
+    "batchSize": "batch_size",
+    "bypassDocumentValidation": "bypass_document_validation",
+    "maxTimeMS": "max_time_ms",
+}
+IGNORED: Final = ("allow_disk_use", "bypass_document_validation", "comment", "session")
+"""Accepted so that programs written for PyMongo run: they change nothing here."""
+
+OPTIONS: Final = ("batch_size", "collation", "hint", "let", "max_time_ms", "memory_bytes_max")
+
+
+def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of aggregate() under one spelling. Raises InvalidArgument."""
+    options: dict[str, Any] = {}
+    for name, value in given.items():
+        known = CAMEL_CASE.get(name, name)
+        if known in IGNORED:
+            continue
+        if known not in OPTIONS:
+            raise InvalidArgument(
+                f"aggregate() has no argument {name!r}; it has {', '.join((*OPTIONS, *IGNORED))}"
+            )
+        if value is not None:
+            options[known] = value
+    return options
+
+
+def aggregate(
+    handle: Handle, name: str | None, pipeline: object, given: Mapping[str, Any]
+) -> CommandCursor:
+    """The cursor of a pipeline on a collection, or (None) on the documents that it begins with."""
+    from rango.engine.aggregate import start
+
+    options = options_of(given)
+    if not isinstance(pipeline, Sequence) or isinstance(pipeline, str | bytes):
+        raise InvalidArgument(f"pipeline must be a list, not {type(pipeline).__name__}")
+    count_check("batch_size", options.get("batch_size", 0))
+    memory = count_check(
+        "memory_bytes_max", options.get("memory_bytes_max", AGGREGATE_MEMORY_BYTES_MAX)
+    )
+    hint = options.get("hint")
+    compiled, variables = start.compiled(
+        name,
+        pipeline,
+        let=options.get("let"),
+        collation=options.get("collation"),
+        hint=None if hint is None else hint_of(hint),
+        now_ms=handle.core.clock(),
+    )
+    view, transaction = handle.view()
+    handle.metrics.queries += 1
+    environment = start.Environment(
+        view=view,
+        random=os.urandom,
+        write=_writer(handle),
+        encoded=_encoder(handle),
+        check=_deadline(options.get("max_time_ms")),
+    )
+    context = start.Context(environment, start.Memory(memory), variables)
+    if compiled.writer is not None:
+        collection_name_check(compiled.writer.target)
+        compiled.writer.write(compiled.batches(context), context)
+        return CommandCursor(handle, compiled, context, iter(()), None)
+    return CommandCursor(handle, compiled, context, compiled.batches(context), transaction)
+
+
+def _writer(handle: Handle) -> Callable[[Callable[[Txn], None]], None]:
+    return lambda work: handle.write(work, is_atomic=False)
+
+
+def _encoder(handle: Handle) -> Callable[[Document], bytes]:
+    """A function that makes the BSON of a document to be stored, as insert_one does."""
+
+    def encoded(document: Document) -> bytes:
+        document_check(document)
+        if "_id" in document:
+            return encode(document, document["_id"])
+        id_value = handle.ids()
+        id_check(id_value)
+        return encode(document, id_value)
+
+    return encoded
+
+
+def _deadline(max_time_ms: object) -> Callable[[], None]:
+    """A function that raises Timeout once the time is over."""
+    limit = count_check("max_time_ms", 0 if max_time_ms is None else max_time_ms)
+    if not limit:
+        return lambda: None
+    end = time.monotonic_ns() + limit * 1_000_000
+
+    def check() -> None:
+        if time.monotonic_ns() > end:
+            raise Timeout(
+                f"the aggregation took longer than {limit} ms; narrow its $match, or allow more "
+                "time with max_time_ms",
+                code=50,
+            )
+
+    return check
+
+
+class CommandCursor:
+    """The documents that a pipeline returns, computed as they are asked for.
+
+    Iterate over it, or call to_list(). It reads the snapshot of the moment when aggregate() was
+    called. Documents may share values with one another; copy what you change.
+    """
+
+    __slots__ = ("_batches", "_buffer", "_context", "_handle", "_pipeline", "_transaction")
+
+    def __init__(
+        self,
+        handle: Handle,
+        pipeline: Pipeline,
+        context: Context,
+        batches: Iterator[list[Document]],
+        transaction: Transaction | None,
+    ) -> None:
+        self._handle = handle
+        self._pipeline = pipeline
+        self._context: Context | None = context
+        self._batches: Iterator[list[Document]] | None = batches
+        self._buffer: list[Document] = []  # the batch in hand, its next document last
+        self._transaction = transaction
+
+    def _fetch(self) -> list[Document]:
+        """The next batch; empty at the end."""
+        if self._batches is None:
+            return []
+        if self._handle.is_closed:
+            self.close()
+            raise DatabaseClosed("the database of this cursor was closed; open it again")
+        if self._transaction is not None:
+            if self._transaction.is_over:
+                self.close()
+                raise TransactionError(
+                    "the transaction that this cursor reads is over; aggregate again"
+                )
+            self._transaction.check()
+        try:
+            self._handle.core.view()  # ForkedHandle, whatever this run still has in memory
+            for batch in self._batches:
+                if batch:
+                    return batch
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        return []
+
+    def __iter__(self) -> CommandCursor:
+        return self
+
+    def __next__(self) -> Document:
+        if not self._buffer:
+            batch = self._fetch()
+            if not batch:
+                raise StopIteration
+            self._buffer = batch[::-1]
+        return self._buffer.pop()
+
+    def next(self) -> Document:
+        """The next document. Raises StopIteration at the end."""
+        return self.__next__()
+
+    def try_next(self) -> Document | None:
+        """The next document, or None at the end."""
+        return next(self, None)
+
+    def to_list(self, length: int | None = None) -> list[Document]:
+        """The documents that are left, at most `length` of them, as a list."""
+        left = -1 if length is None else count_check("length", length)
+        documents = self._buffer[::-1]
+        self._buffer = []
+        while (left < 0 or len(documents) < left) and (batch := self._fetch()):
+            documents += batch
+        if 0 <= left < len(documents):
+            self._buffer = documents[: left - len(documents) - 1 : -1]
+            del documents[left:]
+        return documents
+
+    @property
+    def alive(self) -> bool:
+        """Whether there may be more documents."""
+        return bool(self._buffer) or self._batches is not None
+
+    def explain(self) -> Document:
+        """How the pipeline runs, without running it.
+
+        `stages`: the stages after optimisation, the first of them `$cursor`: the query that the
+        leading stages became, its plan (see Cursor.explain) and the fields that it has to decode.
+        A $out or $merge at the end has run already when aggregate() returned: leave it out.
+        """
+        if self._context is None:
+            raise InvalidArgument("this cursor is closed; explain() the pipeline before reading it")
+        return {"stages": self._pipeline.explain(self._context)}
+
+    def close(self) -> None:
+        """Let the snapshot go: no more documents. May be called again."""
+        batches, self._batches = self._batches, None
+        self._buffer = []
+        self._context = None
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> CommandCursor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Aggregation: pipelines of stages over the documents of a collection."""

@@ -1,0 +1,216 @@
+"""The source of a pipeline: the query that its first stages become.
+
+Terms       leading stages: those that the query answers instead of the pipeline.
+Invariants  A query returns what its leading stages would, from the documents of the snapshot. What
+            sorts in memory inside of a query is only ever the first few (TOP_COUNT_MAX): a longer
+            sort is the pipeline's, which bounds its memory.
+Failure     NotFound for a hint that names no index, when it runs.
+Sources     rango/engine/query.py; docs/reference/aggregation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
+from bson.objectid import ObjectId
+
+from rango._ext.filter import Program
+from rango.engine.aggregate.order import Limit, Skip, SortStage
+from rango.engine.aggregate.shape import Match, match_of
+from rango.engine.aggregate.stage import Batch, Batches, Context, Names, Stage
+from rango.engine.explain import summary
+from rango.engine.expression import compile_expression
+from rango.engine.query import Hint, Query
+from rango.engine.values import MISSING
+
+if TYPE_CHECKING:
+    from rango._ext.collection_info import CollectionInfo
+
+Document = dict[str, Any]
+
+TOP_COUNT_MAX: Final = 1000
+"""The largest limit with which a query may sort in memory."""
+
+_SCALARS: Final = frozenset((str, int, Int64, bool, ObjectId))
+
+
+def collection_info(context: Context, collection: str) -> CollectionInfo | None:
+    """What the snapshot knows of a collection; None if it does not exist."""
+    info: CollectionInfo | None = context.environment.view.catalog.collections.get(collection)
+    return info
+
+
+def open_query(program: Program) -> Query:
+    """A query that runs a program."""
+    query = Query({})
+    query.program = program
+    return query
+
+
+def documents_of(
+    context: Context, collection: str, query: Query, names: Names = None
+) -> Iterator[Batch]:
+    """The documents of a query in batches; only these top-level fields unless None."""
+    info = collection_info(context, collection)
+    if info is None:
+        return
+    try:
+        yield from query.batches(context.environment.view, info)
+    finally:
+        for scan in query.scans:
+            scan.close()
+
+
+class Source:
+    """The leading stages of a pipeline, taken from its front."""
+
+    def __init__(self, stages: list[Stage]) -> None:
+        self.match: Match | None = None
+        self.sort: SortStage | None = None
+        self.skip = 0
+        self.limit = 0
+        self.is_empty = False
+        self.hint: Hint | None = None
+        self.names: Names = None
+        at = 0
+        if at < len(stages) and isinstance(stages[at], Match):
+            match = stages[at]
+            assert isinstance(match, Match)
+            self.match = match
+            at += 1
+        if at < len(stages):
+            sort = stages[at]
+            if isinstance(sort, SortStage) and sort.collation is None:
+                self.sort = sort
+                self.limit = sort.limit
+                at += 1
+        while at < len(stages) and self._takes(stages[at]):
+            at += 1
+        self.taken = stages[:at]
+        self.left = stages[at:]
+
+    def _takes(self, stage: Stage) -> bool:
+        """Take a $skip or $limit: a query skips first and limits then."""
+        if isinstance(stage, Limit):
+            self.limit = min(self.limit, stage.limit) if self.limit else stage.limit
+            return True
+        if isinstance(stage, Skip):
+            self.skip += stage.skip
+            if self.limit:
+                self.limit = max(0, self.limit - stage.skip)
+                self.is_empty = self.is_empty or self.limit == 0
+            return True
+        return False
+
+    def query(self, context: Context) -> Query:
+        """The query for one run."""
+        query = open_query(self._program(context))
+        query.skip = self.skip
+        query.limit = self.limit
+        query.hint = self.hint
+        if self.sort is not None:
+            query.sort = self.sort.sort
+        return query
+
+    def _program(self, context: Context) -> Program:
+        if self.match is None:
+            return Match({}).program({})
+        match = self.match
+        known = bounded_by(match.spec, context.variables) if match.has_expression else []
+        if known:
+            match = match_of([*known, match.spec], match.collation)
+        return match.program(context.variables)
+
+    def batches(self, context: Context, collection: str) -> Batches:
+        """The documents that leave the leading stages."""
+        if self.is_empty:
+            return iter(())
+        query = self.query(context)
+        sort = self.sort
+        if sort is None or 0 < self.limit + self.skip <= TOP_COUNT_MAX:
+            return documents_of(context, collection, query, self.names)
+        info = collection_info(context, collection)
+        if info is None or query.choose(info).is_sorted:
+            return documents_of(context, collection, query, self.names)
+        # too many to sort inside of the query: the pipeline does, and answers for the memory
+        query.sort, query.skip, query.limit = (), 0, 0
+        names = None if self.names is None else sort.reads(self.names)
+        batches = documents_of(context, collection, query, names)
+        limit = self.limit + self.skip if self.limit else 0
+        batches = SortStage(sort.spec, sort.sort, None, limit).run(batches, context)
+        return Skip(self.skip).run(batches, context) if self.skip else batches
+
+    def count(self, context: Context, collection: str) -> int:
+        """How many documents leave the leading stages."""
+        info = collection_info(context, collection)
+        if self.is_empty or info is None:
+            return 0
+        query = self.query(context)
+        query.sort = ()
+        return query.count(context.environment.view, info)
+
+    def explain(self, context: Context, collection: str) -> Document:
+        """The query and its plan, without running it."""
+        query = self.query(context)
+        info = collection_info(context, collection)
+        shown: Document = {"filter": dict(self.match.spec) if self.match is not None else {}}
+        if self.sort is not None:
+            shown["sort"] = self.sort.spec
+        if self.skip:
+            shown["skip"] = self.skip
+        if self.limit or self.is_empty:
+            shown["limit"] = self.limit
+        if self.names is not None:
+            shown["fields"] = sorted(self.names)
+        if info is not None:
+            shown["plan"] = summary(query, query.choose(info), "find")
+        return {"$cursor": shown}
+
+
+def bounded_by(spec: Mapping[str, Any], variables: Mapping[str, Any]) -> list[Document]:
+    """Filters that follow from the $expr equalities of a filter, for the sake of an index.
+
+    {$expr: {$eq: ["$a", v]}} holds only where {a: v} does, as long as v is a plain scalar; the
+    $expr itself is still run.
+    """
+    found: list[Document] = []
+    for name, value in spec.items():
+        if name == "$and" and isinstance(value, list):
+            for each in value:
+                found += bounded_by(each, variables)
+        elif name == "$expr":
+            found += _equalities(value, variables)
+    return found
+
+
+def _equalities(expression: Any, variables: Mapping[str, Any]) -> list[Document]:
+    if not isinstance(expression, Mapping) or len(expression) != 1:
+        return []
+    operator, operands = next(iter(expression.items()))
+    if not isinstance(operands, list):
+        return []
+    if operator == "$and":
+        return [part for each in operands for part in _equalities(each, variables)]
+    if operator != "$eq" or len(operands) != 2:
+        return []
+    for path, other in (operands, operands[::-1]):
+        if isinstance(path, str) and path[:1] == "$" and path[1:2] != "$" and len(path) > 1:
+            value = _value_of(other, variables)
+            is_scalar = type(value) in _SCALARS or (
+                isinstance(value, (float, Decimal128)) and str(value).lower() != "nan"
+            )
+            if is_scalar and not any(part.isdecimal() for part in path[1:].split(".")):
+                return [{path[1:]: {"$eq": value}}]
+    return []
+
+
+def _value_of(spec: Any, variables: Mapping[str, Any]) -> Any:
+    """The value of a variable or a constant, else MISSING."""
+    if isinstance(spec, str) and spec.startswith("$$"):
+        name = spec[2:]
+        return variables.get(name, MISSING) if "." not in name else MISSING
+    expression = compile_expression(spec, frozenset(variables))
+    return expression.value if expression.is_constant else MISSING

@@ -1,0 +1,306 @@
+"""Pipelines as a whole: refusals, the cursor, its options, the bound on memory, the optimiser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.son import SON
+
+import rango
+from rango.database import Database
+from rango.engine.aggregate.memory import size_of
+from rango.errors import (
+    DatabaseClosed,
+    InvalidArgument,
+    InvalidPipeline,
+    LimitExceeded,
+    NotFound,
+    Timeout,
+    TransactionError,
+)
+from tests.unit.aggregate_case import db, filled, over, refused, run
+
+__all__ = ["db"]
+
+
+@pytest.mark.parametrize(
+    ("code", "stages", "text"),
+    [
+        (40324, [{"$none": 1}], "'$none'"),
+        (40324, [{"match": {}}], "'match'"),
+        (40323, [{}], "0 fields"),
+        (40323, [{"$match": {}, "$limit": 1}], "2 fields"),
+        (14, [1], "document"),
+        (14, ["$match"], "document"),
+        (40324, [{"$currentOp": {}}], "server"),
+        (40324, [{"$geoNear": {}}], "geospatial"),
+        (40324, [{"$search": {}}], "search server"),
+        (40324, [{"$indexStats": {}}], "explain"),
+    ],
+)
+def test_what_is_no_stage_is_refused(db: Database, code: int, stages: list[Any], text: str) -> None:
+    refused(db, code, *stages, text=text)
+
+
+@pytest.mark.parametrize("pipeline", [None, 1, "x", {"$match": {}}, b"x"])
+def test_a_pipeline_is_a_list(db: Database, pipeline: Any) -> None:
+    with pytest.raises(InvalidArgument):
+        db["c"].aggregate(pipeline)
+
+
+def test_an_error_says_which_stage_it_was(db: Database) -> None:
+    with pytest.raises(InvalidPipeline) as raised:
+        db["c"].aggregate([{"$match": {}}, {"$limit": 0}])
+    assert raised.value.__notes__ == ["it is stage 1 ($limit) of the pipeline; nothing has run"]
+
+
+def test_too_many_and_too_deep_pipelines_are_refused(db: Database) -> None:
+    refused(db, 7749501, *[{"$skip": 1}] * 1001)
+    stage: dict[str, Any] = {"$match": {}}
+    for _ in range(21):
+        stage = {"$unionWith": {"coll": "c", "pipeline": [stage]}}
+    refused(db, 232, stage)
+
+
+def test_mappings_and_tuples_of_all_kinds_are_taken(db: Database) -> None:
+    filled(db, [{"_id": 1, "a": 2}, {"_id": 2, "a": 1}])
+    pipeline = ({"$sort": SON([("a", 1), ("_id", 1)])}, SON([("$limit", 1)]))
+    assert db["c"].aggregate(pipeline).to_list() == [{"_id": 2, "a": 1}]
+
+
+def test_a_pipeline_is_copied(db: Database) -> None:
+    filled(db, [{"_id": 1}, {"_id": 2}])
+    filter = {"_id": 1}
+    cursor = db["c"].aggregate([{"$match": filter}])
+    filter["_id"] = 2
+    assert cursor.to_list() == [{"_id": 1}]
+
+
+def test_a_string_of_the_let_never_becomes_a_path(db: Database) -> None:
+    filled(db, [{"_id": 1, "a": "secret"}])
+    let = {"x": {"$literal": "$a"}, "y": "$a"}
+    assert run(db, {"$project": {"x": "$$x", "y": "$$y"}}, let=let) == [{"_id": 1, "x": "$a"}]
+
+
+def test_options_under_both_spellings(db: Database) -> None:
+    filled(db, [{"_id": 1}])
+    options: dict[str, Any] = {"allowDiskUse": True, "batchSize": 2, "maxTimeMS": 10_000}
+    assert run(db, comment="x", **options) == [{"_id": 1}]
+    assert run(db, allow_disk_use=False, batch_size=0, max_time_ms=None) == [{"_id": 1}]
+    with pytest.raises(InvalidArgument, match="'allow'"):
+        run(db, allow=True)
+    with pytest.raises(InvalidArgument, match="batch_size"):
+        run(db, batchSize=-1)
+
+
+def test_hint(db: Database) -> None:
+    filled(db, [{"_id": at, "a": -at} for at in range(4)])
+    db["c"].create_index("a")
+    found = run(db, {"$match": {"_id": {"$gt": 0}}}, hint="a_1")
+    assert [each["_id"] for each in found] == [3, 2, 1]
+    with pytest.raises(NotFound):
+        run(db, hint="b_1")
+
+
+def test_the_cursor(db: Database) -> None:
+    filled(db, [{"_id": at} for at in range(500)])
+    with db["c"].aggregate([]) as cursor:
+        assert next(cursor) == {"_id": 0}
+        assert cursor.next() == {"_id": 1}
+        assert cursor.to_list(2) == [{"_id": 2}, {"_id": 3}]
+        assert cursor.alive
+        assert cursor.try_next() == {"_id": 4}
+        assert len(list(cursor)) == 495
+        assert not cursor.alive
+        assert cursor.try_next() is None
+    cursor = db["c"].aggregate([])
+    next(cursor)
+    cursor.close()
+    assert list(cursor) == []
+
+
+def test_the_cursor_reads_one_snapshot(db: Database) -> None:
+    filled(db, [{"_id": at} for at in range(300)])
+    cursor = db["c"].aggregate([{"$match": {}}])
+    db["c"].delete_many({})
+    assert len(cursor.to_list()) == 300
+    assert run(db) == []
+
+
+def test_a_cursor_of_a_transaction_sees_its_writes_and_ends_with_it(db: Database) -> None:
+    with db.transaction():
+        filled(db, [{"_id": 1}])
+        assert run(db, {"$count": "n"}) == [{"n": 1}]
+        cursor = db["c"].aggregate([])
+    with pytest.raises(TransactionError):
+        next(cursor)
+
+
+def test_a_cursor_of_a_closed_database(tmp_path: Path) -> None:
+    with rango.open(tmp_path / "other") as other:
+        other["c"].insert_one({"_id": 1})
+        cursor = other["c"].aggregate([])
+    with pytest.raises(DatabaseClosed):
+        next(cursor)
+
+
+def test_max_time(db: Database) -> None:
+    filled(db, [{"_id": at, "a": at} for at in range(2000)])
+    slow = [{"$unwind": "$x"}, {"$sort": {"x": 1}}]
+    stage = {"$set": {"x": {"$literal": list(range(3000))}}}
+    with pytest.raises(Timeout) as raised:
+        run(db, stage, *slow, max_time_ms=1)
+    assert raised.value.code == 50
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$sort": {"b": 1}},
+        {"$group": {"_id": "$_id"}},
+        {"$group": {"_id": None, "x": {"$push": "$pad"}}},
+        {"$group": {"_id": None, "x": {"$addToSet": {"$concatArrays": [["$_id"]]}}}},
+        {"$bucketAuto": {"groupBy": "$_id", "buckets": 2}},
+        {"$sample": {"size": 900}},
+        {"$facet": {"a": []}},
+        {"$lookup": {"from": "c", "pipeline": [{"$sort": {"b": 1}}], "as": "x"}},
+    ],
+)
+def test_blocking_stages_are_bounded(db: Database, stage: dict[str, Any]) -> None:
+    if "$addToSet" in str(stage):
+        stage = {"$group": {"_id": None, "x": {"$addToSet": "$_id"}}}
+    filled(db, [{"_id": at, "b": -at, "pad": "x" * 100} for at in range(1000)])
+    assert run(db, stage)
+    with pytest.raises(LimitExceeded, match="memory_bytes_max") as raised:
+        run(db, {"$skip": 1}, stage, memory_bytes_max=20_000)
+    assert raised.value.limit == "AGGREGATE_MEMORY_BYTES_MAX"
+
+
+def test_streaming_stages_are_not_bounded(db: Database) -> None:
+    filled(db, [{"_id": at, "b": -at, "pad": "x" * 100} for at in range(1000)])
+    stages = [
+        {"$match": {"b": {"$lt": 0}}},
+        {"$set": {"c": "$b"}},
+        {"$sort": {"c": 1}},
+        {"$limit": 3},
+    ]
+    assert len(run(db, *stages, memory_bytes_max=2_000)) == 3
+    assert len(run(db, {"$unwind": "$b"}, memory_bytes_max=1)) == 1000
+
+
+def test_a_run_that_fails_for_memory_may_be_repeated_with_more(db: Database) -> None:
+    filled(db, [{"_id": at} for at in range(1000)])
+    with pytest.raises(LimitExceeded):
+        run(db, {"$group": {"_id": "$_id"}}, memory_bytes_max=1000)
+    assert len(run(db, {"$group": {"_id": "$_id"}}, memory_bytes_max=1_000_000)) == 1000
+
+
+def test_sizes_are_near_those_of_bson() -> None:
+    document = {"a": 1, "b": [1.5, None, True, "text"], "c": {"d": b"bytes", "e": "x" * 100}}
+    from rango._ext.record import encode
+
+    assert abs(size_of(document) - len(encode(document))) < 40
+
+
+def shown(db: Database, *stages: dict[str, Any]) -> list[dict[str, Any]]:
+    """The stages after optimisation, plans aside."""
+    explained = db["c"].aggregate(list(stages)).explain()["stages"]
+    for each in explained:
+        if "$cursor" in each:
+            each["$cursor"].pop("plan", None)
+    return explained
+
+
+def test_leading_stages_become_the_query(db: Database) -> None:
+    filled(db, [{"_id": 1}])
+    assert shown(
+        db, {"$match": {"a": 1}}, {"$match": {"b": 2}}, {"$sort": {"a": 1}}, {"$limit": 3}
+    ) == [{"$cursor": {"filter": {"$and": [{"a": 1}, {"b": 2}]}, "sort": {"a": 1}, "limit": 3}}]
+    assert shown(db, {"$skip": 2}, {"$skip": 1}, {"$limit": 5}, {"$limit": 9}) == [
+        {"$cursor": {"filter": {}, "skip": 3, "limit": 5}}
+    ]
+    assert shown(db, {"$limit": 5}, {"$skip": 2}) == [
+        {"$cursor": {"filter": {}, "skip": 2, "limit": 3}}
+    ]
+
+
+def test_filters_move_to_the_front_where_they_may(db: Database) -> None:
+    filled(db, [{"_id": 1}])
+    stages = [
+        {"$addFields": {"x": "$a"}},
+        {"$unwind": "$t"},
+        {"$sort": {"a": 1}},
+        {"$match": {"a": 1, "x": 2, "t": 3}},
+    ]
+    assert shown(db, *stages) == [
+        {"$cursor": {"filter": {"a": 1}}},
+        {"$addFields": {"x": "$a"}},
+        {"$match": {"x": 2}},
+        {"$unwind": {"path": "$t"}},
+        {"$match": {"t": 3}},
+        {"$sort": {"a": 1}},
+    ]
+    assert shown(db, {"$project": {"a": 1}}, {"$match": {"a": 1, "b": 2}}) == [
+        {"$cursor": {"filter": {"a": 1}, "fields": ["_id", "a"]}},
+        {"$project": {"a": 1}},
+        {"$match": {"b": 2}},
+    ]
+    assert shown(db, {"$limit": 3}, {"$match": {"a": 1}}) == [
+        {"$cursor": {"filter": {}, "limit": 3}},
+        {"$match": {"a": 1}},
+    ]
+
+
+def test_limits_move_before_what_makes_one_document_of_one(db: Database) -> None:
+    filled(db, [{"_id": 1}])
+    assert shown(db, {"$sort": {"a": 1}}, {"$set": {"x": 1}}, {"$skip": 2}, {"$limit": 3}) == [
+        {"$cursor": {"filter": {}, "sort": {"a": 1}, "skip": 2, "limit": 3}},
+        {"$set": {"x": 1}},
+    ]
+    assert shown(db, {"$unwind": "$a"}, {"$sort": {"a": 1}}, {"$skip": 2}, {"$limit": 3}) == [
+        {"$cursor": {"filter": {}}},
+        {"$unwind": {"path": "$a"}},
+        {"$sort": {"sortKey": {"a": 1}, "limit": 5}},
+        {"$skip": 2},
+    ]
+
+
+def test_only_the_fields_that_are_needed_are_decoded(db: Database) -> None:
+    filled(db, [{"_id": 1, "a": 2, "b": 3, "c": 4}])
+    stage = {"$group": {"_id": "$a", "n": {"$sum": {"$add": ["$b.x", 1]}}}}
+    assert shown(db, stage)[0] == {"$cursor": {"filter": {}, "fields": ["a", "b"]}}
+    assert "fields" not in shown(db, {"$group": {"_id": "$$ROOT"}})[0]["$cursor"]
+    assert "fields" not in shown(db, {"$set": {"x": 1}})[0]["$cursor"]
+
+
+def test_an_index_serves_the_leading_match(db: Database) -> None:
+    filled(db, [{"_id": at, "a": at % 10} for at in range(100)])
+    db["c"].create_index("a")
+    pipeline = [{"$set": {"x": 1}}, {"$match": {"a": 3}}, {"$group": {"_id": "$a"}}]
+    explained = db["c"].aggregate(pipeline).explain()
+    assert explained["stages"][0]["$cursor"]["plan"]["index"] == "a_1"
+    assert db["c"].aggregate(pipeline).to_list() == [{"_id": 3}]
+
+
+def test_explain_does_not_move_the_cursor(db: Database) -> None:
+    filled(db, [{"_id": 1}])
+    cursor = db["c"].aggregate([{"$facet": {"a": [{"$limit": 2}]}}])
+    assert cursor.explain()["stages"][1] == {"$facet": {"a": [{"$limit": 2}]}}
+    assert cursor.to_list() == [{"a": [{"_id": 1}]}]
+    with pytest.raises(InvalidArgument):
+        cursor.explain()
+
+
+def test_fields_of_the_header_are_for_the_first_match_only(db: Database) -> None:
+    filled(db, [{"_id": 1, "a": 1}])
+    revision = db["c"].find_one({"_id": 1}, meta=True)
+    assert revision is not None
+    assert run(db, {"$match": {"_rev": revision["_rev"]}}) == [{"_id": 1, "a": 1}]
+
+
+def test_now_is_one_time_for_the_whole_run(db: Database) -> None:
+    documents = [{"n": at} for at in range(600)]
+    found = over(db, documents, {"$set": {"t": "$$NOW"}}, {"$group": {"_id": "$t"}})
+    assert len(found) == 1
