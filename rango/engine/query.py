@@ -235,6 +235,16 @@ class Query:
         for batch in self.records(view, info):
             yield [returned(record) for record in batch]
 
+    def plain_scan(self, view: View, info: CollectionInfo) -> Scan | None:
+        """The scan that gives just the documents to return, `limit` aside, or None if more than
+        that has to be done. For a caller that decodes them itself.
+        """
+        plan = self.choose(info)
+        is_plain = self.projection is None and not (self.meta or self.skip)
+        if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
+            return self._scan(view, info, plan)
+        return None
+
     def _plain(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[Document]]:
         """Whole documents in the plan's order, found and decoded without a step of Python each."""
         left = self.limit or -1

@@ -31,7 +31,7 @@ COUNT_MAX: Final = 2**31 - 1
 class Column:
     """One named accumulator of a stage."""
 
-    __slots__ = ("inputs_of", "make", "name", "reads", "step")
+    __slots__ = ("field", "inputs_of", "make", "name", "reads", "step")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Column:
         inputs_of: InputsOf,
         reads: frozenset[str] | None,
         step: int | None = None,
+        field: str | None = None,
     ) -> None:
         self.name = name
         self.make = make
@@ -47,6 +48,8 @@ class Column:
         self.reads = reads
         self.step = step
         """What each document adds to a sum of a constant; None for everything else."""
+        self.field = field
+        """The top-level field whose values are the inputs, if that is all there is to it."""
 
     def open(self, account: Account, context: Context) -> tuple[Accumulator, Inputs]:
         """The accumulator and the function that gives its inputs, for one run."""
@@ -79,10 +82,16 @@ def column_of(stage: str, name: str, spec: object, scope: Scope) -> Column:
     return make(name, operator, operand, scope)
 
 
+def plain_field(spec: object) -> str | None:
+    """The top-level field that an expression just reads, or None."""
+    is_path = isinstance(spec, str) and spec[:1] == "$" and spec[1:2] != "$" and "." not in spec
+    return spec[1:] if is_path and isinstance(spec, str) else None
+
+
 def inputs_for(spec: object, scope: Scope) -> InputsOf:
     """The function from documents to the values of an expression."""
-    if isinstance(spec, str) and spec[:1] == "$" and spec[1:2] != "$" and "." not in spec:
-        field = spec[1:]
+    field = plain_field(spec)
+    if field is not None:
         expression_of(spec, scope.variables)
 
         def by_field(batch: Batch) -> list[Any]:
@@ -101,11 +110,15 @@ def inputs_for(spec: object, scope: Scope) -> InputsOf:
 def _simple(kind: Callable[[Account], Accumulator]) -> Callable[..., Column]:
     def column(name: str, operator: str, operand: object, scope: Scope) -> Column:
         spec = _one_argument(operator, operand)
-        return Column(
-            name, lambda account, _: kind(account), inputs_for(spec, scope), names_in(spec)
-        )
+        return _of_one(name, lambda account, _: kind(account), spec, scope)
 
     return column
+
+
+def _of_one(name: str, make: Make, spec: object, scope: Scope) -> Column:
+    """The column of an accumulator whose input is one expression."""
+    field = plain_field(spec)
+    return Column(name, make, inputs_for(spec, scope), names_in(spec), field=field)
 
 
 def _one_argument(operator: str, operand: object) -> object:
@@ -121,9 +134,7 @@ def _ordered(kind: Callable[..., Accumulator]) -> Callable[..., Column]:
     def column(name: str, operator: str, operand: object, scope: Scope) -> Column:
         spec = _one_argument(operator, operand)
         key = order_keys(scope.collation)
-        return Column(
-            name, lambda account, _: kind(account, key), inputs_for(spec, scope), names_in(spec)
-        )
+        return _of_one(name, lambda account, _: kind(account, key), spec, scope)
 
     return column
 
@@ -131,12 +142,7 @@ def _ordered(kind: Callable[..., Accumulator]) -> Callable[..., Column]:
 def _set(name: str, operator: str, operand: object, scope: Scope) -> Column:
     spec = _one_argument(operator, operand)
     key = group_keys(scope.collation)
-    return Column(
-        name,
-        lambda account, _: accumulators.AddToSet(account, key),
-        inputs_for(spec, scope),
-        names_in(spec),
-    )
+    return _of_one(name, lambda account, _: accumulators.AddToSet(account, key), spec, scope)
 
 
 def _nothing(context: Context) -> Inputs:
@@ -154,9 +160,7 @@ def _sum(name: str, operator: str, operand: object, scope: Scope) -> Column:
             frozenset(),
             step,
         )
-    return Column(
-        name, lambda account, _: accumulators.Sum(account), inputs_for(spec, scope), names_in(spec)
-    )
+    return _of_one(name, lambda account, _: accumulators.Sum(account), spec, scope)
 
 
 def _count(name: str, operator: str, operand: object, scope: Scope) -> Column:

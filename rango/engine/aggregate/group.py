@@ -10,10 +10,11 @@ Sources     MongoDB manual, "$group (aggregation)".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rango.engine.aggregate.columns import Column, columns_of
+from rango.engine.aggregate.accumulators import Accumulator
+from rango.engine.aggregate.columns import Column, columns_of, plain_field
 from rango.engine.aggregate.keys import PLAIN, Key, group_keys
 from rango.engine.aggregate.memory import KEPT_SIZE_BYTES, Account, size_of
 from rango.engine.aggregate.order import SortStage
@@ -144,9 +145,7 @@ class Group(Stage):
     @property
     def field(self) -> str | None:
         """The top-level field that makes the groups, if it is just one."""
-        spec = self.id_spec
-        is_path = isinstance(spec, str) and spec.startswith("$") and not spec.startswith("$$")
-        return spec[1:] if is_path and "." not in spec and self._plain else None
+        return plain_field(self.id_spec) if self._plain else None
 
     def _numbering(self, groups: Groups, variables: dict[str, Any]) -> Numbering:
         if self.field is not None:
@@ -162,6 +161,43 @@ class Group(Stage):
         if not self._plain:
             return by_folded(groups, lambda document: evaluate(document, variables), key_of)
         return by_value(groups, lambda document: evaluate(document, variables), key_of)
+
+    @property
+    def fields(self) -> tuple[str, ...] | None:
+        """The top-level fields that are all it reads, as they are; None if it computes something.
+
+        The first one makes the groups.
+        """
+        if self.field is None:
+            return None
+        names = [self.field]
+        for column in self.columns:
+            if column.field is None and column.step is None:
+                return None
+            if column.field is not None and column.field not in names:
+                names.append(column.field)
+        return tuple(names)
+
+    def run_columns(self, source: Iterator[list[list[Any]]], context: Context) -> Batches:
+        """The same as run, on the columns of `fields` instead of documents."""
+        account = context.memory.account(self.title)
+        columns = [column.open(account, context)[0] for column in self.columns]
+        groups = Groups(account, KEPT_SIZE_BYTES * (1 + len(columns)))
+        known, key_of = groups.numbers, self.key_of
+        names = self.fields or ()
+        places = [names.index(column.field) if column.field else 0 for column in self.columns]
+        for values in source:
+            context.environment.check()
+            numbers = []
+            for each in values[0]:
+                value = None if each is MISSING else each
+                key = value if type(value) in PLAIN else key_of(value)
+                at = known.get(key)
+                numbers.append(groups.new(key, value) if at is None else at)
+            for accumulator, place in zip(columns, places, strict=True):
+                accumulator.grow(len(groups.ids))
+                accumulator.add(numbers, values[place])
+        yield from self._answers(groups, columns)
 
     def run(self, source: Batches, context: Context) -> Batches:
         account = context.memory.account(self.title)
@@ -179,13 +215,12 @@ class Group(Stage):
             for accumulator, inputs in columns:
                 accumulator.grow(count)
                 accumulator.add(numbers, inputs(batch))
-        names = [column.name for column in self.columns]
-        results = [accumulator.result for accumulator, _ in columns]
-        yield from answers(self.ordered(groups.ids), groups.ids, names, results)
+        yield from self._answers(groups, [accumulator for accumulator, _ in columns])
 
-    def ordered(self, ids: list[Any]) -> Sequence[int]:
-        """The numbers of the groups in the order of the answer."""
-        return range(len(ids))
+    def _answers(self, groups: Groups, columns: Sequence[Accumulator]) -> Batches:
+        names = [column.name for column in self.columns]
+        results = [accumulator.result for accumulator in columns]
+        return answers(range(len(groups.ids)), groups.ids, names, results)
 
     def reads(self, wanted: Names) -> Names:
         found = names_in(self.id_spec)

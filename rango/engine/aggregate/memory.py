@@ -10,38 +10,16 @@ Sources     MongoDB manual, "Aggregation Pipeline Limits".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from rango._ext.sizes import size_of, sizes_of
 from rango.errors import LimitExceeded
 from rango.limits import DOCUMENT_SIZE_BYTES_MAX
 
 KEPT_SIZE_BYTES = 64
 """What is charged for keeping anything at all: a slot of a dictionary and the object's own head."""
 
-_FIXED: dict[type, int] = {
-    int: 8,
-    float: 8,
-    bool: 1,
-    type(None): 0,
-}
-
-
-def size_of(value: Any) -> int:
-    """About how many bytes a value takes as BSON."""
-    kind = type(value)
-    size = _FIXED.get(kind)
-    if size is not None:
-        return size
-    if kind is dict:
-        total = 5
-        for name, each in value.items():
-            size = _FIXED.get(type(each))
-            total += len(name) + 2 + (size_of(each) if size is None else size)
-        return total
-    if kind is list:
-        return 5 + 5 * len(value) + sum(map(size_of, value))
-    return len(value) + 5 if isinstance(value, (str, bytes)) else 16
+__all__ = ["Account", "Memory", "document_size_check", "size_of"]
 
 
 class Account:
@@ -66,12 +44,9 @@ class Account:
                 "memory_bytes_max",
             )
 
-    def charge_documents(self, documents: Iterable[Any]) -> None:
+    def charge_documents(self, documents: list[Any]) -> None:
         """Keep these documents. Raises LimitExceeded."""
-        total = 0
-        for document in documents:
-            total += size_of(document) + KEPT_SIZE_BYTES
-        self.charge(total)
+        self.charge(sizes_of(documents) + KEPT_SIZE_BYTES * len(documents))
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether so much more may be kept: for caches, which can do without."""

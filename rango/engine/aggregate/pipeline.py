@@ -97,6 +97,10 @@ class Pipeline:
         if left and (counted := counting(left[0])) is not None:
             total = self.source.count(context, self.collection)
             return through(left[1:], counted(total), context)
+        if left and isinstance(left[0], Group) and left[0].fields is not None:
+            columns = self.source.columns(context, self.collection, left[0].fields)
+            if columns is not None:
+                return through(left[1:], left[0].run_columns(columns, context), context)
         return through(left, self.source.batches(context, self.collection), context)
 
     def over(self, source: Batches, context: Context) -> Batches:

@@ -10,6 +10,7 @@ Sources     rango/engine/query.py; docs/reference/aggregation.md.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +18,11 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
+from rango._ext.columns import NAMES_COUNT_MAX, next_columns, next_fields
 from rango._ext.filter import Program
 from rango.engine.aggregate.order import Limit, Skip, SortStage
 from rango.engine.aggregate.shape import Match, match_of
-from rango.engine.aggregate.stage import Batch, Batches, Context, Names, Stage
+from rango.engine.aggregate.stage import BATCH_COUNT, Batch, Batches, Context, Names, Stage
 from rango.engine.explain import summary
 from rango.engine.expression import compile_expression
 from rango.engine.query import Hint, Query
@@ -28,11 +30,15 @@ from rango.engine.values import MISSING
 
 if TYPE_CHECKING:
     from rango._ext.collection_info import CollectionInfo
+    from rango._ext.scan import Scan
 
 Document = dict[str, Any]
 
 TOP_COUNT_MAX: Final = 1000
 """The largest limit with which a query may sort in memory."""
+
+COLUMN_BATCH_COUNT: Final = 1024
+"""Documents whose columns are decoded at a time."""
 
 _SCALARS: Final = frozenset((str, int, Int64, bool, ObjectId))
 
@@ -57,11 +63,43 @@ def documents_of(
     info = collection_info(context, collection)
     if info is None:
         return
+    view = context.environment.view
     try:
-        yield from query.batches(context.environment.view, info)
+        scan = None
+        if names is not None and len(names) <= NAMES_COUNT_MAX:
+            scan = query.plain_scan(view, info)
+        if scan is None or names is None:
+            yield from query.batches(view, info)
+            return
+        wanted = tuple(names)
+        left = query.limit or sys.maxsize
+        while left and (batch := next_fields(scan, min(left, BATCH_COUNT), wanted)):
+            left -= len(batch)
+            yield batch
     finally:
-        for scan in query.scans:
-            scan.close()
+        for each in query.scans:
+            each.close()
+
+
+def columns_of(
+    context: Context, collection: str, query: Query, names: tuple[str, ...]
+) -> Iterator[list[list[Any]]] | None:
+    """The values of some top-level fields, in batches of one list for each; None if the query
+    has more to do than to scan. MISSING where a document has no such field.
+    """
+    info = collection_info(context, collection)
+    if info is None or not 0 < len(names) <= NAMES_COUNT_MAX or query.limit:
+        return None
+    scan = query.plain_scan(context.environment.view, info)
+    return None if scan is None else _columns(scan, names)
+
+
+def _columns(scan: Scan, names: tuple[str, ...]) -> Iterator[list[list[Any]]]:
+    try:
+        while (columns := next_columns(scan, COLUMN_BATCH_COUNT, names, MISSING))[0]:
+            yield columns
+    finally:
+        scan.close()
 
 
 class Source:
@@ -142,6 +180,14 @@ class Source:
         limit = self.limit + self.skip if self.limit else 0
         batches = SortStage(sort.spec, sort.sort, None, limit).run(batches, context)
         return Skip(self.skip).run(batches, context) if self.skip else batches
+
+    def columns(
+        self, context: Context, collection: str, names: tuple[str, ...]
+    ) -> Iterator[list[list[Any]]] | None:
+        """As columns_of, if the query answers all leading stages."""
+        if self.sort is not None or self.is_empty:
+            return None
+        return columns_of(context, collection, self.query(context), names)
 
     def count(self, context: Context, collection: str) -> int:
         """How many documents leave the leading stages."""
