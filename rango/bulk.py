@@ -35,6 +35,7 @@ from rango.statements import (
     Outcome,
     Statement,
     executed,
+    flag_check,
     inserting,
     removing,
     replacing,
@@ -217,7 +218,8 @@ class Prepared:
         }
         if kind.startswith("Delete"):
             return lambda: removing(name, conditions, is_many=kind == "DeleteMany", **options)
-        upsert = bool(request._upsert)
+        upsert = False if request._upsert is None else request._upsert
+        flag_check("upsert", upsert)
         if kind != "UpdateMany":
             options["sort"] = getattr(request, "_sort", None)
         if kind == "ReplaceOne":
@@ -371,6 +373,7 @@ def run_requests(
         raise InvalidArgument(
             f"requests must be a list such as [InsertOne(...)], not {type(requests).__name__}"
         )
+    flag_check("ordered", ordered)
     prepared = []
     for at, request in enumerate(requests):
         try:

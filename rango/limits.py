@@ -76,5 +76,7 @@ PIPELINE_STAGES_MAX: Final = 1000
 PIPELINE_DEPTH_MAX: Final = 20
 """Pipelines inside one another ($lookup, $unionWith, $facet). MongoDB's limit; bounds recursion."""
 
-INDEX_EXPIRE_S_MAX: Final = 2_147_483_647
-"""expireAfterSeconds of a TTL index, seconds. MongoDB's limit."""
+SORT_SIZE_BYTES_MAX: Final = 100 * 1024 * 1024
+"""Records and keys that a sort without an index holds, bytes. MongoDB's limit; with a limit on the
+query only the first documents are held.
+"""

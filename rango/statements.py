@@ -21,7 +21,7 @@ from rango.engine.query import Document, Query, SortKeys
 from rango.engine.update import compile_update
 from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
 from rango.engine.update.upsert import seed_of
-from rango.errors import DuplicateKey
+from rango.errors import DuplicateKey, InvalidArgument
 from rango.names import document_check, id_check, replacement_check
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Insertion:
 class Alteration:
     """Documents that a query finds, changed; or one inserted, if it finds none."""
 
-    __slots__ = ("_changer", "_filter", "_handle", "_name", "_query", "_upsert", "is_many")
+    __slots__ = ("_changer", "_handle", "_name", "_upsert", "is_many", "query")
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class Alteration:
         """`upsert` is the filter that an upserted document starts from; None: no upsert."""
         self._handle = handle
         self._name = name
-        self._query = query
+        self.query = query
         self._changer = changer
         self._upsert = upsert
         self.is_many = is_many
@@ -187,7 +187,7 @@ class Alteration:
         """Change what matches."""
         outcome = Outcome()
         now_ms = Instant(self._handle.core.clock)
-        for info, record in candidates(txn, self._name, self._query):
+        for info, record in candidates(txn, self._name, self.query):
             outcome.matched += 1
             self._replace(txn, info, record, outcome, now_ms)
         if not outcome.matched and self._upsert is not None:
@@ -200,7 +200,7 @@ class Alteration:
         changer = self._changer
         before = outcome.before = outcome.after = record_parts(record)[6]
         document = decode_trusted(before)
-        position = position_of(self._query, before) if changer.needs_position else None
+        position = position_of(self.query, before) if changer.needs_position else None
         changed = changer.apply(document, position=position, now_ms=now_ms)
         if changed is document:
             return
@@ -227,17 +227,17 @@ class Alteration:
 class Removal:
     """Documents that a query finds, deleted."""
 
-    __slots__ = ("_name", "_query", "is_many")
+    __slots__ = ("_name", "is_many", "query")
 
     def __init__(self, name: str, query: Query, is_many: bool) -> None:
         self._name = name
-        self._query = query
+        self.query = query
         self.is_many = is_many
 
     def run(self, txn: Txn) -> Outcome:
         """Delete what matches."""
         outcome = Outcome()
-        for info, record in candidates(txn, self._name, self._query):
+        for info, record in candidates(txn, self._name, self.query):
             txn.delete(info, record)
             outcome.deleted += 1
             if not self.is_many:
@@ -288,14 +288,15 @@ def updating(
     **options: Any,
 ) -> Alteration:
     """The statement of update_one and update_many. Raises InvalidFilter, InvalidUpdate."""
+    flag_check("upsert", upsert)
     conditions = filter_check(filter)
+    query = query_of(conditions, is_many, **options)
     changer = compile_update(
         update,
         array_filters=array_filters,
-        let=options.get("let"),
+        variables=query.variables,
         collation=options.get("collation"),
     )
-    query = query_of(conditions, is_many, **options)
     return Alteration(handle, name, query, changer, conditions if upsert else None, is_many)
 
 
@@ -309,10 +310,17 @@ def replacing(
     **options: Any,
 ) -> Alteration:
     """The statement of replace_one. Raises InvalidFilter, InvalidDocument, InvalidUpdate."""
+    flag_check("upsert", upsert)
     conditions = filter_check(filter)
     changer = Replacement(replacement_check(replacement))
     query = query_of(conditions, False, **options)
     return Alteration(handle, name, query, changer, conditions if upsert else None, False)
+
+
+def flag_check(name: str, value: object) -> None:
+    """InvalidArgument unless it is True or False: any text, "no" as well, would be true."""
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{name} must be True or False, not {value!r:.60}")
 
 
 def removing(name: str, filter: object, *, is_many: bool = False, **options: Any) -> Removal:

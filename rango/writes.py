@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rango._ext.record import decode_trusted
 from rango.bulk import bulk_details, run_requests
 from rango.changes import insert_batches
-from rango.engine.projection import projection_of
-from rango.engine.query import Document, ProjectionKeys, SortKeys
+from rango.engine.projection import Projection, projection_of
+from rango.engine.query import Document, ProjectionKeys, Query, SortKeys
+from rango.engine.values import now
 from rango.errors import (
     BulkWriteError,
     DuplicateKey,
@@ -37,8 +38,10 @@ from rango.statements import (
     Outcome,
     encoded,
     executed,
+    flag_check,
     inserting,
     pattern_of,
+    position_of,
     removing,
     replacing,
     updating,
@@ -55,16 +58,23 @@ UpdateKeys = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 class Projected:
     """What find_one_and_* return: a document with the fields that are asked for."""
 
-    __slots__ = ("_projection",)
+    __slots__ = ("_projection", "_query")
 
-    def __init__(self, projection: ProjectionKeys | None) -> None:
-        self._projection = None if projection is None else projection_of(projection)
+    def __init__(self, query: Query, projection: ProjectionKeys | None, collation: object) -> None:
+        self._query = query
+        self._projection: Projection | None = None
+        if projection is not None:
+            self._projection = projection_of(projection, query.variables, collation)
 
     def __call__(self, bson: bytes | None) -> Document | None:
         if bson is None:
             return None
-        document = decode_trusted(bson)
-        return document if self._projection is None else self._projection.apply(document)
+        document, projection = decode_trusted(bson), self._projection
+        if projection is None:
+            return document
+        position = None if projection.positional is None else position_of(self._query, bson)
+        variables = {"NOW": now(), **self._query.variables}
+        return projection.apply(document, position, variables)
 
 
 class CollectionWrites:
@@ -142,6 +152,7 @@ class CollectionWrites:
             raise InvalidArgument(
                 f"documents must be a list of documents, not {type(documents).__name__}"
             )
+        flag_check("ordered", ordered)
         given = list(documents)
         if not given:
             raise InvalidArgument("documents must have at least one document")
@@ -305,7 +316,7 @@ class CollectionWrites:
     ) -> Document | None:
         """Delete the first document that matches, and return it; None if none does."""
         statement = removing(self._name, filter, sort=sort, hint=hint, let=let, collation=collation)
-        shaped = Projected(projection)
+        shaped = Projected(statement.query, projection, collation)
         return shaped(executed(self._handle, statement).before)
 
     def find_one_and_replace(
@@ -337,7 +348,7 @@ class CollectionWrites:
             let=let,
             collation=collation,
         )
-        return self._found_and_changed(statement, projection, return_document)
+        return self._found_and_changed(statement, projection, collation, return_document)
 
     def find_one_and_update(
         self,
@@ -370,17 +381,21 @@ class CollectionWrites:
             let=let,
             collation=collation,
         )
-        return self._found_and_changed(statement, projection, return_document)
+        return self._found_and_changed(statement, projection, collation, return_document)
 
     def _found_and_changed(
-        self, statement: Alteration, projection: ProjectionKeys | None, is_after: bool
+        self,
+        statement: Alteration,
+        projection: ProjectionKeys | None,
+        collation: object,
+        is_after: bool,
     ) -> Document | None:
         if not isinstance(is_after, bool):
             raise InvalidArgument(
                 "return_document must be ReturnDocument.BEFORE or ReturnDocument.AFTER, "
                 f"not {is_after!r:.60}"
             )
-        shaped = Projected(projection)
+        shaped = Projected(statement.query, projection, collation)
         outcome = executed(self._handle, statement)
         return shaped(outcome.after if is_after else outcome.before)
 

@@ -11,6 +11,10 @@ STORES: Final = {
     "rango": ("rango_store", "RangoStore"),
     "lmdb": ("lmdb_store", "LmdbStore"),
     "sqlite": ("sqlite_store", "SqliteStore"),
+    "apsw": ("apsw_store", "ApswStore"),
+    "mongomock": ("document_stores", "MongomockStore"),
+    "montydb": ("document_stores", "MontyStore"),
+    "tinydb": ("tiny_store", "TinyStore"),
     "floor-log": ("floors", "LogFloor"),
     "floor-dict": ("floors", "DictFloor"),
 }

@@ -114,3 +114,11 @@ class DictFloor(Store):
 
     def count(self) -> int:
         return len(self._documents)
+
+    def group_agents(self) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        for data in self._documents.values():
+            document = bson.decode(data, OPTIONS)
+            agent = document["agent_id"]
+            sums[agent] = sums.get(agent, 0.0) + document["importance"]
+        return sums

@@ -77,6 +77,15 @@ class LmdbStore(Store):
         with self._env.begin() as txn:
             return int(txn.stat(self._documents)["entries"])
 
+    def group_agents(self) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        with self._env.begin(db=self._documents, buffers=True) as txn, txn.cursor() as cursor:
+            for data in cursor.iternext(keys=False):
+                document = bson.decode(data, OPTIONS)
+                agent = document["agent_id"]
+                sums[agent] = sums.get(agent, 0.0) + document["importance"]
+        return sums
+
     def insert_many(self, documents: list[Document]) -> None:
         with self._env.begin(write=True) as txn:
             for document in documents:

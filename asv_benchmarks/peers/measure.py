@@ -40,7 +40,7 @@ MEGABYTE: Final = 1 << 20
 
 WORKS: Final = (
     "open", "find_one cold", "encode", "decode", "find_one", "filter 1 %", "filter 20 %",
-    "find by index", "sort+limit", "sort+limit index", "count", "insert_one", "update_one",
+    "find by index", "sort+limit", "sort+limit index", "count", "group", "insert_one", "update_one",
     "delete_one", "insert_many/doc", "disk bytes/doc", "data bytes/doc", "memory MB opened",
     "memory MB scanned",
 )  # fmt: skip
@@ -109,22 +109,24 @@ class Round:
 
     def samples(self, work: str, store: Store, part: int) -> list[float]:
         """Do a part of the work on the store; what each time took."""
+        most = store.samples_max or SAMPLES
         documents = self.workload.documents[:SAMPLES]
         fresh = self.fresh[part]
         fresh_ids = [document["_id"] for document in fresh]
-        few = [None] * self.scans
-        many = [None] * CALLS_PER_SAMPLE * 4
+        few = [None] * min(self.scans, most)
+        many = [None] * min(CALLS_PER_SAMPLE * 4, most)
         ways: dict[str, Callable[[], list[float]]] = {
             "encode": lambda: timed_many(store.encode, documents),
             "decode": lambda: timed_many(store.decode, [store.encode(each) for each in documents]),
-            "find_one": lambda: timed(store.find_one, self.ids),
-            "find_one cold": lambda: timed(store.find_one, self.cold_ids),
+            "find_one": lambda: timed(store.find_one, self.ids[:most]),
+            "find_one cold": lambda: timed(store.find_one, self.cold_ids[:most]),
             "filter 1 %": lambda: timed(lambda _: store.find_at_least(0.99), few),
             "filter 20 %": lambda: timed(lambda _: store.find_at_least(0.8), few),
-            "find by index": lambda: timed(store.find_agent, self.agents),
+            "find by index": lambda: timed(store.find_agent, self.agents[:most]),
             "sort+limit": lambda: timed(lambda _: store.top_importance(TOP), few),
             "sort+limit index": lambda: timed(lambda _: store.top_created(TOP), many),
             "count": lambda: timed_many(lambda _: store.count(), many),
+            "group": lambda: timed(lambda _: store.group_agents(), few),
             "open": lambda: timed(lambda _: store.open(), _closed(store, few[:SAMPLES_OPEN])),
             "insert_one": lambda: timed(store.insert_one, fresh),
             "update_one": lambda: timed(lambda each: store.update_one(each, 0.5), fresh_ids),
@@ -172,6 +174,15 @@ def verify(store: Store, workload: Workload) -> None:
     best = [document["importance"] for document in store.top_importance(TOP)]
     if best != [document["importance"] for document in by_importance[:TOP]]:
         raise SystemExit(f"{store.name}: wrong answer to sort+limit")
+    if "group" in store.works:
+        sums: dict[str, float] = {}
+        for each in workload.documents:
+            sums[each["agent_id"]] = sums.get(each["agent_id"], 0.0) + each["importance"]
+        found = store.group_agents()
+        if {agent: round(total, 6) for agent, total in found.items()} != {
+            agent: round(total, 6) for agent, total in sums.items()
+        }:
+            raise SystemExit(f"{store.name}: wrong answer to group")
     if store.count() != len(documents):
         raise SystemExit(f"{store.name}: counts {store.count()} of {len(documents)} documents")
 

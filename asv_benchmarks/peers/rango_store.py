@@ -55,6 +55,10 @@ class RangoStore(Store):
     def count(self) -> int:
         return int(self._memory.count_documents({}))
 
+    def group_agents(self) -> dict[str, float]:
+        stages = [{"$group": {"_id": "$agent_id", "sum": {"$sum": "$importance"}}}]
+        return {group["_id"]: group["sum"] for group in self._memory.aggregate(stages)}
+
     def insert_many(self, documents: list[Document]) -> None:
         self._memory.insert_many(documents)
 

@@ -39,48 +39,55 @@ class SqliteStore(Store):
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def encode(self, document: Document) -> bytes:
-        return _dump(document).encode()
+        return dumped(document).encode()
 
     def decode(self, data: bytes) -> Document:
-        return _load(data)
+        return loaded(data)
 
     def find_one(self, identity: str) -> Document | None:
         found = self._db.execute("SELECT body FROM documents WHERE id = ?", (identity,)).fetchone()
-        return None if found is None else _load(found[0])
+        return None if found is None else loaded(found[0])
 
     def find_at_least(self, importance: float) -> list[Document]:
         query = "SELECT body FROM documents WHERE json_extract(body, '$.importance') >= ?"
-        return _load_all(self._db.execute(query, (importance,)))
+        return loaded_all(self._db.execute(query, (importance,)))
 
     def find_agent(self, agent: str) -> list[Document]:
         query = "SELECT body FROM documents WHERE json_extract(body, '$.agent_id') = ?"
-        return _load_all(self._db.execute(query, (agent,)))
+        return loaded_all(self._db.execute(query, (agent,)))
 
     def top_importance(self, count: int) -> list[Document]:
         query = (
             "SELECT body FROM documents ORDER BY json_extract(body, '$.importance') DESC LIMIT ?"
         )
-        return _load_all(self._db.execute(query, (count,)))
+        return loaded_all(self._db.execute(query, (count,)))
 
     def top_created(self, count: int) -> list[Document]:
         query = (
             "SELECT body FROM documents ORDER BY json_extract(body, '$.created_at') DESC LIMIT ?"
         )
-        return _load_all(self._db.execute(query, (count,)))
+        return loaded_all(self._db.execute(query, (count,)))
 
     def count(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM documents").fetchone()[0])
+
+    def group_agents(self) -> dict[str, float]:
+        query = (
+            "SELECT json_extract(body, '$.agent_id'), sum(json_extract(body, '$.importance')) "
+            "FROM documents GROUP BY 1"
+        )
+        return dict(self._db.execute(query).fetchall())
 
     def insert_many(self, documents: list[Document]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany(
             "INSERT INTO documents VALUES (?, ?)",
-            [(document["_id"], _dump(document)) for document in documents],
+            [(document["_id"], dumped(document)) for document in documents],
         )
         self._db.execute("COMMIT")
 
     def insert_one(self, document: Document) -> None:
-        self._db.execute("INSERT INTO documents VALUES (?, ?)", (document["_id"], _dump(document)))
+        self._db.execute("INSERT INTO documents VALUES (?, ?)", (document["_id"], dumped(document)))
 
     def update_one(self, identity: str, importance: float) -> None:
         self._db.execute(
@@ -92,16 +99,19 @@ class SqliteStore(Store):
         self._db.execute("DELETE FROM documents WHERE id = ?", (identity,))
 
 
-def _dump(document: Document) -> str:
+def dumped(document: Document) -> str:
+    """The document as JSON, its date in milliseconds."""
     milliseconds = (document["created_at"] - EPOCH) // MILLISECOND
     return json.dumps(document | {"created_at": milliseconds}, separators=(",", ":"))
 
 
-def _load(text: str | bytes) -> Document:
+def loaded(text: str | bytes) -> Document:
+    """And back."""
     document: Document = json.loads(text)
     document["created_at"] = EPOCH + document["created_at"] * MILLISECOND
     return document
 
 
-def _load_all(rows: Iterable[tuple[str]]) -> list[Document]:
-    return [_load(body) for (body,) in rows]
+def loaded_all(rows: Iterable[tuple[str]]) -> list[Document]:
+    """The documents of a query's answer."""
+    return [loaded(body) for (body,) in rows]

@@ -30,6 +30,13 @@ class Store(ABC):
     """As on the command line, see choice.py."""
     is_floor: ClassVar[bool] = False
     """A floor is what the operating system or a dictionary costs; no product can be much below."""
+    is_durable: ClassVar[bool] = True
+    """Whether a write is on disk when it returns. The writes of others are shown and not compared
+    with."""
+    samples_max: ClassVar[int | None] = None
+    """How often the work is done in a round, for a store that would take minutes otherwise."""
+    documents_max: ClassVar[int | None] = None
+    """A store that is left out of a run with more documents, because one scan takes seconds."""
     works: ClassVar[frozenset[str]]
 
     def __init__(self, folder: Path) -> None:
@@ -79,6 +86,10 @@ class Store(ABC):
         """All documents."""
         raise WorkUnknown(self.name)
 
+    def group_agents(self) -> dict[str, float]:
+        """The sum of importance of each agent."""
+        raise WorkUnknown(self.name)
+
     def insert_many(self, documents: list[Document]) -> None:
         """In one commit."""
         raise WorkUnknown(self.name)
@@ -112,7 +123,7 @@ CODEC_WORKS = frozenset({"encode", "decode"})
 READ_WORKS = frozenset(
     {
         "find_one", "find_one cold", "filter 1 %", "filter 20 %", "find by index", "sort+limit",
-        "sort+limit index", "count",
+        "sort+limit index", "count", "group",
     }
 )  # fmt: skip
 WRITE_WORKS = frozenset({"insert_one", "insert_many/doc", "update_one", "delete_one"})

@@ -9,9 +9,20 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from asv_benchmarks.peers.measure import WORKS, Figure, Figures
-from asv_benchmarks.peers.store import Store
+from asv_benchmarks.peers.store import WRITE_WORKS, Store
 
-PACKAGES = ("rango", "lmdb", "pymongo", "pynacl", "cryptography", "lz4")
+PACKAGES = (
+    "rango",
+    "lmdb",
+    "apsw",
+    "mongomock",
+    "montydb",
+    "tinydb",
+    "pymongo",
+    "pynacl",
+    "cryptography",
+    "lz4",
+)
 NOTE = """\
 Microseconds unless the row says otherwise: median over rounds of the round's median. \
 ÷ peer: Rango over the best product, ÷ floor: Rango over the best floor, in the same round, median \
@@ -19,7 +30,9 @@ over rounds; below 1 Rango is faster. Cold: after open, nothing read yet (the op
 the files in memory). \
 Floors: pwrite of the same bytes into a prewritten file + fdatasync; a dictionary of BSON that \
 PyMongo decodes. Memory: what a fresh Python process grows by, imports included. Disk: all files; \
-data: without Rango's oplog, which is also its history. Only Rango is encrypted."""
+data: without Rango's oplog, which is also its history. Only Rango is encrypted. \
+mongomock and tinydb do not flush: their writes are not compared with; they and montydb do each \
+work three times a round."""
 
 
 def rows(stores: list[Store], figures: Figures) -> list[list[str]]:
@@ -30,7 +43,11 @@ def rows(stores: list[Store], figures: Figures) -> list[list[str]]:
         cells = figures[work]
         own = cells.get(subject.name) if subject else None
         others = [store for store in stores if store is not subject and store.name in cells]
-        peers = [cells[store.name] for store in others if not store.is_floor]
+        peers = [
+            cells[store.name]
+            for store in others
+            if not store.is_floor and (store.is_durable or work not in WRITE_WORKS)
+        ]
         floors = [cells[store.name] for store in others if store.is_floor]
         table.append(
             [

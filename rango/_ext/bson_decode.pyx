@@ -19,6 +19,7 @@ from cpython.datetime cimport datetime_new, get_utc, import_datetime
 from cpython.dict cimport PyDict_SetItem
 from cpython.float cimport PyFloat_FromDouble
 from cpython.object cimport PyObject, PyObject_GenericSetAttr, PyTypeObject
+from cpython.set cimport PySet_Contains
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, strlen
@@ -344,6 +345,35 @@ cdef dict fields_decode(const uint8_t *bson, size_t size, int depth):
         name = name_decode(<const char *>(start + 1), <size_t>name_size, hash)
         value = element_decode(start[0], start + 2 + name_size, <size_t>value_size, depth)
         PyDict_SetItem(fields, name, value)
+        span.at += 2 + <size_t>name_size + <size_t>value_size
+    return fields
+
+
+cdef dict fields_decode_some(const uint8_t *bson, size_t size, object names, bint is_kept):
+    # the top-level fields that are in names, or those that are not: the others cost their names
+    cdef Span span
+    cdef const uint8_t *start
+    cdef size_t left
+    cdef Py_ssize_t name_size, value_size
+    cdef uint64_t hash = 0
+    cdef dict fields = {}
+    span = span_of(NULL, 0)
+    if document_span(bson, size, &span) < 0:
+        raise_malformed()
+    while span.at < span.size:
+        start = span.base + span.at
+        left = span.size - span.at
+        name_size = name_scan(start + 1, left - 1, &hash)
+        if name_size < 0:
+            raise_malformed()
+        left -= <size_t>name_size + 2
+        value_size = element_value_size(start[0], start + 2 + name_size, left)
+        if value_size < 0:
+            raise_malformed()
+        name = name_decode(<const char *>(start + 1), <size_t>name_size, hash)
+        if PySet_Contains(names, name) == is_kept:
+            value = element_decode(start[0], start + 2 + name_size, <size_t>value_size, 1)
+            PyDict_SetItem(fields, name, value)
         span.at += 2 + <size_t>name_size + <size_t>value_size
     return fields
 

@@ -14,7 +14,7 @@ ctypedef struct Tree:
     int height                      # levels; 0 = empty, 1 = the root is a leaf
     uint64_t entries
     uint64_t live                   # entries that are not tombstones
-    uint64_t marks                  # of an index: see collection_info
+    uint8_t flags                   # CATALOG_FLAG_*
 
 
 ctypedef struct TreeCursor:

@@ -16,7 +16,7 @@ class Builder:
         self,
         view: View,
         definitions: dict[int, bytes],
-        marks: dict[int, int],
+        multikey: set[int],
         number: int,
         ordinal: int,
     ) -> Generation: ...

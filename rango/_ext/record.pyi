@@ -28,3 +28,12 @@ def record_build(
 
 def record_parts(record: bytes) -> tuple[int, int, int, int, int, bytes, bytes]:
     """(flags, ms, counter, updated_at, ordinal, node, bson) of a record."""
+
+def record_fields(
+    record: bytes, names: frozenset[str] | None = None, is_kept: bool = True
+) -> dict[str, Any]:
+    """The document of a record, or those of its top-level fields that are (`is_kept`) or are not
+    in `names`; the others are not decoded."""
+
+def record_bson(record: bytes) -> bytes:
+    """The BSON of the document in a record."""

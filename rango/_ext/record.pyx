@@ -26,7 +26,7 @@ from rango._ext.bson_check cimport (
     BSON_TOO_LARGE,
     bson_check,
 )
-from rango._ext.bson_decode cimport element_decode, fields_decode
+from rango._ext.bson_decode cimport element_decode, fields_decode, fields_decode_some
 from rango._ext.bson_element cimport Element, document_span, element_next
 from rango._ext.bson_encode cimport element_encode, fields_encode
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
@@ -219,3 +219,23 @@ def record_parts(bytes record not None):
         header.node[:header.node_size],
         header.bson[:header.bson_size],
     )
+
+
+def record_fields(bytes record not None, frozenset names=None, bint is_kept=True):
+    cdef RecordHeader header
+    if record_header_read(
+        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header
+    ) < 0:
+        raise InvalidDocument("the record is shorter than its header; its bytes are damaged")
+    if names is None:
+        return document_decode(header.bson, header.bson_size)
+    return fields_decode_some(header.bson, header.bson_size, names, is_kept)
+
+
+def record_bson(bytes record not None):
+    cdef RecordHeader header
+    if record_header_read(
+        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header
+    ) < 0:
+        raise InvalidDocument("the record is shorter than its header; its bytes are damaged")
+    return header.bson[:header.bson_size]

@@ -15,21 +15,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.filter import Program
 from rango._ext.key import key_of
-from rango._ext.record import decode_trusted, record_parts
 from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
 from rango.engine.keyed import Conjuncts
 from rango.engine.plan import Plan, choose, has_collation, index_plan, scan_everything
 from rango.engine.projection import Projection, projection_of
-from rango.engine.sort import Sort, sort_key, sort_of, sort_records
+from rango.engine.returned import returner
+from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
 from rango.errors import InvalidArgument, NotFound
-from rango.ids import node_tag
 from rango.limits import FETCH_COUNT_DEFAULT
 
 if TYPE_CHECKING:
@@ -45,24 +43,6 @@ Hint = str | tuple[tuple[str, int], ...]
 
 MERGED_COUNT_FIRST: Final = 8
 """Records that are first fetched from each of several scans that are merged."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def revision_fields(record: bytes) -> Document:
-    """The fields that a record's header holds: `_rev`, `_updated_at`, `_source_node`."""
-    _, milliseconds, counter, updated_at, _, node, _ = record_parts(record)
-    node_id = node.decode()
-    return {
-        "_rev": f"{milliseconds}-{counter}-{node_tag(node_id)}",
-        "_updated_at": _EPOCH + timedelta(milliseconds=updated_at),
-        "_source_node": node_id,
-    }
-
-
-def record_document(record: bytes) -> Document:
-    """The document in a record."""
-    return decode_trusted(record_parts(record)[6])
 
 
 def count_check(name: str, value: object) -> int:
@@ -92,6 +72,7 @@ class Query:
         "scans",
         "skip",
         "sort",
+        "variables",
     )
 
     def __init__(
@@ -101,7 +82,13 @@ class Query:
         let: Mapping[str, Any] | None = None,
         collation: object = None,
     ) -> None:
-        self.program: Program = program_of(filter, let=let, collation=collation)
+        self.variables: dict[str, Any] = {}
+        if let is not None:
+            # loaded at its first use: most queries have no variables
+            from rango.engine.variables import variables_of
+
+            self.variables = variables_of(let)
+        self.program: Program = program_of(filter, let=self.variables or None, collation=collation)
         self.projection: Projection | None = None
         self.sort: Sort = ()
         self.skip = 0
@@ -208,17 +195,27 @@ class Query:
     def records(self, view: View, info: CollectionInfo) -> Iterator[list[bytes]]:
         """The records to return, in batches: matching, sorted, skipped and limited."""
         plan = self.choose(info)
+        if self.sort and not plan.is_sorted:
+            return self._sorted(view, info, plan)
         found = self._found(view, info, plan)
-        return found if not (self.sort or self.skip or self.limit) else self._ordered(found, plan)
+        return found if not (self.skip or self.limit) else self._cut(found)
 
-    def _ordered(self, found: Iterator[list[bytes]], plan: Plan) -> Iterator[list[bytes]]:
+    def _sorted(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[bytes]]:
+        """What the plan does not give in order, sorted; with a limit only so many are held."""
+        sorter = sorter_of(self.sort, self.skip + self.limit if self.limit else 0)
+        if plan.kind in ("scan", "index", "id_range"):
+            sorter.add_scan(self._scan(view, info, plan))
+        else:
+            for batch in self._found(view, info, plan):
+                sorter.add_records(batch)
+        at = self.skip
+        while batch := sorter.records(at, self.fetch_count):
+            yield batch
+            at += len(batch)
+
+    def _cut(self, found: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+        """What was found, without what is skipped and what is over the limit."""
         skip, limit = self.skip, self.limit
-        if not plan.is_sorted:
-            matching = (record for batch in found for record in batch)
-            ordered = sort_records(matching, self.sort, skip + limit if limit else 0)
-            for at in range(skip, len(ordered), self.fetch_count):
-                yield list(ordered[at : at + self.fetch_count])
-            return
         left = limit
         for batch in found:
             if skip >= len(batch):
@@ -241,8 +238,9 @@ class Query:
         if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
             yield from self._plain(view, info, plan)
             return
+        returned = returner(self.projection, self.program, meta=self.meta)
         for batch in self.records(view, info):
-            yield [self._returned(record) for record in batch]
+            yield [returned(record) for record in batch]
 
     def plain_scan(self, view: View, info: CollectionInfo) -> Scan | None:
         """The scan that gives just the documents to return, `limit` aside, or None if more than
@@ -286,20 +284,6 @@ class Query:
             for branch in plan.branches or (plan,)
             for scan in (self._scan(view, info, branch, seen),)
         )
-
-    def _returned(self, record: bytes) -> Document:
-        """The document as it is returned: projected, with the header's fields if asked for."""
-        document = record_document(record)
-        projection = self.projection
-        has_header = self.meta or (projection is not None and projection.meta)
-        header = revision_fields(record) if has_header else {}
-        if projection is not None:
-            for name in projection.meta:
-                document[name] = header[name]
-            document = projection.apply(document)
-        if self.meta:
-            document.update(header)
-        return document
 
 
 def is_single(plan: Plan) -> bool:

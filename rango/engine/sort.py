@@ -1,34 +1,53 @@
 """Sorting: what a sort asks for, the keys that order records, and the first k of many.
 
 Terms       sort: ((path, 1 | -1), ...), the normal form of everything that PyMongo accepts.
+            combination: one value for each field, taken from the same element where fields lead
+            through the same array.
 Invariants  Two records compare as MongoDB compares the values at the paths: missing is null, an
-            array counts as its least element going up and its greatest going down. Equal records
-            keep the order in which they came.
-Failure     InvalidFilter names what is wrong with the sort.
-Sources     MongoDB manual, "cursor.sort()"; keys: rango/_ext/key.pyx.
+            empty array comes before null. A record counts as that of its combinations which comes
+            first in the order of the sort: an array as its least element going up and its greatest
+            going down. Equal records keep the order in which they came. `$natural` is the order of
+            `_id`.
+Failure     InvalidFilter names what is wrong with the sort, or (code 2) two arrays side by side
+            whose elements have no order together. LimitExceeded: SORT_SIZE_BYTES_MAX.
+Sources     MongoDB manual, "cursor.sort()"; keys: rango/_ext/key.pyx, rango/_ext/order.pyx.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, Protocol
 
 from rango._ext.filter import revision_tag
-from rango._ext.key import IndexPath, index_keys, key_whole
+from rango._ext.key import index_keys, key_whole
 from rango._ext.normal import HEADER_NAMES, path_check
-from rango._ext.record import decode, record_parts
+from rango._ext.order import Sorter, SortField
+from rango._ext.record import encode, record_fields, record_parts
+from rango.engine.values import fields_of
 from rango.errors import InvalidFilter
-from rango.limits import KEY_SIZE_BYTES_MAX
+from rango.limits import SORT_SIZE_BYTES_MAX
 
 Sort = tuple[tuple[str, int], ...]
 SortKey = Callable[[bytes], bytes]
+
+
+class Collation(Protocol):
+    """What a sort needs of a collation."""
+
+    def fold(self, text: str) -> str: ...
+
+
+BATCH: Final = 256
 
 SORT_FIELDS_MAX: Final = 32
 """Fields of one sort. MongoDB's limit for compound indexes and sorts."""
 
 INVERTED: Final = bytes(255 - value for value in range(256))
 """Keys are self-delimiting, so inverting every byte inverts their order."""
+
+
+NATURAL: Final = "$natural"
 
 
 def sort_of(spec: object, direction: object = None) -> Sort:
@@ -53,6 +72,10 @@ def sort_of(spec: object, direction: object = None) -> Sort:
     else:
         raise InvalidFilter(f"a sort is a name, a list of pairs or a mapping, not {spec!r:.100}")
     fields = dict(_field_of(pair) for pair in pairs)
+    if NATURAL in fields:
+        if len(fields) > 1:
+            raise InvalidFilter("a sort by $natural has no other field", code=2)
+        return (("_id", fields[NATURAL]),)
     if len(fields) > SORT_FIELDS_MAX:
         raise InvalidFilter(f"a sort has at most {SORT_FIELDS_MAX} fields, not {len(fields)}")
     return tuple(fields.items())
@@ -64,7 +87,7 @@ def _field_of(pair: object) -> tuple[str, int]:
     name, direction = pair
     if not isinstance(name, str) or not name:
         raise InvalidFilter(f"a sort names fields by non-empty strings, not {name!r:.100}")
-    if name.startswith("$") or "" in name.split("."):
+    if (name.startswith("$") and name != NATURAL) or "" in name.split("."):
         raise InvalidFilter(
             f"a sort cannot use the path {name!r}: a part is empty or it starts with $"
         )
@@ -76,75 +99,147 @@ def _field_of(pair: object) -> tuple[str, int]:
     return name, int(direction)
 
 
-def sort_key(sort: Sort) -> SortKey:
+def sorter_of(sort: Sort, limit: int = 0, collation: Collation | None = None) -> Sorter:
+    """What takes records and gives them in the order of a sort, the first `limit` unless it is 0.
+
+    `collation` is how strings compare.
+    """
+    slow = _SlowKey(sort, collation)
+    first: SortField | None = None
+    if collation is None and not any(path in HEADER_NAMES for path, _ in sort):
+        for path, direction in reversed(sort):
+            first = SortField(path, direction < 0, first)
+    return Sorter(first, slow, limit, SORT_SIZE_BYTES_MAX)
+
+
+def sort_key(sort: Sort, collation: Collation | None = None) -> SortKey:
     """A function from a record to bytes whose order is that of the sort."""
-    fields = [_part_key(path, direction) for path, direction in sort]
-    if len(fields) == 1:
-        return fields[0]
-    return lambda record: b"".join([field(record) for field in fields])
+    return sorter_of(sort, 1, collation).key_of
 
 
-def _part_key(path: str, direction: int) -> SortKey:
-    if path in HEADER_NAMES:
-        return _header_key(path, direction)
-    # a top-level name is split once here, not for every record
-    split = IndexPath(path)
-    end = 0 if direction > 0 else -1
-
-    def key(record: bytes) -> bytes:
-        keys = index_keys(_bson_of(record), split)[0]
-        if any(len(each) == KEY_SIZE_BYTES_MAX for each in keys):
-            # shortened: its order is that of the value only up to the cut
-            keys = sorted(key_whole(each) for each in _values(_bson_of(record), path))
-        return keys[end] if direction > 0 else keys[end].translate(INVERTED)
-
-    return key
-
-
-def _values(bson: bytes, path: str) -> list[Any]:
-    """What a path leads to in a document, arrays fanned out: for the rare values with long keys."""
-
-    def walk(value: Any, parts: list[str]) -> Iterator[Any]:
-        if not parts:
-            yield from value if isinstance(value, list) and value else [value]
-        elif isinstance(value, dict):
-            yield from walk(value.get(parts[0]), parts[1:])
-        elif isinstance(value, list):
-            if parts[0].isdecimal() and int(parts[0]) < len(value):
-                yield from walk(value[int(parts[0])], parts[1:])
-            for each in value:
-                if isinstance(each, dict):
-                    yield from walk(each, parts)
-        else:
-            yield None
-
-    return list(walk(decode(bson), path.split("."))) or [None]
-
-
-def _header_key(name: str, direction: int) -> SortKey:
-    def key(record: bytes) -> bytes:
-        _, ms, counter, updated_at, _, node, _ = record_parts(record)
-        if name == "_updated_at":
-            value = (updated_at + (1 << 63)).to_bytes(8, "big")
-        elif name == "_source_node":
-            # self-delimiting, like every key: a node id is text without NUL
-            value = node + b"\x00"
-        else:
-            tag = revision_tag(node.decode())
-            value = ms.to_bytes(8, "big") + counter.to_bytes(2, "big") + tag.encode()
-        return value if direction > 0 else value.translate(INVERTED)
-
-    return key
-
-
-def _bson_of(record: bytes) -> bytes:
-    return record_parts(record)[6]
-
-
-def sort_records(records: Iterable[bytes], sort: Sort, limit: int = 0) -> Sequence[bytes]:
+def sort_records(
+    records: Iterable[bytes], sort: Sort, limit: int = 0, collation: Collation | None = None
+) -> Sequence[bytes]:
     """The records in the order of the sort; only the first `limit` unless it is 0."""
     if not sort:
         return list(records)[: limit or None]
-    if limit:
-        return heapq.nsmallest(limit, records, key=sort_key(sort))
-    return sorted(records, key=sort_key(sort))
+    sorter = sorter_of(sort, limit, collation)
+    rest = iter(records)
+    while batch := list(islice(rest, BATCH)):
+        sorter.add_records(batch)
+    return sorter.records(0, len(sorter))
+
+
+class _SlowKey:
+    """The sort key of a record, from its decoded values."""
+
+    __slots__ = ("_collation", "_sort")
+
+    def __init__(self, sort: Sort, collation: Collation | None) -> None:
+        self._sort = sort
+        self._collation = collation
+
+    def __call__(self, record: bytes) -> bytes:
+        document = record_fields(record)
+        states = [
+            (_Key(_header_key(path, record)), DONE)
+            if path in HEADER_NAMES
+            else (document, tuple(path.split(".")))
+            for path, _ in self._sort
+        ]
+        return min(self._key(values) for values in combinations(states))
+
+    def _key(self, values: Sequence[Any]) -> bytes:
+        parts = []
+        for value, (_, direction) in zip(values, self._sort, strict=True):
+            key = self._part(value)
+            parts.append(key if direction > 0 else key.translate(INVERTED))
+        return b"".join(parts)
+
+    def _part(self, value: Any) -> bytes:
+        if type(value) is _Key:
+            return value.key
+        return key_whole(value if self._collation is None else _folded(value, self._collation))
+
+
+class _Key:
+    """Stands for a value whose key is known."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+
+
+EMPTY_ARRAY: Final = _Key(index_keys(encode({"a": []}), "a")[0][0])
+DONE: Final[tuple[str, ...] | None] = None
+State = tuple[Any, tuple[str, ...] | None]
+"""A value and the path that is left in it; None: it is what the field counts as."""
+
+
+def combinations(states: Sequence[State]) -> Iterator[tuple[Any, ...]]:
+    """The values that fields lead to, one of each, through the same elements of the same arrays."""
+    now = [_ahead(value, parts) for value, parts in states]
+    met = [value for value, parts in now if parts is not None and type(value) is list]
+    if not met:
+        yield tuple(value for value, _ in now)
+        return
+    array = met[0]
+    if any(each is not array for each in met):
+        raise InvalidFilter(
+            "a sort cannot compare two arrays side by side (parallel arrays); sort by one of them",
+            code=2,
+        )
+    if not array:
+        yield from combinations([_at(each, array, None) for each in now])
+    for position in range(len(array)):
+        yield from combinations([_at(each, array, position) for each in now])
+
+
+def _ahead(value: Any, parts: tuple[str, ...] | None) -> State:
+    """Follow a path up to its end or to an array."""
+    while parts:
+        if type(value) is list:
+            return value, parts
+        fields = fields_of(value)
+        if fields is None or parts[0] not in fields:
+            return None, DONE
+        value, parts = fields[parts[0]], parts[1:]
+    return value, (() if parts is not None and type(value) is list else DONE)
+
+
+def _at(state: State, array: list[Any], position: int | None) -> State:
+    """A field at one element of an array; `position` None: the array is empty."""
+    value, parts = state
+    if parts is None or value is not array:
+        return state
+    if position is None:
+        return (None if parts else EMPTY_ARRAY), DONE
+    if not parts:
+        return array[position], DONE
+    place = parts[0]
+    if place.isdecimal() and place.isascii() and int(place) < len(array):
+        # a position means the same element whatever the others are at
+        return (array[int(place)], parts[1:] or DONE)
+    return (array[position], parts) if fields_of(array[position]) is not None else (None, DONE)
+
+
+def _folded(value: Any, collation: Collation) -> Any:
+    if isinstance(value, str):
+        return collation.fold(value)
+    if isinstance(value, list):
+        return [_folded(each, collation) for each in value]
+    if isinstance(value, dict):
+        return {name: _folded(each, collation) for name, each in value.items()}
+    return value
+
+
+def _header_key(name: str, record: bytes) -> bytes:
+    _, ms, counter, updated_at, _, node, _ = record_parts(record)
+    if name == "_updated_at":
+        return (updated_at + (1 << 63)).to_bytes(8, "big")
+    if name == "_source_node":
+        # self-delimiting, like every key: a node id is text without NUL
+        return node + b"\x00"
+    tag = revision_tag(node.decode())
+    return ms.to_bytes(8, "big") + counter.to_bytes(2, "big") + tag.encode()

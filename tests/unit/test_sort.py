@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rango
+from rango._ext.order import Sorter, SortField
 from rango._ext.record import decode, encode, record_build, record_parts
-from rango.engine.sort import Sort, sort_of, sort_records
-from rango.errors import InvalidFilter
-from tests.reference import filter as twin
+from rango.engine.sort import Sort, sort_of, sort_records, sorter_of
+from rango.errors import InvalidFilter, LimitExceeded, RangoError
+from tests.reference import order as twin
 from tests.unit.test_filter import DOCUMENTS, record_of
 
 
@@ -107,46 +107,111 @@ def test_header_fields() -> None:
     assert order("_source_node", -1) == [0, 2, 1]
 
 
-@settings(max_examples=100, deadline=None)
+PATHS = st.sampled_from(["a", "b", "c", "a.b", "a.c", "b.a"])
+
+
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(DOCUMENTS, max_size=8),
-    st.lists(
-        st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([1, -1])),
-        min_size=1,
-        max_size=3,
-    ),
+    st.lists(st.tuples(PATHS, st.sampled_from([1, -1])), min_size=1, max_size=3),
     st.integers(0, 5),
+    st.booleans(),
 )
 def test_sort_equals_its_twin(
-    documents: list[dict[str, Any]], spec: list[tuple[str, int]], limit: int
+    documents: list[dict[str, Any]], spec: list[tuple[str, int]], limit: int, is_slow: bool
 ) -> None:
     sort = sort_of(spec)
     records = [record_of(document) for document in documents]
+    collation = Binary() if is_slow else None
+    decoded = [decode(encode(document)) for document in documents]
+    try:
+        expected = twin.ordered(decoded, sort)
+    except twin.ParallelArrays:
+        with pytest.raises(InvalidFilter, match="parallel") as caught:
+            sort_records(records, sort, limit, collation)
+        assert caught.value.code == 2
+        return
+    found = sort_records(records, sort, limit, collation)
+    assert list(found) == [records[at] for at in expected[: limit or None]]
 
-    def end(document: dict[str, Any], path: str, direction: int) -> Any:
-        value = document.get(path)
-        if not isinstance(value, list):
-            return value
-        # an empty array is less than null; MinKey is the only value that is below both
-        ordered = sorted(value, key=functools.cmp_to_key(twin.compare))
-        return ordered[0 if direction > 0 else -1] if ordered else twin.MISSING
 
-    def compare_ends(left: Any, right: Any) -> int:
-        ranks = [1.5 if end is twin.MISSING else 2 * twin.class_of(end) for end in (left, right)]
-        if twin.MISSING in (left, right):
-            return twin.sign(*ranks)
-        return twin.compare(left, right)
+class Binary:
+    """A collation that changes nothing: all goes the slow way."""
 
-    def compare(left: bytes, right: bytes) -> int:
-        a, b = (decode(record_parts(record)[6]) for record in (left, right))
-        for path, direction in sort:
-            order = compare_ends(end(a, path, direction), end(b, path, direction))
-            if order:
-                return order * direction
-        return 0
+    def fold(self, text: str) -> str:
+        return text
 
-    expected = sorted(records, key=functools.cmp_to_key(compare))
-    assert list(sort_records(records, sort, limit)) == expected[: limit or None]
+
+class NoCase:
+    """A collation that does not see upper case."""
+
+    def fold(self, text: str) -> str:
+        return text.casefold()
+
+
+def test_a_collation_decides_how_strings_are_ordered() -> None:
+    documents: list[dict[str, Any]] = [
+        {"n": 0, "a": "b"},
+        {"n": 1, "a": "A"},
+        {"n": 2, "a": ["C", "a"]},
+        {"n": 3, "a": {"x": "B"}},
+    ]
+    records = [record_of(document) for document in documents]
+    found = sort_records(records, (("a", 1),), 0, NoCase())
+    assert [decode(record_parts(each)[6])["n"] for each in found] == [1, 2, 0, 3]
+    assert names(documents, (("a", 1),)) == [1, 2, 0, 3]
+    found = sort_records([*records[:2], record_of({"n": 9, "a": "a"})], (("a", -1),), 0, NoCase())
+    assert [decode(record_parts(each)[6])["n"] for each in found] == [0, 1, 9]
+
+
+def test_fields_of_one_array_are_compared_element_by_element() -> None:
+    documents: list[dict[str, Any]] = [
+        {"n": 0, "a": [{"b": 1, "c": 5}, {"b": 2, "c": 9}]},
+        {"n": 1, "a": [{"b": 1, "c": 7}]},
+    ]
+    # the least b of the first goes with c = 5, whatever the other elements hold
+    assert names(documents, (("a.b", 1), ("a.c", -1))) == [1, 0]
+    assert names(documents, (("a.b", -1), ("a.c", 1))) == [0, 1]
+    positions = [{"n": 0, "a": [3, 1]}, {"n": 1, "a": [2, 9]}]
+    assert names(positions, (("a.0", 1), ("n", 1))) == [1, 0]
+    assert names(positions, (("a.1", 1), ("a.0", 1))) == [0, 1]
+
+
+def test_natural_order_is_that_of_the_id() -> None:
+    assert sort_of([("$natural", -1)]) == (("_id", -1),)
+    with pytest.raises(InvalidFilter, match="natural"):
+        sort_of([("$natural", 1), ("a", 1)])
+
+
+def test_what_a_sort_holds_is_bounded() -> None:
+    records = [record_of({"n": i, "pad": "x" * 1000}) for i in range(50)]
+    first = SortField("n", True)
+    sorter = Sorter(first, bytes, 0, 20_000)
+    with pytest.raises(LimitExceeded, match="an index") as caught:
+        sorter.add_records(records)
+    assert caught.value.limit == "SORT_SIZE_BYTES_MAX"
+    few = Sorter(first, bytes, 3, 20_000)
+    few.add_records(records)
+    assert len(few) == 3
+    assert few.held < 4000
+    assert few.records(0, 10) == [records[49], records[48], records[47]]
+    assert few.records(1, 1) == [records[48]]
+    with pytest.raises(RangoError, match="takes no more"):
+        few.add_records(records)
+
+
+def test_a_scan_is_sorted_without_its_records_passing_through_python(tmp_path: Path) -> None:
+    with rango.open(tmp_path / "db") as db:
+        db["c"].insert_many([{"_id": n, "a": (n * 7919) % 1000} for n in range(1000)])
+        view = db._handle.view()[0]
+        info = view.catalog.collections["c"]
+        for limit in (0, 10):
+            scan = view.scan(info.tree_id, None, None, False, None)
+            sorter = sorter_of((("a", -1),), limit)
+            sorter.add_scan(scan)
+            found = [decode(record_parts(each)[6])["a"] for each in sorter.records(0, 1000)]
+            assert found == list(range(999, -1, -1))[: limit or None]
+            assert scan.next_records(1) == []
 
 
 def test_values_that_share_a_thousand_bytes_are_sorted_by_what_comes_after(tmp_path: Path) -> None:

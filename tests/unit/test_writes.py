@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,77 @@ def test_dots_and_dollars_in_names(things: rango.Collection) -> None:
     assert things.find_one(1) == {"_id": 1, "a.b": 1}
     things.update_one({"_id": 2}, {"$set": {"y": {"$a": {"b.c": 1}}}})
     assert things.find_one(2) == {"_id": 2, "x": 22, "y": {"$a": {"b.c": 1}}}
+
+
+PIPELINES: list[tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = [
+    ({"a": 1, "b": 2}, [{"$set": {"c": {"$add": ["$a", "$b"]}}}], {"a": 1, "b": 2, "c": 3}),
+    ({"a": 1}, [{"$addFields": {"x.y": "$a"}}, {"$unset": "a"}], {"x": {"y": 1}}),
+    ({"a": 1, "b": 2}, [{"$project": {"a": 1}}], {"a": 1}),
+    ({"a": 1, "b": 2}, [{"$unset": ["b", "_id"]}], {"a": 1}),
+    ({"a": {"b": 1}}, [{"$replaceWith": "$a"}], {"b": 1}),
+    ({"a": {"b": 1}}, [{"$replaceRoot": {"newRoot": {"c": "$a.b"}}}], {"c": 1}),
+    ({"a": 1}, [{"$set": {"a": {"$gt": ["$a", 0]}}}], {"a": True}),
+    ({}, [{"$set": {"at": "$$NOW"}}], {"at": datetime.fromtimestamp(NOW_MS / 1000, UTC)}),
+]
+
+
+@pytest.mark.parametrize(("document", "pipeline", "expected"), PIPELINES, ids=repr)
+def test_updates_by_a_pipeline(
+    things: rango.Collection,
+    document: dict[str, Any],
+    pipeline: list[dict[str, Any]],
+    expected: dict[str, Any],
+) -> None:
+    things.replace_one({"_id": 1}, document)
+    things.update_one({"_id": 1}, pipeline)
+    found = things.find_one(1)
+    assert found == {"_id": 1, **expected}
+    assert next(iter(found)) == "_id"
+
+
+def test_a_pipeline_has_variables(things: rango.Collection) -> None:
+    let = {"n": {"$add": [1, 1]}, "x": "foo"}
+    things.update_many({"_id": 2}, [{"$set": {"x": "$$x", "n": "$$n"}}], let=let)
+    assert things.find_one(2) == {"_id": 2, "x": "foo", "n": 2}
+
+
+@pytest.mark.parametrize("upsert", [1, None, "yes", []])
+def test_upsert_is_true_or_false(things: rango.Collection, upsert: Any) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        things.update_one({"_id": 9}, {"$set": {"a": 1}}, upsert=upsert)
+    with pytest.raises(errors.InvalidArgument):
+        things.replace_one({"_id": 9}, {"a": 1}, upsert=upsert)
+
+
+def test_an_upsert_by_a_pipeline(things: rango.Collection) -> None:
+    things.update_one({"_id": 9, "d": 1}, [{"$set": {"b": {"$add": ["$d", 1]}}}], upsert=True)
+    assert things.find_one(9) == {"_id": 9, "d": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "code"),
+    [
+        ([{"$set": {"_id": 5}}], 66),
+        ([{"$replaceWith": {"_id": 5}}], 66),
+        ([{"$match": {"a": 1}}], 72),
+        ([{"$set": {"a": 1}, "$unset": "b"}], 40323),
+        ([{"$replaceWith": "$x"}], 40228),
+        ([{"$replaceRoot": {}}], 40231),
+        ([{"$set": {"_rev": 1}}], 2),
+        ([5], 40323),
+    ],
+    ids=repr,
+)
+def test_pipelines_that_are_refused(
+    things: rango.Collection, pipeline: list[Any], code: int
+) -> None:
+    with pytest.raises(errors.InvalidUpdate) as caught:
+        things.update_one({"_id": 1}, pipeline)
+    assert caught.value.code == code
+    assert things.find_one(1) == {"_id": 1, "x": 11}
+
+
+def test_a_pipeline_takes_no_array_filters(things: rango.Collection) -> None:
+    with pytest.raises(errors.InvalidUpdate) as caught:
+        things.update_one({}, [{"$set": {"a": 1}}], array_filters=[{"x": 1}])
+    assert caught.value.code == 9

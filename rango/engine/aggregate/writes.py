@@ -23,7 +23,7 @@ from rango.engine.aggregate.spec import field_path, invalid, text_of
 from rango.engine.aggregate.stage import Batches, Context, Document, Scope, Stage
 from rango.engine.aggregate.unwind import value_at
 from rango.engine.filters import program_of
-from rango.engine.query import record_document
+from rango.engine.returned import record_document
 from rango.engine.values import MISSING, equal, shown
 from rango.errors import DuplicateKey, InvalidUpdate, NotFound
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rango.engine.update.compiled import OPERATORS, Update, compile_operators
 from rango.engine.update.refusal import FAILED_TO_PARSE, refusal
 from rango.engine.update.tree import ARRAY_PADDING_COUNT_MAX
+
+if TYPE_CHECKING:
+    from rango.engine.update.pipeline import PipelineUpdate
 
 __all__ = [
     "ARRAY_PADDING_COUNT_MAX",
@@ -27,17 +30,20 @@ def compile_update(
     update: object,
     *,
     array_filters: object = None,
-    let: Mapping[str, Any] | None = None,
+    variables: Mapping[str, Any] | None = None,
     collation: Any = None,
-) -> Update:
+) -> Update | PipelineUpdate:
     """Check an update: a mapping of operators, or a pipeline.
 
     InvalidUpdate names the operator or path that is not understood.
     """
     if isinstance(update, Mapping) and update:
-        return compile_operators(update, array_filters=array_filters, let=let, collation=collation)
+        return compile_operators(update, array_filters=array_filters, collation=collation)
     if isinstance(update, list | tuple) and update:
-        raise refusal(FAILED_TO_PARSE, "an update that is a pipeline is not supported yet")
+        # loaded at its first use: most updates need no expressions
+        from rango.engine.update.pipeline import compile_pipeline
+
+        return compile_pipeline(update, array_filters=array_filters, variables=variables)
     if isinstance(update, Mapping | list | tuple):
         raise refusal(
             FAILED_TO_PARSE, "an update is empty; name at least one operator, such as $set"

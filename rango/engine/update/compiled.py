@@ -22,7 +22,6 @@ from rango.engine.update.tree import (
     Change,
     Context,
     apply_tree,
-    changes,
     insert,
     ordered,
     value_at,
@@ -54,11 +53,14 @@ class Update:
 
     __slots__ = ("_on_insert", "_renames", "_tree", "needs_position")
 
-    def __init__(self, tree: Branch) -> None:
-        self._tree = _branch(tree, is_insert=False)
-        self._on_insert = _branch(tree, is_insert=True)
-        self._renames = [change for change in changes(tree) if change.source]
-        self.needs_position: bool = _has_position(tree)
+    def __init__(self, tree: Branch, every: list[Change], needs_position: bool) -> None:
+        self._on_insert = self._tree = _branch(tree, is_insert=True)
+        self._renames = [change for change in every if change.source]
+        self.needs_position = needs_position
+        for change in every:
+            if change.is_insert_only:
+                self._tree = _branch(tree, is_insert=False)
+                break
 
     def apply(
         self,
@@ -108,37 +110,36 @@ def _branch(tree: Branch, is_insert: bool) -> Branch:
     return found if isinstance(found, Branch) else Branch()
 
 
-def _has_position(node: Any) -> bool:
-    if isinstance(node, Change):
-        return False
-    return getattr(node, "positional", None) is not None or any(
-        _has_position(below) for below in node.nodes()
-    )
-
-
 def compile_operators(
     update: Mapping[str, Any],
     *,
     array_filters: object = None,
-    let: Mapping[str, Any] | None = None,
     collation: Any = None,
 ) -> Update:
     """Check an update. InvalidUpdate names the operator or path that is not understood."""
-    filters = array_filters_of(array_filters, let=let, collation=collation)
+    filters = array_filters_of(array_filters, collation=collation) if array_filters else {}
     used: set[str] = set()
     tree = Branch()
+    every: list[Change] = []
+    needs_position = False
     for operator, operands in update.items():
+        make = OPERATORS.get(operator)
         for path, operand in _operands(operator, operands).items():
-            if operator == "$rename":
+            if make is None:
                 for change, parts in operators.rename(path, operand):
                     insert(tree, change, parts, filters)
+                    every.append(change)
                 continue
             parts = parts_of(operator, path)
-            if filters or "$[" in path:
+            if "$" in path:
                 check_used(filters, parts, used, path)
-            insert(tree, OPERATORS[operator](path, operand), parts, filters)
-    check_unused(filters, used)
-    return Update(tree)
+                needs_position = needs_position or "$" in parts
+            change = make(path, operand)
+            insert(tree, change, parts, filters)
+            every.append(change)
+    if filters:
+        check_unused(filters, used)
+    return Update(tree, every, needs_position)
 
 
 def _operands(operator: Any, operands: Any) -> Mapping[str, Any]:

@@ -21,9 +21,7 @@ ArrayFilters = Mapping[str, Callable[[Any], bool]]
 _IDENTIFIER: Final = re.compile(r"[a-z][a-zA-Z0-9]*")
 
 
-def array_filters_of(
-    filters: object, *, let: Mapping[str, Any] | None = None, collation: Any = None
-) -> ArrayFilters:
+def array_filters_of(filters: object, *, collation: Any = None) -> ArrayFilters:
     """Tests of elements by identifier. Raises InvalidUpdate, InvalidFilter."""
     if filters is None:
         return {}
@@ -37,7 +35,7 @@ def array_filters_of(
                 FAILED_TO_PARSE,
                 f"array_filters has two filters for {name!r}; combine them with $and",
             )
-        found[name] = _test(name, program_of(filter, let=let, collation=collation))
+        found[name] = _test(name, program_of(filter, collation=collation))
     return found
 
 

@@ -54,7 +54,7 @@ class Context:
     """What $rename moves, by the path that it goes to."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
     """What a path gets: `make(old or MISSING, place, context)`, MISSING takes it away."""
 
@@ -159,6 +159,10 @@ def ordered(node: Node, is_insert: bool) -> Node | None:
     """The tree with its names in order, without what only an insert does unless this is one."""
     if isinstance(node, Change):
         return None if node.is_insert_only and not is_insert else node
+    if is_insert and len(node.children) == 1:
+        (child,) = node.children.values()
+        if isinstance(child, Change) and getattr(node, "positional", None) is None:
+            return node
     names = sorted(node.children, key=in_order_of_names)
     below = {name: ordered(node.children[name], is_insert) for name in names}
     children = {name: child for name, child in below.items() if child is not None}

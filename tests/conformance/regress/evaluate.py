@@ -30,6 +30,8 @@ LOGIC: Mapping[str, Callable[[Any, Any], bool]] = {
 Scope = Mapping[str, Any]
 # what gives documents, passed on as they come
 PASSED = ("bson_aggregation_find", "bson_aggregation_pipeline")
+# functions of text, whatever it looks like
+TEXTUAL = ("format", "repeat")
 COUNTS = ("count",)
 COLUMNS = {"bson_update_document": "newdocument"}
 
@@ -49,6 +51,10 @@ def answer_to(world: World, query: Select, outer: Scope | None = None) -> Table:
         if len(query.items) > 1:
             raise NotACase("SQL: count() beside other columns")
         return Table(["count"], [(len(scopes),)], True)
+    for item, _ in query.items:
+        # an aggregate of PostgreSQL would be called for no line at all
+        if isinstance(item, Call) and item.name not in FUNCTIONS:
+            raise NotACase(f"function {item.name}")
     columns, lines = [], []
     for scope in scopes:
         found = [_item(world, item, alias, scope) for item, alias in query.items]
@@ -256,6 +262,8 @@ def call(world: World, node: Call, scope: Scope) -> Any:
             names[each[1]] = value_of_argument(expression(world, each[2], scope))
         elif each == "*":
             raise NotACase(f"function {node.name}")
+        elif node.name in TEXTUAL:
+            arguments.append(expression(world, each, scope))
         else:
             arguments.append(value_of_argument(expression(world, each, scope)))
     if names:

@@ -82,8 +82,6 @@ def value_of(text: Any) -> Any:
     """The value that an Extended JSON text means."""
     if text is None or not isinstance(text, str):
         return text
-    if '"$undefined"' in text or '"$symbol"' in text or '"$dbPointer"' in text:
-        raise NotACase("a deprecated BSON type, which is read as another one")
     try:
         return json_util.loads(text, json_options=OPTIONS)
     except (ValueError, TypeError, KeyError) as error:
@@ -312,9 +310,8 @@ def documents(work: Callable[..., list[Any]], is_ordered: Callable[[Any], bool])
     def function(world: World, database: Any, command: Any, *rest: Any) -> Table:
         found = work(world, database, command)
         table = Table(["document"], [(each,) for each in found], is_ordered(command))
-        if isinstance(command, Mapping) and isinstance(command.get("sort"), Mapping):
-            pairs = command["sort"].items()
-            table.sort = tuple((path, -1 if way == -1 else 1) for path, way in pairs)
+        pairs = sort_of(command).items()
+        table.sort = tuple((path, -1 if way == -1 else 1) for path, way in pairs)
         return table
 
     return function
@@ -410,18 +407,26 @@ def nothing(world: World, *rest: Any) -> None:
     """Sharding and the like: there is nothing to do."""
 
 
-def is_find_sorted(command: Any) -> bool:
-    """True if the order of a find's answer is asked for."""
-    return isinstance(command, Mapping) and bool(command.get("sort"))
+# stages behind which the order of a $sort is gone
+SHUFFLING = frozenset(
+    ("$group", "$bucket", "$bucketAuto", "$sortByCount", "$sample", "$unionWith", "$facet")
+)
 
 
-def is_pipeline_sorted(command: Any) -> bool:
-    """True if the order of a pipeline's answer is asked for."""
-    stages = command.get("pipeline", ()) if isinstance(command, Mapping) else ()
-    return any(
-        isinstance(each, Mapping) and {"$sort", "$sortByCount", "$bucket"} & set(each)
-        for each in stages
-    )
+def sort_of(command: Any) -> Mapping[str, Any]:
+    """What the answer of a find or a pipeline is sorted by; empty if its order is free."""
+    if not isinstance(command, Mapping):
+        return {}
+    found = command.get("sort")
+    for each in command.get("pipeline", ()):
+        if isinstance(each, Mapping):
+            found = None if SHUFFLING & set(each) else each.get("$sort", found)
+    return found if isinstance(found, Mapping) else {}
+
+
+def is_sorted(command: Any) -> bool:
+    """True if the order of an answer is asked for."""
+    return bool(sort_of(command))
 
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -441,8 +446,8 @@ FUNCTIONS: Mapping[str, Function] = {
     "format": formatted,
     "repeat": repeated,
     "bson_update_document": update_document,
-    "bson_aggregation_find": documents(commands.find, is_find_sorted),
-    "bson_aggregation_pipeline": documents(commands.aggregate, is_pipeline_sorted),
+    "bson_aggregation_find": documents(commands.find, is_sorted),
+    "bson_aggregation_pipeline": documents(commands.aggregate, is_sorted),
     "bson_aggregation_count": single(commands.count),
     "bson_aggregation_distinct": single(commands.distinct),
     "count_query": single(commands.count),

@@ -6,6 +6,7 @@ Terms       exact: documents are compared as BSON, so types, field order and NaN
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -180,4 +181,15 @@ def _is_listing(value: Any) -> bool:
 
 def encoded(value: Any) -> bytes:
     """The value as BSON."""
-    return bson.encode({"v": value}, codec_options=CODEC)
+    return bson.encode({"v": _one_nan(value)}, codec_options=CODEC)
+
+
+def _one_nan(value: Any) -> Any:
+    """The value with every NaN of the same bits: the text of one says nothing about its sign."""
+    if isinstance(value, float):
+        return math.nan if math.isnan(value) else value
+    if isinstance(value, dict):
+        return {name: _one_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_one_nan(inner) for inner in value]
+    return value

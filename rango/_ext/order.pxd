@@ -1,0 +1,50 @@
+# Sorting records: their keys, and the first of many.
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from rango._ext.buffer cimport Buffer
+from rango._ext.key cimport IndexPath
+
+cdef enum:
+    KEY_MADE = 1
+    KEY_LEFT = 0                # to the slow way
+
+
+ctypedef struct Item:
+    uint64_t head               # the first 8 bytes of the key, as a number
+    uint64_t turn               # when it came: equal keys keep their order
+    uint8_t *bytes              # malloc'd: key, then record
+    size_t key_size
+    size_t record_size
+
+
+cdef class SortField:
+    cdef IndexPath path
+    cdef bint falling
+    cdef SortField next
+    cdef bint has_next
+    # append the key of this field and of those behind it: KEY_MADE or KEY_LEFT
+    cdef int append(
+        self, const uint8_t *bson, size_t size, Buffer *out, Buffer *scratch, int arrays
+    ) except -1 nogil
+
+
+cdef class Sorter:
+    cdef SortField first
+    cdef object slow
+    cdef bint is_slow
+    cdef size_t limit
+    cdef readonly size_t held
+    cdef size_t held_max
+    cdef uint64_t turn
+    cdef Item *items
+    cdef size_t capacity
+    cdef size_t size
+    cdef bint is_sorted
+    cdef bint is_running
+    cdef Buffer key
+    cdef Buffer scratch
+    cdef int key_make(self, const uint8_t *record, size_t size) except -1 nogil
+    cdef int key_slow(self, const uint8_t *record, size_t size) except -1 with gil
+    cdef int add(self, const uint8_t *record, size_t size) except -1 nogil
+    cdef int put(self, Item *item, const uint8_t *record, size_t size) except -1 nogil
+    cdef int finish(self) except -1
