@@ -55,9 +55,10 @@ def types() -> str:
     """Types of the Python code, and stubs against the compiled modules."""
     folders = [name for name in ("rango", "server", "ci") if (ROOT / name).exists()]
     allowed = [f"--allowlist={STUBTEST_ALLOWED}", "--ignore-unused-allowlist"]
+    settings = ["--mypy-config-file=pyproject.toml"]
     commands: list[list[str | Path]] = [
         [venv_python(), "-m", "mypy", *folders],
-        [venv_python(), "-m", "mypy.stubtest", "rango._ext", *allowed],
+        [venv_python(), "-m", "mypy.stubtest", "rango._ext", *settings, *allowed],
     ]
     return run_all(commands)
 

@@ -80,3 +80,13 @@ SORT_SIZE_BYTES_MAX: Final = 100 * 1024 * 1024
 """Records and keys that a sort without an index holds, bytes. MongoDB's limit; with a limit on the
 query only the first documents are held.
 """
+
+REGEX_MEMORY_BYTES_MAX: Final = 2 * 1024 * 1024
+"""What one regular expression may hold, its program and its states, bytes. Programs that are kept
+are 256 at most.
+"""
+
+REGEX_WORK_MAX: Final = 64 * 1024 * 1024
+"""Instructions of a regular expression's program times bytes of the string that it reads. In the
+worst case the engine does 20 to 100 million such steps a second.
+"""

@@ -8,6 +8,7 @@ from rango._ext.bson_element cimport (
     BSON_NULL, BSON_OBJECTID, BSON_STRING, BSON_SYMBOL, BSON_TIMESTAMP, BSON_UNDEFINED,
     Element, document_span, element_value_size,
 )
+from rango._ext.record_header cimport SCRATCH_SIZE
 from rango._ext.span cimport Span, load_u32, load_u64
 
 cdef extern from *:
@@ -34,11 +35,23 @@ cdef enum:
     OP_LT = 5
     OP_LTE = 6
     OP_IN = 7
+    # from here on nothing is compared, and a missing value never makes the step true
+    OP_TYPE = 8
+    OP_MOD = 9
+    OP_BITS_ALL_SET = 10
+    OP_BITS_ANY_SET = 11
+    OP_BITS_ALL_CLEAR = 12
+    OP_BITS_ANY_CLEAR = 13
+    OP_PREFIX = 14
+    OP_CONTAINS = 15
+    OP_REGEX = 16
+    OP_SIZE = 17                # from here on an array at the end of a path is one value
+    OP_ELEMENT = 18             # $elemMatch: an element is a document that a program matches
+    OP_ELEMENT_VALUE = 19       # $elemMatch: an element is a value that a program matches
+    OP_DOCUMENT = 20            # $expr, $jsonSchema: Python answers for the whole document
 
-    SOURCE_BODY = 0             # where a top-level field comes from
-    SOURCE_REVISION = 1
-    SOURCE_UPDATED_AT = 2
-    SOURCE_NODE = 3
+    TEST_MALFORMED = -1
+    TEST_RAISED = -2            # a Python error is set
 
     GOTO_ACCEPT = -1
     GOTO_REJECT = -2
@@ -47,6 +60,7 @@ cdef enum:
     SKIP_SIZED = 0x40
     SKIP_ASK = 0x80
 
+    FIELDS_WALKED_MAX = 16      # fields that one walk finds together; more are looked up one by one
     STEP_SIZE_MAX = 16          # a fast step reads the type and eight bytes of the name at once
 
 
@@ -70,10 +84,14 @@ ctypedef struct FilterOperand:
     bint is_number
 
 
+cdef struct FilterProgram
+
+
 ctypedef struct FilterStep:
     # one comparison; then the program goes on at on_true or on_false
     uint8_t opcode
     bint matches_missing
+    bint is_folded              # strings are compared by the collation
     uint32_t field              # the first part of the path: index of a distinct top-level name
     uint32_t part               # the other parts: from here
     uint32_t part_end           # to here (exclusive), in the table of names
@@ -81,6 +99,39 @@ ctypedef struct FilterStep:
     uint32_t operand_end        # to here (exclusive)
     int32_t on_true             # index of a step, or GOTO_ACCEPT, GOTO_REJECT
     int32_t on_false
+    int64_t number              # types as a set of bits, divisor, mask of bits, size
+    int64_t rest                # remainder
+    const FilterProgram *child  # of OP_ELEMENT and OP_ELEMENT_VALUE
+    void *call                  # a Python function, owned by the program
+    const FilterFold *fold
+
+
+ctypedef struct FilterFold:
+    # how a collation changes strings before they are compared
+    uint8_t weights[128]        # of ASCII; 0 = ignored
+    bint has_case
+    void *call                  # f(BSON of one field) -> the same with folded strings
+
+
+cdef struct FilterProgram:
+    FilterStep *steps
+    FilterName *fields          # distinct first parts
+    FilterName *parts
+    FilterOperand *operands
+    uint32_t field_count
+    bint is_single              # one step on a field of the document itself
+
+
+ctypedef struct Walk:
+    # one pass over a document, as far as it was needed
+    const uint8_t *record       # NULL: a document without a header
+    const uint8_t *bson
+    size_t bson_size
+    Span rest
+    uint32_t decided            # bit f: it is known where field f is, or that it is not there
+    uint32_t found              # bit f: it is there
+    Element elements[FIELDS_WALKED_MAX]
+    uint8_t scratch[SCRATCH_SIZE]
 
 
 cdef inline Py_ssize_t name_span(const uint8_t *p, size_t left, uint64_t *head) noexcept nogil:
@@ -219,8 +270,14 @@ cdef inline int name_find(
             return element_checked(out)
 
 
-# 1, 0, or -1 (malformed): does a value, to which the names before `part` lead, make the step true?
-cdef int value_match(
-    const FilterStep *step, const FilterOperand *operands, const FilterName *parts,
-    uint8_t type, const uint8_t *value, size_t size, uint32_t part
+# Does a document match? 1, 0, TEST_MALFORMED or TEST_RAISED. record: its header, or NULL, and then
+# `_rev` and the like are ordinary fields
+cdef int program_run(
+    const FilterProgram *program, const uint8_t *record, const uint8_t *bson, size_t size
+) noexcept nogil
+# The same of one step of the program. place: where in the outermost array that was gone through it
+# was met, untouched if there was none
+cdef int step_place(
+    const FilterProgram *program, uint32_t step, const uint8_t *record, const uint8_t *bson,
+    size_t size, int64_t *place
 ) noexcept nogil

@@ -6,24 +6,33 @@ Invariants  True when any value that the path reaches makes it true. A path fans
             and itself, one that a number reached only itself. A path that ends early reaches
             "missing", which equals null; inside an array it reaches nothing. Values of different
             classes do not compare, except with MinKey and MaxKey.
-Failure     malformed BSON answers -1; nothing is read past the sizes that were given.
-Sources     MongoDB manual, "Query an Array", "Query for Null or Missing Fields";
-            tests/reference/filter.py.
+            $size and $elemMatch look at an array at the end of the path as one value. The place of
+            a match is that of the outermost array gone through, unless a number of the path chose
+            it.
+Failure     malformed BSON answers TEST_MALFORMED; nothing is read past the sizes that were given.
+            TEST_RAISED: a Python error is set, see predicate.pyx.
+Sources     MongoDB manual, "Query an Array", "Query for Null or Missing Fields"; MatchDetails of
+            its server; tests/reference/filter.py.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memcmp
 from rango._ext.bson_element cimport (
     BSON_ARRAY, BSON_DOCUMENT, BSON_DOUBLE, BSON_INT32, Element, document_span, element_next,
 )
 from rango._ext.compare cimport (
-    CLASS_MAXKEY, CLASS_MINKEY, CLASS_NUMBER, CLASS_STRING, ORDER_MALFORMED, class_of,
-    number_is_nan, value_compare,
+    CLASS_ARRAY, CLASS_DOCUMENT, CLASS_MAXKEY, CLASS_MINKEY, CLASS_NUMBER, CLASS_STRING,
+    ORDER_MALFORMED, class_of, number_is_nan, value_compare,
 )
 from rango._ext.match cimport (
-    FilterName, FilterOperand, FilterStep, OP_EQ, OP_EXISTS, OP_GT, OP_GTE, OP_IN, OP_LT, OP_LTE,
+    FIELDS_WALKED_MAX, FilterName, FilterOperand, FilterProgram, FilterStep, GOTO_ACCEPT,
+    OP_DOCUMENT, OP_ELEMENT, OP_ELEMENT_VALUE, OP_EQ, OP_EXISTS, OP_GT, OP_GTE, OP_IN, OP_LT,
+    OP_LTE, OP_SIZE, OP_TRUE, Walk, element_checked, element_step, name_equals,
     name_find,
 )
+from rango._ext.predicate cimport document_test, predicate_test, value_fold
+from rango._ext.record_header cimport SOURCE_BODY, header_find
 from rango._ext.span cimport Span, load_double, load_u32
 
 
@@ -84,7 +93,7 @@ cdef int member_test(
     return 0
 
 
-cdef int element_test(
+cdef int plain_test(
     const FilterStep *step, const FilterOperand *operands, uint8_t type, const uint8_t *value,
     size_t size
 ) noexcept nogil:
@@ -96,6 +105,8 @@ cdef int element_test(
         return 1
     if step.opcode == OP_IN:
         return member_test(step, operands, type, value, size)
+    if step.opcode > OP_IN:
+        return predicate_test(step, operands, type, value, size)
     operand = &operands[step.operand]
     if operand.is_number:
         if type == BSON_DOUBLE:
@@ -117,51 +128,131 @@ cdef int element_test(
     return -1 if order == ORDER_MALFORMED else order_test(step.opcode, order)
 
 
+cdef int folded_test(
+    const FilterProgram *program, const FilterStep *step, uint8_t type, const uint8_t *value,
+    size_t size
+) noexcept nogil:
+    # under a collation: strings, and values that may hold strings
+    cdef uint8_t value_class = class_of(type)
+    cdef uint8_t *owned = NULL
+    cdef int answer = 0
+    if (
+        value_class == CLASS_STRING or value_class == CLASS_DOCUMENT or value_class == CLASS_ARRAY
+    ):
+        answer = value_fold(step.fold, type, &value, &size, &owned)
+    if answer == 0:
+        answer = plain_test(step, program.operands, type, value, size)
+    free(owned)
+    return answer
+
+
+cdef inline int element_test(
+    const FilterProgram *program, const FilterStep *step, uint8_t type, const uint8_t *value,
+    size_t size, int64_t *place
+) noexcept nogil:
+    # 1, 0 or TEST_*: does this one value make the step true?
+    if step.opcode >= OP_SIZE:
+        return array_test(step, type, value, size, place)
+    if step.is_folded:
+        return folded_test(program, step, type, value, size)
+    return plain_test(step, program.operands, type, value, size)
+
+
+cdef int array_test(
+    const FilterStep *step, uint8_t type, const uint8_t *array, size_t size, int64_t *place
+) noexcept nogil:
+    # $size and $elemMatch of a value
+    cdef Span span
+    cdef Element element
+    cdef int64_t count = 0
+    cdef int answer = 0
+    cdef int found
+    if type != BSON_ARRAY:
+        return 0
+    if document_span(array, size, &span) < 0:
+        return -1
+    while True:
+        found = element_next(&span, &element)
+        if found < 0:
+            return -1
+        if found == 0:
+            return step.opcode == OP_SIZE and count == step.number
+        if step.opcode == OP_ELEMENT_VALUE:
+            answer = value_run(step.child, element.type, element.value, element.value_size)
+        elif step.opcode == OP_ELEMENT and (
+            element.type == BSON_DOCUMENT or element.type == BSON_ARRAY
+        ):
+            answer = program_run(step.child, NULL, element.value, element.value_size)
+        if answer:
+            if place != NULL:
+                place[0] = count
+            return answer
+        count += 1
+
+
 cdef int array_match(
-    const FilterStep *step, const FilterOperand *operands, const FilterName *parts,
-    const uint8_t *array, size_t size, uint32_t part
+    const FilterProgram *program, const FilterStep *step, const uint8_t *array, size_t size,
+    uint32_t part, int64_t *place
 ) noexcept nogil:
     # the path goes on from an array: into each document in it, and to the place that the next part
     # may name
     cdef Span span
     cdef Element element
-    cdef int64_t place = 0
+    cdef int64_t at = 0
     cdef int found
     cdef int answer = 0
     if document_span(array, size, &span) < 0:
         return -1
-    while answer == 0:
+    while True:
         found = element_next(&span, &element)
         if found != 1:
             return found
         if element.type == BSON_DOCUMENT:
             answer = value_match(
-                step, operands, parts, element.type, element.value, element.value_size, part
+                program, step, element.type, element.value, element.value_size, part, place
             )
-        if answer == 0 and parts[part].offset == place:
-            if part + 1 == step.part_end:
-                # the place itself: an array that lies there is one value and is not opened
-                answer = element_test(
-                    step, operands, element.type, element.value, element.value_size
-                )
-            elif element.type == BSON_DOCUMENT:
-                answer = value_match(
-                    step, operands, parts, element.type, element.value, element.value_size, part + 1
-                )
-            elif element.type == BSON_ARRAY:
-                answer = array_match(
-                    step, operands, parts, element.value, element.value_size, part + 1
-                )
-        place += 1
-    return answer
+            if answer:
+                if place != NULL:
+                    place[0] = at
+                return answer
+        if program.parts[part].offset == at:
+            answer = place_match(program, step, &element, at, part, place)
+            if answer:
+                return answer
+        at += 1
+
+
+cdef int place_match(
+    const FilterProgram *program, const FilterStep *step, const Element *element, int64_t at,
+    uint32_t part, int64_t *place
+) noexcept nogil:
+    # the element of an array that a number of the path names
+    cdef int answer
+    if part + 1 == step.part_end:
+        # an array that lies there is one value and is not opened
+        answer = element_test(
+            program, step, element.type, element.value, element.value_size, place
+        )
+        if answer == 1 and place != NULL:
+            place[0] = at
+        return answer
+    if element.type == BSON_DOCUMENT:
+        return value_match(
+            program, step, element.type, element.value, element.value_size, part + 1, place
+        )
+    if element.type == BSON_ARRAY:
+        return array_match(program, step, element.value, element.value_size, part + 1, place)
+    return 0
 
 
 cdef int elements_match(
-    const FilterStep *step, const FilterOperand *operands, const uint8_t *array, size_t size
+    const FilterProgram *program, const FilterStep *step, const uint8_t *array, size_t size,
+    int64_t *place
 ) noexcept nogil:
     # the path ends at an array: any element, or the array itself
     cdef Span span
     cdef Element element
+    cdef int64_t at = 0
     cdef int found
     cdef int answer
     if document_span(array, size, &span) < 0:
@@ -171,31 +262,168 @@ cdef int elements_match(
         if found < 0:
             return -1
         if found == 0:
-            return element_test(step, operands, BSON_ARRAY, array, size)
-        answer = element_test(step, operands, element.type, element.value, element.value_size)
+            return element_test(program, step, BSON_ARRAY, array, size, place)
+        answer = element_test(
+            program, step, element.type, element.value, element.value_size, place
+        )
         if answer:
+            if place != NULL:
+                place[0] = at
             return answer
+        at += 1
 
 
 cdef int value_match(
-    const FilterStep *step, const FilterOperand *operands, const FilterName *parts,
-    uint8_t type, const uint8_t *value, size_t size, uint32_t part
+    const FilterProgram *program, const FilterStep *step, uint8_t type, const uint8_t *value,
+    size_t size, uint32_t part, int64_t *place
 ) noexcept nogil:
     # a value that the parts before `part` lead to
     cdef Element element
     cdef int found
     while part < step.part_end:
         if type == BSON_ARRAY:
-            return array_match(step, operands, parts, value, size, part)
+            return array_match(program, step, value, size, part, place)
         if type != BSON_DOCUMENT:
             return step.matches_missing
-        found = name_find(value, size, &parts[part], &element)
+        found = name_find(value, size, &program.parts[part], &element)
         if found != 1:
             return step.matches_missing if found == 0 else -1
         type = element.type
         value = element.value
         size = element.value_size
         part += 1
-    if type == BSON_ARRAY:
-        return elements_match(step, operands, value, size)
-    return element_test(step, operands, type, value, size)
+    if type == BSON_ARRAY and step.opcode < OP_SIZE:
+        return elements_match(program, step, value, size, place)
+    return element_test(program, step, type, value, size, place)
+
+
+cdef int value_run(
+    const FilterProgram *program, uint8_t type, const uint8_t *value, size_t size
+) noexcept nogil:
+    # a program whose steps have no paths, of one value
+    cdef const FilterStep *step
+    cdef int32_t at = 0
+    cdef int answer
+    while at >= 0:
+        step = &program.steps[at]
+        answer = 1
+        if step.opcode != OP_TRUE:
+            answer = element_test(program, step, type, value, size, NULL)
+        if answer < 0:
+            return answer
+        at = step.on_true if answer else step.on_false
+    return at == GOTO_ACCEPT
+
+
+cdef int field_locate(
+    Walk *walk, const FilterName *fields, uint32_t count, uint32_t field
+) noexcept nogil:
+    # walk on until this field is found; other fields of the program that are met on the way are
+    # noted
+    cdef Element element
+    cdef uint64_t head = 0
+    cdef uint32_t i
+    cdef uint32_t bit
+    cdef int found
+    while not walk.decided >> field & 1:
+        found = element_step(&walk.rest, &element, &head)
+        if found < 0:
+            return -1
+        if found == 0:
+            walk.decided = 0xffffffffU
+            break
+        for i in range(count if count < FIELDS_WALKED_MAX else FIELDS_WALKED_MAX):
+            bit = <uint32_t>1 << i
+            if not walk.decided & bit and name_equals(&fields[i], &element, head):
+                if fields[i].source != SOURCE_BODY:
+                    break
+                if element_checked(&element) < 0:
+                    return -1
+                walk.elements[i] = element
+                walk.decided |= bit
+                walk.found |= bit
+                break
+    return <int>(walk.found >> field & 1)
+
+
+cdef int step_run(
+    const FilterProgram *program, const FilterStep *step, Walk *walk, int64_t *place
+) noexcept nogil:
+    cdef const FilterName *field = &program.fields[step.field]
+    cdef Element element
+    cdef int found
+    if step.opcode == OP_TRUE:
+        return 1
+    if step.opcode == OP_DOCUMENT:
+        return document_test(step.call, walk.bson, walk.bson_size)
+    if field.source != SOURCE_BODY and walk.record != NULL:
+        found = header_find(walk.record, walk.scratch, field.source, &element)
+    elif step.field >= FIELDS_WALKED_MAX or field.source != SOURCE_BODY:
+        found = name_find(walk.bson, walk.bson_size, field, &element)
+    else:
+        found = field_locate(walk, program.fields, program.field_count, step.field)
+        if found == 1:
+            element = walk.elements[step.field]
+    if found != 1:
+        return step.matches_missing if found == 0 else -1
+    return value_match(
+        program, step, element.type, element.value, element.value_size, step.part, place
+    )
+
+
+cdef int walk_start(
+    Walk *walk, const uint8_t *record, const uint8_t *bson, size_t size
+) noexcept nogil:
+    walk.record = record
+    walk.bson = bson
+    walk.bson_size = size
+    walk.decided = 0
+    walk.found = 0
+    return document_span(bson, size, &walk.rest)
+
+
+cdef int steps_run(
+    const FilterProgram *program, const uint8_t *record, const uint8_t *bson, size_t size
+) noexcept nogil:
+    cdef Walk walk
+    cdef int32_t at = 0
+    cdef int answer
+    if walk_start(&walk, record, bson, size) < 0:
+        return -1
+    while at >= 0:
+        answer = step_run(program, &program.steps[at], &walk, NULL)
+        if answer < 0:
+            return answer
+        at = program.steps[at].on_true if answer else program.steps[at].on_false
+    return at == GOTO_ACCEPT
+
+
+cdef int program_run(
+    const FilterProgram *program, const uint8_t *record, const uint8_t *bson, size_t size
+) noexcept nogil:
+    cdef const FilterStep *step
+    cdef Element element
+    cdef int answer
+    if not program.is_single:
+        return steps_run(program, record, bson, size)
+    step = &program.steps[0]
+    answer = name_find(bson, size, &program.fields[0], &element)
+    if answer == 1:
+        answer = value_match(
+            program, step, element.type, element.value, element.value_size, step.part, NULL
+        )
+    elif answer == 0:
+        answer = step.matches_missing
+    if answer < 0:
+        return answer
+    return (step.on_true if answer else step.on_false) == GOTO_ACCEPT
+
+
+cdef int step_place(
+    const FilterProgram *program, uint32_t step, const uint8_t *record, const uint8_t *bson,
+    size_t size, int64_t *place
+) noexcept nogil:
+    cdef Walk walk
+    if walk_start(&walk, record, bson, size) < 0:
+        return -1
+    return step_run(program, &program.steps[step], &walk, place)

@@ -29,7 +29,7 @@ from rango._ext.btree cimport (
     tree_seek_before,
 )
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
-from rango._ext.filter cimport Program
+from rango._ext.filter cimport Program, raise_failure
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.overlay cimport (
     CELL_TOMBSTONE,
@@ -270,7 +270,8 @@ cdef class Scan:
                 if answer <= 0:
                     found_release(out)
                     if answer < 0:
-                        raise_memory()
+                        with gil:
+                            raise_failure(answer, "record")
                     continue
             if not self.index_tree and out.owned == NULL:
                 if entry.cell != NULL:

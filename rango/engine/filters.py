@@ -7,51 +7,88 @@ Invariants  A kept program is compiled from its own copy of the filter (what the
             so any number of threads may share one.
 Failure     A filter that cannot be encoded is compiled as it is, and the compiler says what is
             wrong with it.
-Sources     rango/_ext/filter.pyx; ADR-0011.
+Sources     rango/_ext/filter.pyx; ADR-0014.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Final
 
 from rango._ext.filter import Program, compile_filter
 from rango._ext.record import decode_trusted, encode
+from rango.engine.collation import Collation, collation_of
+from rango.engine.expression import compile_expression
+from rango.engine.regex import Kind, Test, compile_regex
+from rango.engine.values import now, truth
 from rango.errors import InvalidDocument, InvalidFilter, LimitExceeded
 
 PROGRAMS_KEPT_MAX: Final = 256
-"""Recent programs that are kept. With keys and programs of at most some 100 KiB each this is 25 MiB
-in the worst case, and some 200 KiB with ordinary filters."""
+"""Recent programs that are kept: some 200 KiB with ordinary filters."""
 
 KEY_SIZE_BYTES_MAX: Final = 4096
 """A filter that is longer as BSON is compiled each time: it is seldom asked twice."""
+
+DocumentTest = Callable[[dict[str, Any]], bool]
+
+
+class Hooks:
+    """What the compiler of programs needs of the engine; see rango/_ext/assemble.pyx."""
+
+    __slots__ = ("fold", "let")
+
+    def __init__(self, fold: Collation | None, let: Mapping[str, Any] | None) -> None:
+        self.fold = fold
+        self.let = let
+
+    def regex(self, path: str, pattern: str, options: str) -> tuple[Kind, bytes, Test | None]:
+        """How to test a string."""
+        return compile_regex(path, pattern, options)
+
+    def expression(self, spec: Any) -> DocumentTest:
+        """The test of $expr."""
+        let = dict(self.let or {})
+        evaluate = compile_expression(spec, frozenset(let)).evaluate
+        variables = {"NOW": now(), **let}
+        return lambda document: truth(evaluate(document, variables))
+
+    def schema(self, spec: Mapping[str, Any]) -> DocumentTest:
+        """The test of $jsonSchema."""
+        try:
+            module = import_module("rango.engine.json_schema")
+        except ImportError as error:
+            raise InvalidFilter("$jsonSchema comes later") from error
+        test: DocumentTest = module.compile_schema(spec)
+        return test
 
 
 def program_of(
     filter: Mapping[str, Any],
     *,
     let: Mapping[str, Any] | None = None,
-    collation: Any = None,
+    collation: object = None,
 ) -> Program:
     """The program of a filter.
 
-    `let`         variables that $expr may use
+    `let`         variables that $expr may use, with their values
     `collation`   how strings compare
 
-    Raises InvalidFilter, which names the operator and the operand, or LimitExceeded.
+    Raises InvalidFilter, which names the operator and the operand, LimitExceeded, or
+    InvalidArgument for the collation.
     """
-    if collation is not None:
-        raise InvalidFilter("collation comes later")
+    found = collation_of(collation)
     if let or _is_by_id(filter):
-        return compile_filter(filter)
+        return _compiled(filter, let, found)
     try:
         key = encode(filter)
     except (InvalidDocument, LimitExceeded, TypeError, AttributeError):
-        return compile_filter(filter)
-    if len(key) > KEY_SIZE_BYTES_MAX:
-        return compile_filter(filter)
-    return _kept(key)
+        return _compiled(filter, let, found)
+    if len(key) > KEY_SIZE_BYTES_MAX or b"$$NOW" in key:
+        # an expression sees the time of its compilation
+        return _compiled(filter, let, found)
+    return _kept(key, found)
 
 
 def _is_by_id(filter: object) -> bool:
@@ -59,6 +96,12 @@ def _is_by_id(filter: object) -> bool:
     return isinstance(filter, dict) and len(filter) == 1 and "_id" in filter
 
 
+def _compiled(
+    filter: Mapping[str, Any], let: Mapping[str, Any] | None, collation: Collation | None
+) -> Program:
+    return compile_filter(filter, Hooks(collation, let), collation)
+
+
 @lru_cache(maxsize=PROGRAMS_KEPT_MAX)
-def _kept(key: bytes) -> Program:
-    return compile_filter(decode_trusted(key))
+def _kept(key: bytes, collation: Collation | None) -> Program:
+    return _compiled(decode_trusted(key), None, collation)

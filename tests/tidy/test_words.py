@@ -47,7 +47,7 @@ ALLOWED = {
     ),
     "blocks": (r"_ext/(layout|frame|appender|segment)|storage/oplog", r".*", "as block"),
     "ref": (
-        r"_ext/bson|engine/values|engine/expression|engine/update",
+        r"_ext/(bson|normal)|engine/collation|engine/values|engine/expression|engine/update",
         r"DBRef|DBREF.*|.*dbref.*",
         "a BSON type of that name",
     ),

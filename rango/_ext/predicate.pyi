@@ -1,0 +1,1 @@
+"""Tests of one value that are no comparisons."""

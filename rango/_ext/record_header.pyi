@@ -1,0 +1,1 @@
+"""The fields of a record's header as elements of its document."""
