@@ -230,18 +230,25 @@ def delete(world: World, database: str, command: Any, deletes: Any = None) -> di
         raise NotACase("a malformed command")
     if any(set(each) - {"q", "limit", "collation", "hint", "comment"} for each in entries):
         raise NotACase("a command with a field that has no argument in the API")
-    if any(each["limit"] not in (0, 1) for each in entries):
+    # what is no number means no limit there and on MongoDB's server
+    if any(is_number(each["limit"]) and each["limit"] not in (0, 1) for each in entries):
         raise NotACase("a malformed command")
     collection = world.changed(database, given["delete"])
     answer: dict[str, Any] = {"n": 0, "ok": 1.0}
 
     def work(entry: Any) -> None:
         options = {**renamed(given, {"let": "let"}), **renamed(entry, READ_OPTIONS)}
-        method = collection.delete_one if entry["limit"] else collection.delete_many
+        is_one = is_number(entry["limit"]) and entry["limit"] == 1
+        method = collection.delete_one if is_one else collection.delete_many
         answer["n"] += method(entry["q"], **options).deleted_count
 
     failed, first = each_write(entries, given.get("ordered", True), work)
     return answer_of(answer, failed, first)
+
+
+def is_number(value: Any) -> bool:
+    """True for a number of BSON that Python compares."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def find_and_modify(world: World, database: str, command: Any) -> dict[str, Any]:

@@ -403,8 +403,13 @@ def index_argument(world: World, name: Any, index: Any, key: Any) -> Any:
     return {"createIndexes": name, "indexes": [{"key": key, "name": index}]}
 
 
+def shard_collection(world: World, database: Any, name: Any, *rest: Any) -> None:
+    """There are no shards here; what differs on this collection from now on is about them."""
+    world.sharded.add(name)
+
+
 def nothing(world: World, *rest: Any) -> None:
-    """Sharding and the like: there is nothing to do."""
+    """What there is nothing to do for."""
 
 
 # stages behind which the order of a $sort is gone
@@ -468,6 +473,6 @@ FUNCTIONS: Mapping[str, Function] = {
     "create_collection": create_collection,
     "checkscanmatch": check_scan,
     "generate_create_index_arg": index_argument,
-    "shard_collection": nothing,
+    "shard_collection": shard_collection,
     "drop_primary_key": nothing,
 }

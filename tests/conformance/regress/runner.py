@@ -15,6 +15,7 @@ from typing import Any
 
 import rango
 from tests.conformance.regress import evaluate, judge, sql
+from tests.conformance.regress.first_last import first_or_last
 from tests.conformance.regress.functions import Table, has_double_names, value_of
 from tests.conformance.regress.seeds import seeds
 from tests.conformance.regress.sql import NotACase
@@ -97,6 +98,10 @@ def run(world: World, statement: Statement) -> tuple[str, str]:
         kind, detail = "no case", str(error)
     if kind == "differs" and _is_double(statement):
         kind, detail = "no case", "a field twice in one document, which a dict cannot hold"
+    if kind == "differs" and any(
+        f"{quote}{name}{quote}" in text for name in world.sharded for quote in "'\""
+    ):
+        detail = f"on a sharded collection: {detail}"
     is_failure = statement.answer.error is not None or (
         kind == "differs" and "writeErrors" in "".join(statement.answer.lines)
     )
@@ -156,6 +161,9 @@ def _table(world: World, word: str, text: str) -> Table:
         query = evaluate.value_of_argument(given[3]) if shape["filter"] else {}
         values = world.collection(given[0], given[1]).distinct(given[2], query)
         return Table(["answer"], [({"values": values, "ok": 1.0},)], True)
+    table = first_or_last(world, text)
+    if table is not None:
+        return table
     tree = sql.parse(OPERATOR.sub(lambda found: found[1], text))
     return evaluate.answer_to(world, tree)
 

@@ -38,6 +38,7 @@ class World:
         self.prepared: dict[str, str] = {}
         # of writes that are done and would be answered from memory if they came again
         self.numbers: set[Any] = set()
+        self.sharded: set[str] = set()
 
     def __enter__(self) -> World:
         return self
