@@ -200,7 +200,7 @@ class Alteration:
         changer = self._changer
         before = outcome.before = outcome.after = record_parts(record)[6]
         document = decode_trusted(before)
-        position = position_of(self.query, before) if changer.needs_position else None
+        position = self.query.program.position(before) if changer.needs_position else None
         changed = changer.apply(document, position=position, now_ms=now_ms)
         if changed is document:
             return
@@ -243,12 +243,6 @@ class Removal:
             if not self.is_many:
                 outcome.before = record_parts(record)[6]
         return outcome
-
-
-def position_of(query: Query, bson: bytes) -> int | None:
-    """The element of an array that the filter matched in a document, for `$`."""
-    position: int | None = getattr(query.program, "position", lambda _: None)(bson)
-    return position
 
 
 def stored(txn: Txn, info: CollectionInfo, record: bytes | None, data: bytes) -> None:

@@ -41,7 +41,6 @@ from rango.statements import (
     flag_check,
     inserting,
     pattern_of,
-    position_of,
     removing,
     replacing,
     updating,
@@ -72,7 +71,9 @@ class Projected:
         document, projection = decode_trusted(bson), self._projection
         if projection is None:
             return document
-        position = None if projection.positional is None else position_of(self._query, bson)
+        position = None
+        if projection.positional is not None:
+            position = self._query.program.position(bson)
         variables = {"NOW": now(), **self._query.variables}
         return projection.apply(document, position, variables)
 

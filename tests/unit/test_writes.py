@@ -243,6 +243,22 @@ def test_upsert_is_true_or_false(things: rango.Collection, upsert: Any) -> None:
         things.replace_one({"_id": 9}, {"a": 1}, upsert=upsert)
 
 
+def test_a_pipeline_and_its_filter_have_variables(things: rango.Collection) -> None:
+    result = things.update_one(
+        {"$expr": {"$eq": ["$_id", "$$id"]}},
+        [{"$set": {"x": "$$x"}}],
+        let={"id": {"$add": [1, 1]}, "x": "foo"},
+    )
+    assert result.modified_count == 1
+    assert things.find_one(2) == {"_id": 2, "x": "foo"}
+    assert things.delete_one({"$expr": {"$eq": ["$_id", "$$id"]}}, let={"id": 3}).deleted_count == 1
+    things.bulk_write(
+        [rango.UpdateOne({"$expr": {"$eq": ["$_id", "$$id"]}}, [{"$set": {"x": "$$id"}}])],
+        let={"id": 1},
+    )
+    assert things.find_many() == [{"_id": 1, "x": 1}, {"_id": 2, "x": "foo"}]
+
+
 def test_an_upsert_by_a_pipeline(things: rango.Collection) -> None:
     things.update_one({"_id": 9, "d": 1}, [{"$set": {"b": {"$add": ["$d", 1]}}}], upsert=True)
     assert things.find_one(9) == {"_id": 9, "d": 1, "b": 2}
@@ -275,3 +291,55 @@ def test_a_pipeline_takes_no_array_filters(things: rango.Collection) -> None:
     with pytest.raises(errors.InvalidUpdate) as caught:
         things.update_one({}, [{"$set": {"a": 1}}], array_filters=[{"x": 1}])
     assert caught.value.code == 9
+
+
+POSITIONS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ({"a": [1, 2, 3]}, {"a": 2}, {"a": [1, 0, 3]}),
+    ({"a": [1, 2, 3]}, {"a": {"$gte": 2}}, {"a": [1, 0, 3]}),
+    ({"a": [1, 2, 3]}, {"a": {"$in": [3, 9]}}, {"a": [1, 2, 0]}),
+    ({"a": [1, 2], "b": [5, 6]}, {"b": 6}, {"a": [1, 0], "b": [5, 6]}),
+    ({"a": [{"k": 1}, {"k": 2}]}, {"a.k": 2}, {"a": [{"k": 1}, 0]}),
+    ({"a": [{"k": 1}, {"k": 2}]}, {"a": {"$elemMatch": {"k": 2}}}, {"a": [{"k": 1}, 0]}),
+]
+
+
+@pytest.mark.parametrize(("document", "filter", "expected"), POSITIONS, ids=repr)
+def test_the_element_that_the_filter_matched(
+    things: rango.Collection,
+    document: dict[str, Any],
+    filter: dict[str, Any],
+    expected: dict[str, Any],
+) -> None:
+    things.replace_one({"_id": 1}, document)
+    assert things.update_one({"_id": 1, **filter}, {"$set": {"a.$": 0}}).modified_count == 1
+    assert things.find_one(1) == {"_id": 1, **expected}
+
+
+def test_a_filter_that_matched_no_element_gives_no_position(things: rango.Collection) -> None:
+    things.replace_one({"_id": 1}, {"a": [1], "c": 8})
+    for filter in ({"c": 8}, {"_id": 1}):
+        with pytest.raises(errors.InvalidUpdate) as caught:
+            things.update_one(filter, {"$set": {"a.$": 0}})
+        assert caught.value.code == 2
+    with pytest.raises(errors.InvalidUpdate):
+        things.update_one({"a": [7]}, {"$set": {"a.$": 0}}, upsert=True)
+
+
+def test_strings_compare_by_the_collation(things: rango.Collection) -> None:
+    loose = {"locale": "en", "strength": 2}
+    things.insert_one({"_id": "ping", "tags": ["A", "b"], "low": "b"})
+    update = {
+        "$addToSet": {"tags": {"$each": ["a", "c"]}},
+        "$min": {"low": "A"},
+    }
+    assert things.update_one({"_id": "PING"}, update, collation=loose).modified_count == 1
+    assert things.find_one("ping") == {"_id": "ping", "tags": ["A", "b", "c"], "low": "A"}
+    things.update_one({"_id": "ping"}, {"$pull": {"tags": {"$in": ["B", "C"]}}}, collation=loose)
+    things.update_one(
+        {"_id": "ping"},
+        {"$set": {"tags.$[t]": "x"}},
+        array_filters=[{"t": "a"}],
+        collation=loose,
+    )
+    assert things.find_one("ping") == {"_id": "ping", "tags": ["x"], "low": "A"}
+    assert things.delete_one({"low": "a"}, collation=loose).deleted_count == 1

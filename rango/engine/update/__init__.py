@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rango.engine.update.compiled import OPERATORS, Update, compile_operators
+from rango.engine.update.compiled import KNOWN, Update, compile_operators
 from rango.engine.update.refusal import FAILED_TO_PARSE, refusal
 from rango.engine.update.tree import ARRAY_PADDING_COUNT_MAX
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARRAY_PADDING_COUNT_MAX",
-    "OPERATORS",
+    "KNOWN",
     "Update",
     "apply_update",
     "compile_update",

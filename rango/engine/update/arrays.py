@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from bson.regex import Regex
 
-from rango._ext.key import key_whole
 from rango._ext.record import encode
 from rango.engine.filters import program_of
 from rango.engine.numbers import whole_of
+from rango.engine.update.comparison import PLAIN, Comparison
 from rango.engine.update.paths import is_index
 from rango.engine.update.refusal import BAD_VALUE, FAILED_TO_PARSE, TYPE_MISMATCH, refusal
 from rango.engine.update.tree import MISSING, Change, Context
@@ -38,7 +38,7 @@ def _array(operator: str, path: str, old: Any) -> list[Any]:
     return old
 
 
-def push(path: str, operand: Any) -> Change:
+def push(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
     """`$push`: one value, or those of `$each` at a position, sorted and sliced."""
     if not isinstance(operand, Mapping) or "$each" not in operand:
         encode({path: operand})
@@ -55,7 +55,7 @@ def push(path: str, operand: Any) -> Change:
         if name in operand
     }
     position = whole.get("$position")
-    order = _order(path, operand["$sort"]) if "$sort" in operand else None
+    order = _order(path, operand["$sort"], comparison) if "$sort" in operand else None
     return _push(path, values, _place(position), order, whole.get("$slice"))
 
 
@@ -105,7 +105,7 @@ def _push(
     return Change(path, make)
 
 
-def _order(path: str, spec: Any) -> Callable[[list[Any]], list[Any]]:
+def _order(path: str, spec: Any, comparison: Comparison) -> Callable[[list[Any]], list[Any]]:
     """What sorts an array: whole elements by 1 or -1, or by fields of documents; stable."""
     if isinstance(spec, Mapping):
         if not spec:
@@ -120,10 +120,12 @@ def _order(path: str, spec: Any) -> Callable[[list[Any]], list[Any]]:
             f"not {spec!r:.60}",
         )
 
+    key = comparison.key
+
     def order(array: list[Any]) -> list[Any]:
         found = list(array)
         for parts, is_falling in reversed(fields):
-            found.sort(key=lambda value: key_whole(_sort_value(value, parts)), reverse=is_falling)
+            found.sort(key=lambda value: key(_sort_value(value, parts)), reverse=is_falling)
         return found
 
     return order
@@ -148,7 +150,7 @@ def _sort_value(value: Any, parts: Sequence[str]) -> Any:
     return value
 
 
-def add_to_set(path: str, operand: Any) -> Change:
+def add_to_set(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
     """`$addToSet`: what is not in the array yet."""
     values = [operand]
     if isinstance(operand, Mapping) and next(iter(operand), None) == "$each":
@@ -161,14 +163,15 @@ def add_to_set(path: str, operand: Any) -> Change:
             )
     else:
         encode({path: operand})
+    key = comparison.key
     unique: dict[bytes, Any] = {}
     for value in values:
-        unique.setdefault(key_whole(value), value)
+        unique.setdefault(key(value), value)
 
     def make(old: Any, at: str, _context: Context) -> Any:
         array = [] if old is MISSING else _array("$addToSet", at, old)
-        there = {key_whole(value) for value in array}
-        new = [value for key, value in unique.items() if key not in there]
+        there = {key(value) for value in array}
+        new = [value for each, value in unique.items() if each not in there]
         return [*array, *new] if new or old is MISSING else old
 
     return Change(path, make)
@@ -192,36 +195,38 @@ def pop(path: str, operand: Any) -> Change:
     return Change(path, make, creates=False)
 
 
-def pull(path: str, operand: Any) -> Change:
+def pull(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
     """`$pull`: without the elements that match a value, operators or a condition on documents."""
-    return _without("$pull", path, _matcher(operand))
+    return _without("$pull", path, _matcher(operand, comparison))
 
 
-def _matcher(operand: Any) -> Callable[[Any], bool]:
+def _matcher(operand: Any, comparison: Comparison) -> Callable[[Any], bool]:
     if isinstance(operand, Mapping):
         first = next(iter(operand), "")
         if first.startswith("$") and first not in _DBREF_NAMES and not _is_logical(first):
-            program = program_of({"v": operand})
+            program = program_of({"v": operand}, collation=comparison.collation)
             return lambda value: program.matches_bson(encode({"v": value}))
-        condition = program_of(operand)
+        condition = program_of(operand, collation=comparison.collation)
         return lambda value: isinstance(value, dict) and condition.matches_bson(encode(value))
     if isinstance(operand, Regex) or hasattr(operand, "pattern"):
-        program = program_of({"v": operand})
+        program = program_of({"v": operand}, collation=comparison.collation)
         return lambda value: program.matches_bson(encode({"v": value}))
-    key = key_whole(operand)
-    return lambda value: key_whole(value) == key
+    key = comparison.key
+    wanted = key(operand)
+    return lambda value: key(value) == wanted
 
 
 def _is_logical(name: str) -> bool:
     return name in ("$and", "$or", "$nor", "$expr", "$jsonSchema", "$comment")
 
 
-def pull_all(path: str, operand: Any) -> Change:
+def pull_all(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
     """`$pullAll`: without the elements that are equal to one of these."""
     if not isinstance(operand, (list, tuple)):
         raise refusal(BAD_VALUE, f"$pullAll: {path!r} needs an array, not {operand!r:.60}")
-    keys = {key_whole(value) for value in operand}
-    return _without("$pullAll", path, lambda value: key_whole(value) in keys)
+    key = comparison.key
+    keys = {key(value) for value in operand}
+    return _without("$pullAll", path, lambda value: key(value) in keys)
 
 
 def _without(operator: str, path: str, is_taken: Callable[[Any], bool]) -> Change:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from rango._ext.key import key_whole
 from rango.engine.update import arrays, operators
+from rango.engine.update.comparison import PLAIN, Comparison, comparison_of
 from rango.engine.update.filters import array_filters_of, check_unused, check_used
 from rango.engine.update.operators import same
 from rango.engine.update.paths import parts_of
@@ -27,25 +28,29 @@ from rango.engine.update.tree import (
     value_at,
 )
 
-OPERATORS: Final[dict[str, Callable[[str, Any], Change]]] = {
+SIMPLE: Final[dict[str, Callable[[str, Any], Change]]] = {
     "$set": operators.set_,
     "$unset": operators.unset,
     "$inc": operators.inc,
     "$mul": operators.mul,
-    "$min": operators.min_,
-    "$max": operators.max_,
     "$currentDate": operators.current_date,
     "$setOnInsert": operators.set_on_insert,
     "$bit": operators.bit,
+    "$pop": arrays.pop,
+}
+"""What makes the change of one path."""
+
+COMPARING: Final[dict[str, Callable[[str, Any, Comparison], Change]]] = {
+    "$min": operators.min_,
+    "$max": operators.max_,
     "$push": arrays.push,
     "$addToSet": arrays.add_to_set,
-    "$pop": arrays.pop,
     "$pull": arrays.pull,
     "$pullAll": arrays.pull_all,
 }
-"""What makes the change of one path, for each operator but `$rename`, which makes two."""
+"""The same, of those that compare values."""
 
-KNOWN: Final = (*OPERATORS, "$rename")
+KNOWN: Final = (*SIMPLE, *COMPARING, "$rename")
 
 
 class Update:
@@ -117,15 +122,15 @@ def compile_operators(
     collation: Any = None,
 ) -> Update:
     """Check an update. InvalidUpdate names the operator or path that is not understood."""
+    comparison = PLAIN if collation is None else comparison_of(collation)
     filters = array_filters_of(array_filters, collation=collation) if array_filters else {}
     used: set[str] = set()
     tree = Branch()
     every: list[Change] = []
     needs_position = False
     for operator, operands in update.items():
-        make = OPERATORS.get(operator)
         for path, operand in _operands(operator, operands).items():
-            if make is None:
+            if operator == "$rename":
                 for change, parts in operators.rename(path, operand):
                     insert(tree, change, parts, filters)
                     every.append(change)
@@ -134,12 +139,18 @@ def compile_operators(
             if "$" in path:
                 check_used(filters, parts, used, path)
                 needs_position = needs_position or "$" in parts
-            change = make(path, operand)
+            change = _change(operator, path, operand, comparison)
             insert(tree, change, parts, filters)
             every.append(change)
     if filters:
         check_unused(filters, used)
     return Update(tree, every, needs_position)
+
+
+def _change(operator: str, path: str, operand: Any, comparison: Comparison) -> Change:
+    if operator in COMPARING:
+        return COMPARING[operator](path, operand, comparison)
+    return SIMPLE[operator](path, operand)
 
 
 def _operands(operator: Any, operands: Any) -> Mapping[str, Any]:

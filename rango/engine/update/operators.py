@@ -16,9 +16,9 @@ from typing import Any, Final
 from bson.int64 import Int64
 from bson.timestamp import Timestamp
 
-from rango._ext.key import key_whole
 from rango._ext.record import encode
 from rango.engine.numbers import add, is_long, multiply
+from rango.engine.update.comparison import PLAIN, Comparison
 from rango.engine.update.paths import is_dynamic, parts_of
 from rango.engine.update.refusal import BAD_VALUE, TYPE_MISMATCH, refusal
 from rango.engine.update.tree import MISSING, Change, Context
@@ -101,27 +101,28 @@ def mul(path: str, operand: Any) -> Change:
     return _arithmetic("$mul", path, number, multiply, multiply(number, 0))
 
 
-def _bound(path: str, operand: Any, is_least: bool) -> Change:
+def _bound(path: str, operand: Any, comparison: Comparison, is_least: bool) -> Change:
     encode({path: operand})
-    key = key_whole(operand)
+    key = comparison.key
+    bound = key(operand)
 
     def make(old: Any, _at: str, _context: Context) -> Any:
         if old is MISSING:
             return operand
-        other = key_whole(old)
-        return operand if (key < other if is_least else key > other) else old
+        other = key(old)
+        return operand if (bound < other if is_least else bound > other) else old
 
     return Change(path, make)
 
 
-def min_(path: str, operand: Any) -> Change:
+def min_(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
     """`$min`: the lesser of both in BSON order."""
-    return _bound(path, operand, is_least=True)
+    return _bound(path, operand, comparison, is_least=True)
 
 
-def max_(path: str, operand: Any) -> Change:
+def max_(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
     """`$max`: the greater of both in BSON order."""
-    return _bound(path, operand, is_least=False)
+    return _bound(path, operand, comparison, is_least=False)
 
 
 def current_date(path: str, operand: Any) -> Change:
