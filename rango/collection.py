@@ -1,39 +1,28 @@
 """Collections: documents in, documents out, under PyMongo's names and conventions.
 
-The writes are in rango/writes.py.
+The reads are in rango/reads.py, the writes in rango/writes.py.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from bson.objectid import ObjectId
-
-from rango._ext.key import key_of
 from rango.aggregation import CommandCursor, aggregate
-from rango.cursor import Cursor, filter_of
-from rango.engine.query import Document, ProjectionKeys, Query, SortKeys
+from rango.engine.query import Document
 from rango.indexes import index_create, index_named, indexes_listed
 from rango.names import (
     IndexKeys,
     collection_name_check,
-    path_check,
 )
-from rango.paths import values_at
-from rango.transaction import active_transactions
+from rango.reads import CollectionReads
 from rango.writes import CollectionWrites
 
 if TYPE_CHECKING:
     from rango.transaction import Handle
 
-# Types of an `_id` that mean equality and nothing else, so that a point read may skip the compiler
-# of filters.
-_POINT_TYPES: Final = frozenset((str, int, float, bytes, uuid.UUID, ObjectId))
 
-
-class Collection(CollectionWrites):
+class Collection(CollectionReads, CollectionWrites):
     """The documents of one name. Made by `db["name"]`, need not exist yet, shared by threads.
 
     Documents are dicts with an `_id`. Filters, updates, sorts and projections are MongoDB's:
@@ -65,112 +54,6 @@ class Collection(CollectionWrites):
 
     def __hash__(self) -> int:
         return hash((id(self._handle), self._name))
-
-    def find_one(
-        self,
-        filter: Any = None,
-        projection: ProjectionKeys | None = None,
-        *,
-        sort: SortKeys | None = None,
-        skip: int = 0,
-        hint: object = None,
-        meta: bool = False,
-    ) -> Document | None:
-        """The first document that matches, or None.
-
-        `filter` may also be an `_id` that is not a mapping. The other arguments are those of
-        find(). Raises InvalidFilter.
-        """
-        # A read by `_id` stays within these lines: every step before find_id would be a part of
-        # its price.
-        value = (
-            filter["_id"]
-            if type(filter) is dict and len(filter) == 1 and "_id" in filter
-            else filter
-        )
-        if type(value) in _POINT_TYPES and not (projection or sort or skip or hint or meta):
-            if active_transactions.get():
-                return self._handle.view()[0].find_named(self._name, value)
-            return self._handle.core.store.current.find_named(self._name, value)
-        found = self.find_many(
-            filter, projection, sort=sort, skip=skip, limit=1, hint=hint, meta=meta
-        )
-        return found[0] if found else None
-
-    def find(
-        self,
-        filter: Any = None,
-        projection: ProjectionKeys | None = None,
-        *,
-        sort: SortKeys | None = None,
-        skip: int = 0,
-        limit: int = 0,
-        hint: object = None,
-        meta: bool = False,
-    ) -> Cursor:
-        """A lazy cursor over the documents that match: nothing is read before the first is needed.
-
-        `projection`  fields to return (`{"a": 1}`, `["a"]`) or to leave out (`{"a": 0}`)
-        `sort`        `[("a", 1), ("b", -1)]`; without it the order is that of `_id` or of the
-        index used
-        `skip`, `limit`  counts; limit 0 means all
-        `hint`        the name or the keys of the index to use
-        `meta`        also return `_rev`, `_updated_at` and `_source_node` (a projection may name
-        them as well)
-
-        Raises InvalidFilter now; NotFound at the first fetch if `hint` names no index.
-        """
-        query = Query(filter_of(filter)).options(
-            projection=projection, sort=sort, skip=skip, limit=limit, hint=hint, meta=meta
-        )
-        return Cursor(self._handle, self._name, query)
-
-    def find_many(
-        self,
-        filter: Any = None,
-        projection: ProjectionKeys | None = None,
-        *,
-        sort: SortKeys | None = None,
-        skip: int = 0,
-        limit: int = 0,
-        hint: object = None,
-        meta: bool = False,
-    ) -> list[Document]:
-        """The documents that match, as a list. Arguments as in find()."""
-        return self.find(
-            filter, projection, sort=sort, skip=skip, limit=limit, hint=hint, meta=meta
-        ).to_list()
-
-    def count_documents(
-        self, filter: Any, *, skip: int = 0, limit: int = 0, hint: object = None
-    ) -> int:
-        """How many documents match. `{}` is answered without looking at any."""
-        if filter == {} and not (skip or limit or hint):
-            return self.estimated_document_count()
-        query = Query(filter_of(filter)).options(skip=skip, limit=limit, hint=hint)
-        view, _ = self._handle.view()
-        self._handle.metrics.queries += 1
-        info = view.catalog.collections.get(self._name)
-        return 0 if info is None else query.count(view, info)
-
-    def estimated_document_count(self) -> int:
-        """How many documents there are, at once. It is exact here; the name is PyMongo's."""
-        view, _ = self._handle.view()
-        info = view.catalog.collections.get(self._name)
-        return 0 if info is None else view.count(info.tree_id)
-
-    def distinct(self, key: str, filter: Any = None) -> list[Any]:
-        """The different values of a field in the documents that match.
-
-        `key` is a dotted path; an array counts as its elements. The values come in order of first
-        appearance.
-        """
-        names = path_check(key).split(".")
-        values: dict[bytes, Any] = {}
-        for document in self.find(filter, names[:1]):
-            for value in values_at(document, names):
-                values.setdefault(key_of(value), value)
-        return list(values.values())
 
     def aggregate(
         self,

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from rango.engine.distinct import distinct_values
 from rango.engine.explain import explained
-from rango.engine.projection import projection_of
 from rango.engine.query import (
     Document,
     ProjectionKeys,
@@ -27,7 +27,7 @@ from rango.engine.query import (
 )
 from rango.engine.sort import sort_of
 from rango.errors import DatabaseClosed, InvalidArgument, TransactionError
-from rango.limits import FETCH_COUNT_DEFAULT
+from rango.names import path_check
 
 if TYPE_CHECKING:
     from rango.transaction import Handle, Transaction
@@ -85,14 +85,46 @@ class Cursor:
         return self
 
     def limit(self, count: int) -> Cursor:
-        """Return at most `count` documents; 0 means all."""
-        self._fresh().limit = count_check("limit", count)
+        """Return at most `count` documents; 0 means all. A negative one counts as its value."""
+        self._fresh().limit_to(count)
         return self
 
     def projection(self, projection: ProjectionKeys | None) -> Cursor:
         """Return only, or all but, the fields named: `{"a": 1}`, `["a"]`, `{"a": 0}`."""
-        self._fresh().projection = None if projection is None else projection_of(projection)
+        self._fresh().project(projection)
         return self
+
+    def collation(self, collation: Any) -> Cursor:
+        """Compare strings as `{"locale": "en", "strength": 2}` says; None: by code points."""
+        self._fresh().collate(collation)
+        return self
+
+    def max_time_ms(self, max_time_ms: int | None) -> Cursor:
+        """Raise Timeout once the query has run so long; None or 0: never."""
+        self._fresh().max_time_ms = count_check("max_time_ms", max_time_ms or 0)
+        return self
+
+    def comment(self, comment: Any) -> Cursor:  # noqa: ARG002
+        """Accepted and ignored."""
+        self._fresh()
+        return self
+
+    def allow_disk_use(self, allow_disk_use: bool) -> Cursor:  # noqa: ARG002
+        """Accepted and ignored: a sort in memory is bounded by SORT_SIZE_BYTES_MAX."""
+        self._fresh()
+        return self
+
+    def where(self, code: Any) -> Cursor:  # noqa: ARG002
+        """Refused: there is no JavaScript. Raises InvalidArgument."""
+        raise InvalidArgument("there is no JavaScript here; use $expr in the filter")
+
+    def min(self, spec: Any) -> Cursor:  # noqa: ARG002
+        """Refused: bounds are given by the filter. Raises InvalidArgument."""
+        raise InvalidArgument('bounds of an index are given by the filter: {"a": {"$gte": 1}}')
+
+    def max(self, spec: Any) -> Cursor:  # noqa: ARG002
+        """Refused: bounds are given by the filter. Raises InvalidArgument."""
+        raise InvalidArgument('bounds of an index are given by the filter: {"a": {"$lt": 9}}')
 
     def hint(self, index: object) -> Cursor:
         """Use this index, named or given by its keys; None lets the planner choose.
@@ -104,14 +136,53 @@ class Cursor:
 
     def batch_size(self, count: int) -> Cursor:
         """Fetch `count` documents at a time. 0 means the default."""
-        self._fresh().fetch_count = count_check("batch_size", count) or FETCH_COUNT_DEFAULT
+        self._fresh().batch(count)
         return self
+
+    def distinct(self, key: str) -> list[Any]:
+        """The different values of a field in the documents that match; sort, skip and limit do not
+        count. See Collection.distinct().
+        """
+        query = self._query.copy()
+        query.sort, query.skip, query.limit = (), 0, 0
+        path_check(key)
+        view, _ = self._handle.view()
+        info = view.catalog.collections.get(self._name)
+        query.start_clock()
+        return [] if info is None else distinct_values(query, view, info, key)
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+    @overload
+    def __getitem__(self, index: slice) -> Cursor: ...
+    def __getitem__(self, index: int | slice) -> Document | Cursor:
+        """`cursor[2:5]` is skip(2).limit(3); `cursor[2]` is that document, or IndexError."""
+        query = self._fresh()
+        if isinstance(index, slice):
+            start, stop = index.start or 0, index.stop
+            if index.step is not None or start < 0 or (stop is not None and stop < start):
+                raise IndexError(f"a cursor is cut as [start:stop] with 0 <= start, not {index}")
+            if stop is not None and stop == start:
+                self._is_over = True
+            query.skip, query.limit = start, 0 if stop is None else stop - start
+            return self
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise InvalidArgument(f"a cursor is indexed by an int or a slice, not {index!r:.60}")
+        if index < 0:
+            raise IndexError("a cursor has no negative indexes; reverse the sort")
+        other = query.copy()
+        other.skip, other.limit = query.skip + index, 1
+        found = Cursor(self._handle, self._name, other).to_list()
+        if not found:
+            raise IndexError(f"the cursor has no document {index}")
+        return found[0]
 
     def _start(self) -> Iterator[list[Document]]:
         view, self._transaction = self._handle.view()
         self._handle.metrics.queries += 1
         info = view.catalog.collections.get(self._name)
         self._query.scans.clear()
+        self._query.start_clock()
         return iter(()) if info is None else self._query.batches(view, info)
 
     def _fetch(self) -> list[Document]:

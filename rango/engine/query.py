@@ -16,10 +16,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.filter import Program
 from rango._ext.key import key_of
+from rango.engine.collation import Collation, collation_of
 from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
 from rango.engine.keyed import Conjuncts
@@ -27,6 +29,8 @@ from rango.engine.plan import Plan, choose, has_collation, index_plan, scan_ever
 from rango.engine.projection import Projection, projection_of
 from rango.engine.returned import returner
 from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
+from rango.engine.values import now
+from rango.engine.variables import variables_of
 from rango.errors import InvalidArgument, NotFound
 from rango.limits import FETCH_COUNT_DEFAULT
 
@@ -61,14 +65,18 @@ class Query:
     """
 
     __slots__ = (
+        "collation",
         "deadline_ns",
         "fetch_count",
+        "filter",
         "hint",
         "limit",
+        "max_time_ms",
         "meta",
         "plan",
         "program",
         "projection",
+        "projection_keys",
         "scans",
         "skip",
         "sort",
@@ -80,15 +88,15 @@ class Query:
         filter: Mapping[str, Any],
         *,
         let: Mapping[str, Any] | None = None,
-        collation: object = None,
+        collation: Any = None,
     ) -> None:
-        self.variables: dict[str, Any] = {}
-        if let is not None:
-            # loaded at its first use: most queries have no variables
-            from rango.engine.variables import variables_of
-
-            self.variables = variables_of(let)
-        self.program: Program = program_of(filter, let=self.variables or None, collation=collation)
+        self.filter = filter
+        self.variables: dict[str, Any] = {} if let is None else variables_of(let)
+        self.collation: Collation | None = collation_of(collation)
+        self.program: Program = program_of(
+            filter, let=self.variables or None, collation=self.collation
+        )
+        self.projection_keys: ProjectionKeys | None = None
         self.projection: Projection | None = None
         self.sort: Sort = ()
         self.skip = 0
@@ -96,6 +104,7 @@ class Query:
         self.fetch_count = FETCH_COUNT_DEFAULT
         self.hint: Hint | None = None
         self.meta = False
+        self.max_time_ms = 0
         self.deadline_ns = 0
         self.plan: Plan | None = None
         self.scans: list[Scan] = []
@@ -118,17 +127,48 @@ class Query:
         limit: int = 0,
         hint: object = None,
         meta: bool = False,
+        max_time_ms: int | None = None,
     ) -> Query:
         """Set the options of find(); returns the query."""
-        if projection is not None:
-            self.projection = projection_of(projection)
+        self.project(projection)
         if sort is not None:
             self.sort = sort_of(sort)
         self.skip = count_check("skip", skip)
-        self.limit = count_check("limit", limit)
+        self.limit_to(limit)
+        self.max_time_ms = count_check("max_time_ms", max_time_ms or 0)
         self.hint = None if hint is None else hint_of(hint)
         self.meta = bool(meta)
         return self
+
+    def project(self, projection: ProjectionKeys | None) -> None:
+        """Return these fields; None: the whole documents."""
+        self.projection_keys = projection
+        self.projection = (
+            None
+            if projection is None
+            else projection_of(projection, self.variables, self.collation)
+        )
+
+    def limit_to(self, limit: object) -> None:
+        """Return at most so many; 0: all. A negative limit is PyMongo's for "and in one batch"."""
+        if isinstance(limit, int) and limit < 0:
+            limit = -limit
+        self.limit = count_check("limit", limit)
+
+    def batch(self, count: object) -> None:
+        """Fetch so many at a time; 0: the default."""
+        self.fetch_count = count_check("batch_size", count) or FETCH_COUNT_DEFAULT
+
+    def collate(self, collation: Any) -> None:
+        """Compare strings by this collation; None: by their code points."""
+        self.collation = collation_of(collation)
+        self.program = program_of(self.filter, let=self.variables or None, collation=self.collation)
+        self.project(self.projection_keys)
+
+    def start_clock(self) -> None:
+        """Count the time that the query may take from now."""
+        if self.max_time_ms:
+            self.deadline_ns = monotonic_ns() + 1_000_000 * self.max_time_ms
 
     def choose(self, info: CollectionInfo) -> Plan:
         """The plan for this collection, which is also kept for explain()."""
@@ -202,7 +242,8 @@ class Query:
 
     def _sorted(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[bytes]]:
         """What the plan does not give in order, sorted; with a limit only so many are held."""
-        sorter = sorter_of(self.sort, self.skip + self.limit if self.limit else 0)
+        count = self.skip + self.limit if self.limit else 0
+        sorter = sorter_of(self.sort, count, self.collation)
         if plan.kind in ("scan", "index", "id_range"):
             sorter.add_scan(self._scan(view, info, plan))
         else:
@@ -238,7 +279,8 @@ class Query:
         if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
             yield from self._plain(view, info, plan)
             return
-        returned = returner(self.projection, self.program, meta=self.meta)
+        variables = {"NOW": now(), **self.variables}
+        returned = returner(self.projection, self.program, meta=self.meta, variables=variables)
         for batch in self.records(view, info):
             yield [returned(record) for record in batch]
 

@@ -58,7 +58,6 @@ def returner(
     if projection.is_flat and names is not None and not (projection.meta or meta):
         return lambda record: record_fields(record, names, is_kept)
     has_header = meta or bool(projection.meta)
-    matcher: Any = program
 
     def returned(record: bytes) -> Document:
         document = record_fields(record, names, is_kept)
@@ -67,7 +66,7 @@ def returner(
             document[name] = header[name]
         position = None
         if projection.positional is not None:
-            position = matcher.position(record_bson(record))
+            position = program.position(record_bson(record))
         document = projection.apply(document, position, variables)
         if meta:
             document.update(header)

@@ -17,25 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from rango._ext.filter import revision_tag
 from rango._ext.key import index_keys, key_whole
 from rango._ext.normal import HEADER_NAMES, path_check
 from rango._ext.order import Sorter, SortField
 from rango._ext.record import encode, record_fields, record_parts
+from rango.engine.collation import Collation
 from rango.engine.values import fields_of
 from rango.errors import InvalidFilter
 from rango.limits import SORT_SIZE_BYTES_MAX
 
 Sort = tuple[tuple[str, int], ...]
 SortKey = Callable[[bytes], bytes]
-
-
-class Collation(Protocol):
-    """What a sort needs of a collation."""
-
-    def fold(self, text: str) -> str: ...
 
 
 BATCH: Final = 256
@@ -159,7 +154,7 @@ class _SlowKey:
     def _part(self, value: Any) -> bytes:
         if type(value) is _Key:
             return value.key
-        return key_whole(value if self._collation is None else _folded(value, self._collation))
+        return key_whole(value if self._collation is None else self._collation.fold_value(value))
 
 
 class _Key:
@@ -222,16 +217,6 @@ def _at(state: State, array: list[Any], position: int | None) -> State:
         # a position means the same element whatever the others are at
         return (array[int(place)], parts[1:] or DONE)
     return (array[position], parts) if fields_of(array[position]) is not None else (None, DONE)
-
-
-def _folded(value: Any, collation: Collation) -> Any:
-    if isinstance(value, str):
-        return collation.fold(value)
-    if isinstance(value, list):
-        return [_folded(each, collation) for each in value]
-    if isinstance(value, dict):
-        return {name: _folded(each, collation) for name, each in value.items()}
-    return value
 
 
 def _header_key(name: str, record: bytes) -> bytes:

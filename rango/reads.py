@@ -1,0 +1,211 @@
+"""The reads of a collection under PyMongo's names.
+
+Invariants  A read sees one snapshot of the database, whatever is written meanwhile.
+Failure     Arguments are checked before anything is read.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+
+from bson.objectid import ObjectId
+
+from rango.cursor import Cursor, filter_of
+from rango.engine.distinct import distinct_values
+from rango.engine.query import (
+    Document,
+    ProjectionKeys,
+    Query,
+    SortKeys,
+    count_check,
+)
+from rango.errors import InvalidArgument
+from rango.names import path_check
+from rango.transaction import active_transactions
+
+if TYPE_CHECKING:
+    from rango.transaction import Handle
+
+# Types of an `_id` that mean equality and nothing else, so that a point read may skip the compiler
+# of filters.
+_POINT_TYPES: Final = frozenset((str, int, float, bytes, uuid.UUID, ObjectId))
+
+
+class CountOptions(TypedDict, total=False):
+    """Options of reads that return no documents."""
+
+    hint: Any
+    """The name or the keys of the index to use."""
+    collation: Any
+    """How strings compare: {"locale": "en", "strength": 2}."""
+    let: Mapping[str, Any] | None
+    """Variables for $expr, as "$$name"."""
+    max_time_ms: int | None
+    """Stop with Timeout after so long; None or 0: never."""
+    comment: Any
+    """Ignored."""
+    session: None
+    """Ignored: a transaction is that of the block, see Database.transaction."""
+
+
+class FindOptions(CountOptions, total=False):
+    """Options of find() and its kin, in PyMongo's spelling."""
+
+    sort: SortKeys | None
+    """`[("a", 1), ("b", -1)]`; without it the order is that of `_id` or of the index used."""
+    skip: int
+    """How many documents to leave out."""
+    limit: int
+    """How many documents to return at most; 0 means all. A negative one counts as its value."""
+    batch_size: int
+    """How many documents are fetched at a time; 0 means the default."""
+    meta: bool
+    """Also return `_rev`, `_updated_at` and `_source_node`."""
+    allow_disk_use: bool | None
+    """Ignored: a sort in memory is bounded by SORT_SIZE_BYTES_MAX."""
+    no_cursor_timeout: bool
+    """Ignored: cursors have no time-out."""
+    allow_partial_results: bool
+    """Ignored: there are no shards."""
+    max: Any
+    """Refused, as are `min`, `return_key` and `show_record_id`: use a filter, or a projection."""
+    min: Any
+    return_key: Any
+    show_record_id: Any
+
+
+REFUSED: Final[Mapping[str, str]] = {
+    "min": 'bounds of an index are given by the filter: {"a": {"$gte": 1}}',
+    "max": 'bounds of an index are given by the filter: {"a": {"$lt": 9}}',
+    "return_key": "name the fields of the index in the projection, which reads the index alone",
+    "show_record_id": "records have no number; `_id` names them",
+    "oplog_replay": "there is no oplog to replay",
+    "max_scan": "use max_time_ms",
+    "snapshot": "every cursor reads a snapshot",
+}
+
+
+class CollectionReads:
+    """The methods of a Collection that read. Their options are those of FindOptions."""
+
+    __slots__ = ()
+    _handle: Handle
+    _name: str
+
+    def find_one(
+        self,
+        filter: Any = None,
+        projection: ProjectionKeys | None = None,
+        **options: Unpack[FindOptions],
+    ) -> Document | None:
+        """The first document that matches, or None.
+
+        `filter` may also be an `_id` that is not a mapping. The other arguments are those of
+        find(). Raises InvalidFilter.
+        """
+        # A read by `_id` stays within these lines: every step before find_id would be a part of
+        # its price.
+        value = (
+            filter["_id"]
+            if type(filter) is dict and len(filter) == 1 and "_id" in filter
+            else filter
+        )
+        if type(value) in _POINT_TYPES and not (projection or options):
+            if active_transactions.get():
+                return self._handle.view()[0].find_named(self._name, value)
+            return self._handle.core.store.current.find_named(self._name, value)
+        options["limit"] = 1
+        found = self.find(filter, projection, **options).to_list()
+        return found[0] if found else None
+
+    def find(
+        self,
+        filter: Any = None,
+        projection: ProjectionKeys | None = None,
+        **options: Unpack[FindOptions],
+    ) -> Cursor:
+        """A lazy cursor over the documents that match: nothing is read before the first is needed.
+
+        `projection`  fields to return (`{"a": 1}`, `["a"]`) or to leave out (`{"a": 0}`),
+        `$slice`, `$elemMatch`, `"a.$"` and computed fields; see docs/reference/projection.md
+        `sort`        `[("a", 1), ("b", -1)]`; without it the order is that of `_id` or of the
+        index used
+        `skip`, `limit`  counts; limit 0 means all
+        `hint`        the name or the keys of the index to use
+        `collation`, `let`, `max_time_ms`, `batch_size`  as in PyMongo
+        `meta`        also return `_rev`, `_updated_at` and `_source_node` (a projection may name
+        them as well)
+
+        `comment`, `allow_disk_use`, `no_cursor_timeout`, `allow_partial_results` and `session` are
+        accepted and ignored. Raises InvalidFilter, InvalidArgument now; NotFound at the first
+        fetch if `hint` names no index, Timeout and LimitExceeded while it is read.
+        """
+        return Cursor(self._handle, self._name, query_of(filter, projection, options))
+
+    def find_many(
+        self,
+        filter: Any = None,
+        projection: ProjectionKeys | None = None,
+        **options: Unpack[FindOptions],
+    ) -> list[Document]:
+        """The documents that match, as a list. Arguments as in find()."""
+        return self.find(filter, projection, **options).to_list()
+
+    def count_documents(
+        self, filter: Any, *, skip: int = 0, limit: int = 0, **options: Unpack[CountOptions]
+    ) -> int:
+        """How many documents match. `{}` is answered without looking at any."""
+        if filter == {} and not (skip or limit or options):
+            return self.estimated_document_count()
+        count_check("limit", limit)
+        query = query_of(filter, None, {"skip": skip, "limit": limit, **options})
+        view, _ = self._handle.view()
+        self._handle.metrics.queries += 1
+        info = view.catalog.collections.get(self._name)
+        query.start_clock()
+        return 0 if info is None else query.count(view, info)
+
+    def estimated_document_count(self, comment: Any = None, **options: Any) -> int:  # noqa: ARG002
+        """How many documents there are, at once. It is exact here; the name is PyMongo's."""
+        view, _ = self._handle.view()
+        info = view.catalog.collections.get(self._name)
+        return 0 if info is None else view.count(info.tree_id)
+
+    def distinct(self, key: str, filter: Any = None, **options: Unpack[CountOptions]) -> list[Any]:
+        """The different values of a field in the documents that match.
+
+        `key` is a dotted path; an array counts as its elements, one level. Values that compare as
+        equal are one value, the first that was met; null counts, a missing field does not. The
+        values come in order of first appearance.
+        """
+        path_check(key)
+        query = query_of(filter, None, dict(options))
+        view, _ = self._handle.view()
+        self._handle.metrics.queries += 1
+        info = view.catalog.collections.get(self._name)
+        query.start_clock()
+        return [] if info is None else distinct_values(query, view, info, key)
+
+
+def query_of(filter: Any, projection: ProjectionKeys | None, options: Mapping[str, Any]) -> Query:
+    """The query of find() and its kin; InvalidArgument for options that there are not."""
+    for name, value in options.items():
+        if name in REFUSED and value not in (None, False):
+            raise InvalidArgument(f"find() has no {name}: {REFUSED[name]}")
+        if name not in REFUSED and name not in FindOptions.__annotations__:
+            raise InvalidArgument(f"find() has no option {name!r}")
+    query = Query(
+        filter_of(filter), let=options.get("let"), collation=options.get("collation")
+    ).options(
+        projection=projection,
+        sort=options.get("sort"),
+        skip=options.get("skip", 0),
+        limit=options.get("limit", 0),
+        hint=options.get("hint"),
+        meta=options.get("meta", False),
+        max_time_ms=options.get("max_time_ms"),
+    )
+    query.batch(options.get("batch_size", 0))
+    return query
