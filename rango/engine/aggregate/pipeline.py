@@ -14,7 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from rango.engine.aggregate import bucket, combine, group, lookup, order, shape, unwind, writes
+from rango.engine.aggregate import (
+    bucket,
+    combine,
+    fill,
+    group,
+    lookup,
+    order,
+    shape,
+    unwind,
+    window,
+    writes,
+)
 from rango.engine.aggregate.group import Group
 from rango.engine.aggregate.optimise import optimised
 from rango.engine.aggregate.order import Count
@@ -34,8 +45,10 @@ STAGES: Final[Mapping[str, Compiler]] = {
     "$bucket": bucket.bucket_stage,
     "$bucketAuto": bucket.bucket_auto_stage,
     "$count": order.count_stage,
+    "$densify": fill.densify_stage,
     "$documents": combine.documents_stage,
     "$facet": combine.facet_stage,
+    "$fill": fill.fill_stages,
     "$graphLookup": lookup.graph_lookup_stage,
     "$group": group.group_stage,
     "$limit": order.limit_stage,
@@ -49,6 +62,7 @@ STAGES: Final[Mapping[str, Compiler]] = {
     "$replaceWith": shape.replace_with_stage,
     "$sample": order.sample_stage,
     "$set": shape.set_stage,
+    "$setWindowFields": window.window_stage,
     "$skip": order.skip_stage,
     "$sort": order.sort_stage,
     "$sortByCount": group.sort_by_count_stages,
