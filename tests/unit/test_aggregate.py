@@ -304,3 +304,53 @@ def test_now_is_one_time_for_the_whole_run(db: Database) -> None:
     documents = [{"n": at} for at in range(600)]
     found = over(db, documents, {"$set": {"t": "$$NOW"}}, {"$group": {"_id": "$t"}})
     assert len(found) == 1
+
+
+COLLATION = {"locale": "en", "strength": 2}
+
+
+def test_a_collation_reaches_every_stage(db: Database) -> None:
+    filled(db, [{"_id": at, "a": each} for at, each in enumerate(["b", "A", "a", "B", "c"])])
+    filled(db, [{"_id": 1, "k": "a"}], "f")
+    db["c"].create_index("a")
+    match = run(db, {"$match": {"a": "a"}}, collation=COLLATION)
+    assert [each["_id"] for each in match] == [1, 2]
+    ordered = run(db, {"$sort": {"a": 1, "_id": 1}}, collation=COLLATION)
+    assert [each["_id"] for each in ordered] == [1, 2, 0, 3, 4]
+    grouped = {"$group": {"_id": "$a", "n": {"$sum": 1}, "max": {"$max": "$a"}}}
+    assert run(db, {"$sort": {"_id": 1}}, grouped, collation=COLLATION) == [
+        {"_id": "b", "n": 2, "max": "b"},
+        {"_id": "A", "n": 2, "max": "A"},
+        {"_id": "c", "n": 1, "max": "c"},
+    ]
+    lookup = {"$lookup": {"from": "f", "localField": "a", "foreignField": "k", "as": "j"}}
+    joined = run(db, lookup, {"$match": {"j.k": "A"}}, collation=COLLATION)
+    assert [each["_id"] for each in joined] == [1, 2]
+    assert run(db, {"$match": {"a": "a"}}, collation={"locale": "simple"}) == [{"_id": 2, "a": "a"}]
+
+
+def test_expressions_in_filters_see_the_variables(db: Database) -> None:
+    filled(db, [{"_id": at, "a": at, "b": at % 2} for at in range(6)])
+    stage = {"$match": {"$expr": {"$gt": ["$a", "$$low"]}, "b": 1}}
+    assert [each["_id"] for each in run(db, stage, let={"low": 2})] == [3, 5]
+    assert [each["_id"] for each in run(db, {"$skip": 4}, stage, let={"low": 2})] == [5]
+    correlated = {
+        "$lookup": {
+            "from": "c",
+            "let": {"x": "$a"},
+            "pipeline": [{"$match": {"$expr": {"$eq": ["$b", "$$x"]}}}, {"$count": "n"}],
+            "as": "j",
+        }
+    }
+    for _ in range(2):
+        found = run(db, {"$match": {"_id": {"$lt": 3}}}, correlated)
+        assert [each["j"] for each in found] == [[{"n": 3}], [{"n": 3}], []]
+        db["c"].create_index("b")
+
+
+def test_an_equality_of_an_expression_uses_an_index(db: Database) -> None:
+    filled(db, [{"_id": at, "a": at % 9} for at in range(90)])
+    db["c"].create_index("a")
+    cursor = db["c"].aggregate([{"$match": {"$expr": {"$eq": ["$a", 4]}}}])
+    assert cursor.explain()["stages"][0]["$cursor"]["plan"]["index"] == "a_1"
+    assert len(cursor.to_list()) == 10

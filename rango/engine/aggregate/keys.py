@@ -20,6 +20,7 @@ from bson.int64 import Int64
 from bson.objectid import ObjectId
 
 from rango._ext.key import key_whole
+from rango.engine.collation import Collation
 from rango.engine.sort import INVERTED, Sort
 from rango.engine.values import MISSING, order_key
 
@@ -50,28 +51,20 @@ def group_key(value: Any) -> Any:
     return key_whole(value)
 
 
-def group_keys(collation: Any) -> Key:
+def group_keys(collation: Collation | None) -> Key:
     """group_key, under a collation: strings that it does not tell apart share a key."""
     if collation is None:
         return group_key
-    fold = collation.fold
-    return lambda value: group_key(_folded(value, fold))
+    fold = collation.fold_value
+    return lambda value: group_key(fold(value))
 
 
-def order_keys(collation: Any) -> Key:
+def order_keys(collation: Collation | None) -> Key:
     """A function from values to bytes that are ordered as the values are."""
     if collation is None:
         return order_key
-    fold = collation.fold
-    return lambda value: order_key(_folded(value, fold))
-
-
-def _folded(value: Any, fold: Callable[[str], str]) -> Any:
-    if type(value) is str:
-        return fold(value)
-    if isinstance(value, dict):
-        return {name: _folded(each, fold) for name, each in value.items()}
-    return [_folded(each, fold) for each in value] if isinstance(value, list) else value
+    fold = collation.fold_value
+    return lambda value: order_key(fold(value))
 
 
 def path_values(value: Any, parts: Sequence[str]) -> Iterator[Any]:
@@ -92,7 +85,7 @@ def path_values(value: Any, parts: Sequence[str]) -> Iterator[Any]:
                 yield from path_values(each, parts)
 
 
-def sort_key(sort: Sort, collation: Any = None) -> Callable[[Any], bytes]:
+def sort_key(sort: Sort, collation: Collation | None = None) -> Callable[[Any], bytes]:
     """A function from a document to bytes whose order is that of the sort."""
     fields = [_field_key(path, direction, order_keys(collation)) for path, direction in sort]
     if len(fields) == 1:

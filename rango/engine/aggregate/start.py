@@ -15,6 +15,7 @@ from rango.engine.aggregate.memory import Memory
 from rango.engine.aggregate.pipeline import Pipeline, compile_pipeline
 from rango.engine.aggregate.spec import invalid
 from rango.engine.aggregate.stage import Context, Environment, Scope
+from rango.engine.collation import collation_of
 from rango.engine.query import Hint
 from rango.engine.values import date_of_ms, normalised
 from rango.errors import InvalidDocument
@@ -27,7 +28,7 @@ def compiled(
     pipeline: Sequence[Any],
     *,
     let: object = None,
-    collation: Any = None,
+    collation: object = None,
     hint: Hint | None = None,
     now_ms: int = 0,
 ) -> tuple[Pipeline, dict[str, Any]]:
@@ -46,7 +47,7 @@ def compiled(
         for name, expression in let_of(let, Scope(collection, compile_pipeline)).items()
     }
     names = frozenset(name for name in variables if name != "NOW")
-    scope = Scope(collection, compile_pipeline, names, collation)
+    scope = Scope(collection, compile_pipeline, names, collation_of(collation))
     made = compile_pipeline(stages, scope)
     made.source.hint = hint
     return made, variables
