@@ -46,6 +46,13 @@ def integer(value: int, is_wide: bool) -> int | float:
     return float(value)
 
 
+def is_nan(value: Any) -> bool:
+    """True for NaN, double or decimal128."""
+    if isinstance(value, Decimal128):
+        return value.to_decimal().is_nan()
+    return isinstance(value, float) and math.isnan(value)
+
+
 def decimal_of(value: Any) -> Decimal:
     """A number as a decimal of at most 34 digits; a double is rounded to 15."""
     if isinstance(value, Decimal128):

@@ -34,9 +34,8 @@ def refused(spec: Any, code: int | None = None, text: str = "") -> None:
 
 def fails(spec: Any, root: Any = None, code: int | None = None, text: str = "") -> None:
     """Assert that an expression cannot be evaluated, with this code."""
-    expression = compile_expression(spec)
     with pytest.raises(ExpressionFailed) as raised:
-        expression.evaluate({} if root is None else root, {})
+        compile_expression(spec).evaluate({} if root is None else root, {})
     assert text in str(raised.value)
     if code is not None:
         assert raised.value.code == code, raised.value

@@ -9,7 +9,7 @@ from bson.dbref import DBRef
 
 from rango.engine.expression import compile_expression
 from rango.engine.values import MISSING
-from rango.errors import LimitExceeded
+from rango.errors import ExpressionFailed, LimitExceeded
 from tests.unit.expression_case import refused, value_of
 
 
@@ -89,8 +89,11 @@ def test_constant_parts_are_evaluated_once() -> None:
     assert not compile_expression({"$rand": {}}).is_constant
 
 
-def test_a_constant_part_that_fails_does_so_only_where_it_is_reached() -> None:
-    assert value_of({"$and": ["$a", {"$divide": [1, 0]}]}, {"a": False}) is False
+def test_a_constant_part_that_fails_is_an_error_of_the_whole_expression() -> None:
+    spec = {"$and": ["$a", {"$divide": [1, 0]}]}
+    with pytest.raises(ExpressionFailed):
+        compile_expression(spec)
+    assert compile_expression(spec, fold=False).evaluate({"a": False}, {}) is False
 
 
 def test_rand_is_at_least_0_and_less_than_1() -> None:

@@ -6,7 +6,8 @@ Terms       root: the document that field paths are read from ("$a.b", "$$ROOT")
 Invariants  A specification is compiled once into closures and evaluated for many documents; an
             Expression is immutable and may be used by several threads. Evaluation changes neither
             the root nor the variables, and its results may share parts with both.
-Failure     InvalidExpression while compiling, ExpressionFailed while evaluating.
+Failure     InvalidExpression while compiling, ExpressionFailed while evaluating (or compiling, for
+            a constant part that cannot be evaluated).
 Sources     MongoDB manual, "Expressions".
 """
 
@@ -15,14 +16,52 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from rango.engine.expression import arithmetic, boolean, comparison, literal
+from rango.engine.expression import (
+    accumulated,
+    arithmetic,
+    array,
+    bitwise,
+    boolean,
+    comparison,
+    conditional,
+    datemath,
+    dateparts,
+    documents,
+    hashed,
+    literal,
+    powers,
+    rounding,
+    sets,
+    string,
+    trigonometry,
+    types,
+)
 from rango.engine.expression.scope import NO_VALUE, OPERATORS, Run, Scope, register
 from rango.engine.values import MISSING, normalised
 from rango.errors import InvalidDocument, InvalidExpression
 
 __all__ = ["MISSING", "OPERATORS", "Expression", "compile_expression"]
 
-FAMILIES: Final = (arithmetic, boolean, comparison, literal)
+FAMILIES: Final = (
+    accumulated,
+    arithmetic,
+    array,
+    bitwise,
+    boolean,
+    comparison,
+    conditional,
+    datemath,
+    dateparts,
+    documents,
+    hashed,
+    literal,
+    powers,
+    rounding,
+    sets,
+    string,
+    trigonometry,
+    types,
+)
 for family in FAMILIES:
     register(family.OPERATORS)
 

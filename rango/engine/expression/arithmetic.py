@@ -33,6 +33,9 @@ from rango.engine.values import (
 )
 from rango.errors import ExpressionFailed
 
+TOO_MANY: Final = 2**65
+"""Milliseconds that overflow whatever date they are added to."""
+
 
 def _add(operator: str, operand: Any, scope: Scope) -> Run:
     nodes = operands(operator, operand, scope, 0, -1)
@@ -83,12 +86,12 @@ def _sum(values: Any) -> Any:
 def _shifted(operator: str, ms: int, by: Any) -> int:
     """Milliseconds of a date, moved by a number."""
     if isinstance(by, float):
-        whole = math.floor(abs(by) + 0.5) if math.isfinite(by) else INT64_MAX + 1
+        whole = math.floor(abs(by) + 0.5) if math.isfinite(by) else TOO_MANY
         total = ms + (whole if by >= 0 else -whole)
     elif isinstance(by, Decimal128):
         exact = by.to_decimal()
         is_small = exact.is_finite() and exact.adjusted() <= 19
-        total = ms + (int(exact.to_integral_value()) if is_small else INT64_MAX + 1)
+        total = ms + (int(exact.to_integral_value()) if is_small else TOO_MANY)
     else:
         total = ms + int(by)
     if not INT64_MIN <= total <= INT64_MAX:

@@ -5,10 +5,12 @@ Terms       specification: what the user writes; node: its compiled form, a func
             a function of OPERATORS compiles.
 Invariants  A string is a field path or a variable exactly if it begins with $ in the specification:
             values that are read from documents are never taken for expressions. Dispatch by name
-            happens while compiling only. A node that reads nothing is evaluated once; if that
-            fails, it fails again when it is evaluated for a document, and only then.
-Failure     InvalidExpression while compiling, ExpressionFailed while running; both with MongoDB's
-            code. Nesting is bounded by NESTING_DEPTH_MAX, so recursion is.
+            happens while compiling only. A node that reads nothing is evaluated once, while
+            compiling, also in a branch that no document would reach: as in MongoDB, a constant
+            that cannot be evaluated is an error of the whole expression.
+Failure     InvalidExpression while compiling; ExpressionFailed while running, and for constants
+            that fail; both with MongoDB's code. Nesting, and with it recursion, is bounded by
+            NESTING_DEPTH_MAX.
 Sources     MongoDB manual, "Expressions", "Aggregation Variables".
 """
 
@@ -19,7 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from rango.engine.values import MISSING, fields_of, now, shown
-from rango.errors import ExpressionFailed, InvalidExpression
+from rango.errors import InvalidExpression
 
 Run = Callable[[Any, dict[str, Any]], Any]
 
@@ -115,12 +117,7 @@ class Scope:
         """A node of `run`; its value if nothing was read since there were `before` reads."""
         if self.reads != before or not self.is_folding:
             return Node(run)
-        try:
-            value = run(None, {})
-        except ExpressionFailed:
-            self.reads += 1
-            return Node(run)
-        return constant(value)
+        return constant(run(None, {}))
 
     def _text(self, text: str) -> Node:
         if not text.startswith("$"):
