@@ -81,12 +81,14 @@ def aggregate(
     )
     view, transaction = handle.view()
     handle.metrics.queries += 1
+    deadline_ns, check = _deadline(options.get("max_time_ms"))
     environment = start.Environment(
         view=view,
         random=os.urandom,
         write=_writer(handle),
         encoded=_encoder(handle),
-        check=_deadline(options.get("max_time_ms")),
+        check=check,
+        deadline_ns=deadline_ns,
     )
     context = start.Context(environment, start.Memory(memory), variables)
     if compiled.writer is not None:
@@ -114,22 +116,20 @@ def _encoder(handle: Handle) -> Callable[[Document], bytes]:
     return encoded
 
 
-def _deadline(max_time_ms: object) -> Callable[[], None]:
-    """A function that raises Timeout once the time is over."""
+def _deadline(max_time_ms: object) -> tuple[int, Callable[[], None]]:
+    """When the time is over (0: never), and a function that raises Timeout from then on."""
     limit = count_check("max_time_ms", 0 if max_time_ms is None else max_time_ms)
-    if not limit:
-        return lambda: None
-    end = time.monotonic_ns() + limit * 1_000_000
+    end = time.monotonic_ns() + limit * 1_000_000 if limit else 0
 
     def check() -> None:
-        if time.monotonic_ns() > end:
+        if end and time.monotonic_ns() > end:
             raise Timeout(
                 f"the aggregation took longer than {limit} ms; narrow its $match, or allow more "
                 "time with max_time_ms",
                 code=50,
             )
 
-    return check
+    return end, check
 
 
 class CommandCursor:

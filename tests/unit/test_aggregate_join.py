@@ -268,3 +268,12 @@ def test_documents_must_be_documents(db: Database) -> None:
     with pytest.raises(InvalidPipeline, match="documents") as raised:
         db.aggregate([{"$match": {}}])
     assert raised.value.code == 73
+
+
+def test_a_join_of_more_than_a_document_holds_is_refused(db: Database) -> None:
+    filled(db, [{"_id": at, "pad": "x" * 1_000_000} for at in range(20)], "f")
+    for options in ({"pipeline": []}, {"localField": "k", "foreignField": "none"}):
+        stage = {"$lookup": {"from": "f", "as": "j", **options}}
+        with pytest.raises(LimitExceeded) as raised:
+            over(db, [{"a": 1}], stage, memory_bytes_max=10**9)
+        assert raised.value.limit == "DOCUMENT_SIZE_BYTES_MAX"

@@ -160,3 +160,11 @@ def test_unwind_does_not_change_what_is_shared(db: Database) -> None:
     stage = {"$unwind": {"path": "$a.b", "preserveNullAndEmptyArrays": True}}
     (found,) = over(db, [document], {"$facet": {"one": [stage], "two": [{"$match": {}}]}})
     assert found == {"one": [{"a": {}, "x": 1}], "two": [document]}
+
+
+def test_large_arrays_are_unwound_in_pieces(db: Database) -> None:
+    documents = [{"a": list(range(at)), "b": {"a": list(range(at))}} for at in (5000, 3, 9000, 0)]
+    for path, stage in (("a", "$a"), ("b", "$b.a"), ("b", "$b.a")):
+        found = over(db, documents, {"$unwind": stage}, {"$project": {path: 1}})
+        values = [each[path] if path == "a" else each[path]["a"] for each in found]
+        assert values == [*range(5000), *range(3), *range(9000)]

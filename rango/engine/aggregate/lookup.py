@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson.int64 import Int64
 
+from rango._ext.sizes import sizes_of
 from rango.engine.aggregate.join import Join, copied, local_values
 from rango.engine.aggregate.keys import group_key
 from rango.engine.aggregate.memory import KEPT_SIZE_BYTES, Account, document_size_check, size_of
@@ -33,6 +34,7 @@ from rango.engine.aggregate.unwind import with_value
 from rango.engine.expression.scope import check_variable_written
 from rango.engine.filters import program_of
 from rango.engine.values import MISSING, shown
+from rango.limits import DOCUMENT_SIZE_BYTES_MAX
 
 if TYPE_CHECKING:
     from rango.engine.aggregate.pipeline import Pipeline
@@ -87,10 +89,14 @@ class Lookup(Stage):
             joined = []
             for document, some in zip(batch, found, strict=True):
                 documents = self._piped(document, some, context, answers)
-                if len(documents) >= LARGE_COUNT:
-                    document_size_check("$lookup", {"": documents})
+                if documents:
+                    self._size_check(documents)
                 joined.append(with_value(document, self.target, documents))
             yield joined
+
+    def _size_check(self, documents: list[Any]) -> None:
+        if sizes_of(documents) > DOCUMENT_SIZE_BYTES_MAX:
+            document_size_check(self.name, {"": documents})
 
     def _piped(
         self, document: Document, found: list[Document], context: Context, answers: Answers
@@ -106,11 +112,11 @@ class Lookup(Stage):
         inner = context.with_variables(variables)
         if self.local is not None:
             batches = pipeline.over(iter([[copied(each) for each in found]]), inner)
-            return [each for batch in batches for each in batch]
+            return collected(batches)
         key = tuple(map(group_key, variables.values())) if self.is_correlated else ()
         known = answers.get(key)
         if known is None:
-            known = [each for batch in pipeline.batches(inner) for each in batch]
+            known = collected(pipeline.batches(inner))
             answers.keep(key, known)
         return [copied(each) for each in known]
 
@@ -130,6 +136,18 @@ class Lookup(Stage):
             return {"$lookup": self.spec}
         stages = [stage.explain() for stage in self.pipeline.stages]
         return {"$lookup": {**self.spec, "pipeline": stages}}
+
+
+def collected(batches: Batches) -> list[Document]:
+    """The documents of a pipeline that become one array. Raises LimitExceeded for too many."""
+    documents: list[Document] = []
+    size = 0
+    for batch in batches:
+        documents += batch
+        size += sizes_of(batch)
+        if size > DOCUMENT_SIZE_BYTES_MAX:
+            document_size_check("$lookup", {"": documents})
+    return documents
 
 
 class Answers:

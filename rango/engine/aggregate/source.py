@@ -64,6 +64,7 @@ def documents_of(
     if info is None:
         return
     view = context.environment.view
+    query.deadline_ns = context.environment.deadline_ns
     try:
         scan = None
         if names is not None and len(names) <= NAMES_COUNT_MAX:
@@ -90,6 +91,7 @@ def columns_of(
     info = collection_info(context, collection)
     if info is None or not 0 < len(names) <= NAMES_COUNT_MAX or query.limit:
         return None
+    query.deadline_ns = context.environment.deadline_ns
     scan = query.plain_scan(context.environment.view, info)
     return None if scan is None else _columns(scan, names)
 
@@ -196,6 +198,7 @@ class Source:
             return 0
         query = self.query(context)
         query.sort = ()
+        query.deadline_ns = context.environment.deadline_ns
         return query.count(context.environment.view, info)
 
     def explain(self, context: Context, collection: str) -> Document:

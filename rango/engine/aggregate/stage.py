@@ -49,6 +49,7 @@ class Environment:
     `write`    runs a function with a transaction that commits if it returns
     `encoded`  checks a document and makes its BSON, with a new `_id` if it has none
     `check`    raises when the run must stop (Timeout)
+    `deadline_ns`  when that will be, on the monotonic clock; 0: never
     """
 
     view: View
@@ -56,6 +57,7 @@ class Environment:
     write: Writer
     encoded: Callable[[Document], bytes]
     check: Callable[[], None]
+    deadline_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

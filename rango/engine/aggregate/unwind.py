@@ -9,7 +9,7 @@ Sources     MongoDB manual, "$unwind (aggregation)".
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from bson.int64 import Int64
 
@@ -17,6 +17,9 @@ from rango._ext.normal import HEADER_NAMES
 from rango.engine.aggregate.spec import field_path, flag_of, invalid
 from rango.engine.aggregate.stage import Batches, Context, Document, Names, Scope, Stage
 from rango.engine.values import MISSING, shown, type_name
+
+UNWOUND_COUNT_MAX: Final = 4096
+"""Documents after which a batch is handed on: one of large arrays would hold far more."""
 
 
 def value_at(document: Any, parts: list[str]) -> Any:
@@ -69,20 +72,31 @@ class Unwind(Stage):
             yield from self._plain(source, self.parts[0])
             return
         for batch in source:
-            yield [each for document in batch for each in self._unwound(document)]
+            found: list[Document] = []
+            for document in batch:
+                for each in self._unwound(document):
+                    found.append(each)
+                    if len(found) == UNWOUND_COUNT_MAX:
+                        yield found
+                        found = []
+            yield found
 
     def _plain(self, source: Batches, name: str) -> Batches:
         """A top-level array without an index, in as few steps as there are elements."""
         preserve = self.preserve
         for batch in source:
-            found = []
+            found: list[Document] = []
             for document in batch:
                 value = document.get(name)
                 if type(value) is list and value:
-                    for each in value:
-                        other = document.copy()
-                        other[name] = each
-                        found.append(other)
+                    for at in range(0, len(value), UNWOUND_COUNT_MAX):
+                        for each in value[at : at + UNWOUND_COUNT_MAX]:
+                            other = document.copy()
+                            other[name] = each
+                            found.append(other)
+                        if len(found) >= UNWOUND_COUNT_MAX:
+                            yield found
+                            found = []
                 elif value is not None and value != []:
                     found.append(document)
                 elif preserve:
