@@ -39,6 +39,8 @@ class InvalidFilter(RangoError, ValueError):
     The message names the operator and the operand. Change the filter.
     """
 
+    code = 2
+
 
 class InvalidExpression(RangoError, ValueError):
     """An aggregation expression is not understood (unknown operator, wrong number of arguments,

@@ -137,15 +137,17 @@ cdef int parse_logical(str name, object value, int depth, list nodes, bint in_el
         return parse_branches(name, value, depth, nodes, in_element)
     if name == "$expr":
         if in_element:
-            raise InvalidFilter("$expr stands at the top of a filter, not inside $elemMatch")
+            raise InvalidFilter(
+                "$expr stands at the top of a filter, not inside $elemMatch", code=224
+            )
         nodes.append((name, value))
     elif name == "$jsonSchema":
         if not isinstance(value, Mapping):
-            raise InvalidFilter(f"$jsonSchema needs a document, not {value!r:.100}")
+            raise InvalidFilter(f"$jsonSchema needs a document, not {value!r:.100}", code=14)
         nodes.append((name, value))
     elif name == "$alwaysTrue" or name == "$alwaysFalse":
         if value != 1 or isinstance(value, bool):
-            raise InvalidFilter(f"{name} needs the number 1, not {value!r:.100}")
+            raise InvalidFilter(f"{name} needs the number 1, not {value!r:.100}", code=9)
         add(nodes, TRUE if name == "$alwaysTrue" else FALSE)
     elif name in REFUSED:
         raise InvalidFilter(f"{name} is not supported: {REFUSED[name]}")

@@ -118,7 +118,8 @@ cdef object size_operand(str path, object operand):
     cdef object size = whole_number(operand)
     if size is None or size < 0:
         raise InvalidFilter(
-            f"{path!r}: $size needs a whole number that is not negative, not {operand!r:.100}"
+            f"{path!r}: $size needs a whole number that is not negative, not {operand!r:.100}",
+            code=9,
         )
     return size
 
@@ -163,7 +164,9 @@ def regex_text(str path not None, operand, options=None):
         if isinstance(operand, bytes):
             operand = operand.decode("utf-8", "surrogateescape")
         if flags and options is not None:
-            raise InvalidFilter(f"{path!r}: options are set in both $regex and $options")
+            raise InvalidFilter(
+                f"{path!r}: options are set in both $regex and $options", code=51075
+            )
     if not isinstance(operand, str):
         raise InvalidFilter(
             f"{path!r}: $regex needs a string or a regular expression, not {operand!r:.100}"
@@ -174,7 +177,8 @@ def regex_text(str path not None, operand, options=None):
     for letter in flags:
         if letter not in OPTIONS:
             raise InvalidFilter(
-                f"{path!r}: $options: unknown flag {letter!r}; known are {', '.join(OPTIONS)}"
+                f"{path!r}: $options: unknown flag {letter!r}; known are {', '.join(OPTIONS)}",
+                code=51108,
             )
     if "\x00" in operand:
         raise InvalidFilter(f"{path!r}: a regular expression cannot have a NUL character")

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, Final
 
 from rango._ext.filter import Program, compile_filter
 from rango._ext.record import decode_trusted, encode
 from rango.engine.collation import Collation, collation_of
 from rango.engine.expression import compile_expression
+from rango.engine.json_schema import compile_schema
 from rango.engine.regex import Kind, Test, compile_regex
 from rango.engine.values import now, truth
-from rango.errors import InvalidDocument, InvalidFilter, LimitExceeded
+from rango.errors import InvalidDocument, LimitExceeded
 
 PROGRAMS_KEPT_MAX: Final = 256
 """Recent programs that are kept: some 200 KiB with ordinary filters."""
@@ -56,12 +56,7 @@ class Hooks:
 
     def schema(self, spec: Mapping[str, Any]) -> DocumentTest:
         """The test of $jsonSchema."""
-        try:
-            module = import_module("rango.engine.json_schema")
-        except ImportError as error:
-            raise InvalidFilter("$jsonSchema comes later") from error
-        test: DocumentTest = module.compile_schema(spec)
-        return test
+        return compile_schema(spec)
 
 
 def program_of(

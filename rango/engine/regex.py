@@ -88,7 +88,8 @@ class _Reader:
     def _refuse(self, what: str) -> InvalidFilter:
         return InvalidFilter(
             f"{self.path!r}: $regex {self.pattern!r:.100} has {what}, which the engine (RE2) does "
-            "not have, because it would not be linear in time; say it with several conditions"
+            "not have, because it would not be linear in time; say it with several conditions",
+            code=51091,
         )
 
     def _atom(self, atom: str | tuple[str] | None) -> None:
@@ -328,7 +329,8 @@ def _tester(path: str, pattern: str, translated: str, options: str) -> Test:
         said = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
         raise InvalidFilter(
             f"{path!r}: $regex {pattern!r:.100} is not understood: {said}; see "
-            "docs/reference/filter.md for what the engine (RE2) does not have"
+            "docs/reference/filter.md for what the engine (RE2) does not have",
+            code=51091,
         ) from error
     longest = REGEX_WORK_MAX // max(compiled.programsize, 1)
     search = _search_of(compiled)

@@ -323,3 +323,26 @@ def test_malformed_documents_are_named() -> None:
     for filter in ({"a": {"$size": 1}}, {"a": {"$elemMatch": {"$gt": 1}}}, {"a": {"$type": 1}}):
         with pytest.raises(Corrupted):
             program_of(filter).matches_bson(damaged)
+
+
+@pytest.mark.parametrize(
+    ("filter", "code"),
+    [
+        ({"a": {"$foo": 1}}, 2),
+        ({"$foo": 1}, 2),
+        ({"a": {"$in": 5}}, 2),
+        ({"a": {"$mod": [0, 1]}}, 2),
+        ({"a": {"$size": -1}}, 9),
+        ({"a": {"$regex": "("}}, 51091),
+        ({"a": {"$regex": "(?=x)"}}, 51091),
+        ({"a": {"$regex": "x", "$options": "q"}}, 51108),
+        ({"a": {"$regex": re.compile("x"), "$options": "i"}}, 51075),
+        ({"a": {"$elemMatch": {"$expr": 1}}}, 224),
+        ({"$jsonSchema": 5}, 14),
+        ({"$alwaysTrue": 0}, 9),
+    ],
+)
+def test_errors_have_mongodbs_codes(filter: dict[str, Any], code: int) -> None:
+    with pytest.raises(InvalidFilter) as caught:
+        program_of(filter)
+    assert caught.value.code == code
