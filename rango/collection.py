@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 class Collection(CollectionReads, CollectionWrites):
     """The documents of one name. Made by `db["name"]`, need not exist yet, shared by threads.
 
-    Documents are dicts with an `_id`. Filters, updates, sorts and projections are MongoDB's:
-    `$eq $ne $in $nin $gt $gte $lt $lte $exists $and $or $nor $not` on dotted paths; `$set $unset
-    $inc`. Every method that writes raises ReadOnly, DatabaseBusy, LowDisk or IoFailed when the
-    database cannot take it.
+    Documents are dicts with an `_id`. Filters, updates, sorts and projections are MongoDB's; every
+    operator is in docs/reference. Every method that writes raises ReadOnly, DatabaseBusy, LowDisk
+    or IoFailed when the database cannot take it.
     """
 
     __slots__ = ()

@@ -13,7 +13,7 @@ from bson import DBRef, Decimal128, Int64, Timestamp
 from rango._ext.record import encode
 from rango.engine.update import ARRAY_PADDING_COUNT_MAX, apply_update, compile_update
 from rango.engine.update.upsert import seed_of
-from rango.errors import InvalidDocument, InvalidUpdate
+from rango.errors import InvalidDocument, InvalidUpdate, LimitExceeded
 
 EXAMPLES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"a": 1}, {"$set": {"a": 2}}, {"a": 2}),
@@ -389,6 +389,30 @@ def test_the_current_date_is_that_of_the_clock() -> None:
     time = datetime.datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=datetime.UTC)
     assert (found["a"], found["c"]) == (time, time)
     assert isinstance(found["b"], Timestamp) and found["b"].time == 1
+
+
+def test_elements_that_are_references_are_pulled() -> None:
+    document = {"a": [DBRef("c", 1), DBRef("c", 2), 1]}
+    for operand in (DBRef("c", 1), {"$ref": "c", "$id": 1}):
+        assert apply_update(document, {"$pull": {"a": operand}}) == {"a": [DBRef("c", 2), 1]}
+    assert apply_update(document, {"$pull": {"a": {}}}) == {"a": [1]}
+    assert apply_update({"a": ["xy", "z"]}, {"$pull": {"a": re.compile("x")}}) == {"a": ["z"]}
+
+
+def test_the_nulls_of_an_update_are_bounded_in_all() -> None:
+    document: dict[str, Any] = {str(n): [] for n in range(5)}
+    update = {"$set": {f"{n}.{ARRAY_PADDING_COUNT_MAX}": 1 for n in range(5)}}
+    with pytest.raises(InvalidUpdate) as caught:
+        apply_update(document, update)
+    assert caught.value.code == 15891
+
+
+def test_deep_array_filters_are_refused() -> None:
+    deep: dict[str, Any] = {"x": 1}
+    for _ in range(5_000):
+        deep = {"$and": [deep]}
+    with pytest.raises((LimitExceeded, InvalidUpdate)):
+        compile_update({"$set": {"a.$[x]": 1}}, array_filters=[deep])
 
 
 def test_only_an_insert_sets_on_insert() -> None:

@@ -9,22 +9,24 @@ Sources     MongoDB manual, "Array Update Operators", "Update Operator Modifiers
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from bson.dbref import DBRef
 from bson.regex import Regex
 
 from rango._ext.record import encode
 from rango.engine.filters import program_of
 from rango.engine.numbers import whole_of
 from rango.engine.update.comparison import PLAIN, Comparison
-from rango.engine.update.paths import is_index
+from rango.engine.update.paths import DBREF_NAMES, is_index
 from rango.engine.update.refusal import BAD_VALUE, FAILED_TO_PARSE, TYPE_MISMATCH, refusal
 from rango.engine.update.tree import MISSING, Change, Context
 from rango.engine.values import is_number
 
 _MODIFIERS: Final = ("$each", "$position", "$slice", "$sort")
-_DBREF_NAMES: Final = ("$ref", "$id", "$db")
+_COMBINING: Final = ("$and", "$or", "$nor", "$expr", "$jsonSchema", "$comment")
 
 
 def _whole(value: object) -> int | None:
@@ -201,14 +203,11 @@ def pull(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
 
 
 def _matcher(operand: Any, comparison: Comparison) -> Callable[[Any], bool]:
-    if isinstance(operand, Mapping):
-        first = next(iter(operand), "")
-        if first.startswith("$") and first not in _DBREF_NAMES and not _is_logical(first):
-            program = program_of({"v": operand}, collation=comparison.collation)
-            return lambda value: program.matches_bson(encode({"v": value}))
+    first = next(iter(operand), "") if isinstance(operand, Mapping) else ""
+    if isinstance(operand, Mapping) and first not in DBREF_NAMES and not _is_operator(first):
         condition = program_of(operand, collation=comparison.collation)
-        return lambda value: isinstance(value, dict) and condition.matches_bson(encode(value))
-    if isinstance(operand, Regex) or hasattr(operand, "pattern"):
+        return lambda value: _is_document(value) and condition.matches_bson(_encoded(value))
+    if isinstance(operand, re.Pattern | Regex) or _is_operator(first):
         program = program_of({"v": operand}, collation=comparison.collation)
         return lambda value: program.matches_bson(encode({"v": value}))
     key = comparison.key
@@ -216,8 +215,17 @@ def _matcher(operand: Any, comparison: Comparison) -> Callable[[Any], bool]:
     return lambda value: key(value) == wanted
 
 
-def _is_logical(name: str) -> bool:
-    return name in ("$and", "$or", "$nor", "$expr", "$jsonSchema", "$comment")
+def _is_document(value: object) -> bool:
+    return isinstance(value, dict | DBRef)
+
+
+def _encoded(value: Any) -> bytes:
+    return encode(value.as_doc() if isinstance(value, DBRef) else value)
+
+
+def _is_operator(name: str) -> bool:
+    """Whether it is an operator on a value, rather than one that combines conditions."""
+    return name.startswith("$") and name not in DBREF_NAMES and name not in _COMBINING
 
 
 def pull_all(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:

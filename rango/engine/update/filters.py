@@ -47,6 +47,7 @@ def identifier(filter: object) -> str:
     """The identifier of one array filter."""
     if not isinstance(filter, Mapping):
         raise refusal(TYPE_MISMATCH, f"an array filter is a mapping, not {filter!r:.60}")
+    encode(filter)  # refuses what is nested too deep to be walked
     names = list(dict.fromkeys(_names(filter)))
     if not names:
         raise refusal(

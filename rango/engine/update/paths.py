@@ -16,6 +16,9 @@ from rango.limits import NESTING_DEPTH_MAX
 
 RESERVED: Final = frozenset(("_rev", "_updated_at", "_source_node", "_deleted", "_conflicts"))
 
+DBREF_NAMES: Final = frozenset(("$ref", "$id", "$db"))
+"""Names of fields that start with $ and are no operators."""
+
 
 def parts_of(operator: str, path: object) -> list[str]:
     """The parts of a path. Raises InvalidUpdate."""

@@ -34,6 +34,10 @@ ARRAY_PADDING_COUNT_MAX: Final = 1_500_000
 """Nulls that an update may add to an array to reach a position: MongoDB's own bound."""
 
 
+PADDING_TOTAL_MAX: Final = 6_000_000
+"""Nulls that one update may add in all: no document of 16 MiB holds more."""
+
+
 class _Missing:
     """The type of MISSING: no value at this path."""
 
@@ -52,6 +56,8 @@ class Context:
     now_ms: Callable[[], int] | None = None
     sources: Mapping[str, Any] = field(default_factory=dict)
     """What $rename moves, by the path that it goes to."""
+    padding: int = 0
+    """Nulls that were added so far."""
 
 
 @dataclass(slots=True)
@@ -318,30 +324,40 @@ def _apply_array(
             _check_blocked(array, {name: below}, at, context)
             continue
         place = f"{at}.{name}"
-        if any(each.source and each.has_effect(context) for each in changes(below)):
+        if context.sources and any(
+            each.source and each.has_effect(context) for each in changes(below)
+        ):
             raise refusal(
                 BAD_VALUE, f"$rename: the destination {place!r} cannot be an element of an array"
             )
         index = int(name[:10])
         old = changed[index] if index < len(changed) else MISSING
         new = _apply(old, below, place, context)
+        if new is MISSING and old is not MISSING:
+            # an element cannot be taken away without moving the others
+            new = None
         if new is old:
             continue
+        changed = list(changed) if changed is array else changed
         if old is MISSING:
-            if index - len(changed) > ARRAY_PADDING_COUNT_MAX:
-                raise refusal(
-                    PADDING_TOO_LONG,
-                    f"{place!r} would add {index - len(changed)} nulls to an array of "
-                    f"{len(changed)}; at most {ARRAY_PADDING_COUNT_MAX} are added",
-                )
-            changed = [*changed, *[None] * (index - len(changed)), new]
-            continue
-        # an element cannot be taken away without moving the others, so null takes its place
-        new = None if new is MISSING else new
-        if new is not old:
-            changed = list(changed) if changed is array else changed
+            _pad(changed, index, place, context)
+            changed.append(new)
+        else:
             changed[index] = new
     return changed
+
+
+def _pad(array: list[Any], index: int, place: str, context: Context) -> None:
+    """Fill an array up with null to a position behind its end."""
+    count = index - len(array)
+    context.padding += count
+    if count > ARRAY_PADDING_COUNT_MAX or context.padding > PADDING_TOTAL_MAX:
+        raise refusal(
+            PADDING_TOO_LONG,
+            f"{place!r} would add {count} nulls to an array of {len(array)}; at most "
+            f"{ARRAY_PADDING_COUNT_MAX} are added",
+        )
+    array.extend([None] * count)
 
 
 def _apply_elements(old: Any, node: Elements, at: str, context: Context) -> Any:

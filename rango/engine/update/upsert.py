@@ -15,11 +15,9 @@ from typing import Any
 from bson.regex import Regex
 
 from rango._ext.record import decode, encode
-from rango.engine.update.paths import RESERVED
+from rango.engine.update.paths import DBREF_NAMES, RESERVED
 from rango.engine.update.refusal import NOT_SINGLE_VALUE, refusal
 from rango.errors import InvalidUpdate
-
-_DBREF_NAMES = ("$ref", "$id", "$db")
 
 
 def seed_of(filter: Mapping[str, Any], *, is_replacement: bool = False) -> dict[str, Any]:
@@ -90,4 +88,4 @@ def _has_operators(condition: Any) -> bool:
     if not isinstance(condition, Mapping):
         return False
     first = next(iter(condition), "")
-    return first.startswith("$") and first not in _DBREF_NAMES
+    return first.startswith("$") and first not in DBREF_NAMES
