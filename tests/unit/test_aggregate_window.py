@@ -183,3 +183,18 @@ def test_densify_dates_and_its_limit(db: Database) -> None:
         over(db, documents, {"$densify": {"field": "t", "range": span}})
     refused(db, 5733401, {"$densify": {"field": "t", "range": {"step": 0, "bounds": "full"}}})
     refused(db, 5733402, {"$densify": {"field": "t", "range": {"step": 1, "bounds": "x"}}})
+
+
+def test_units_of_the_calendar(db: Database) -> None:
+    days = [
+        datetime.datetime(2024, month, day, tzinfo=datetime.UTC)
+        for month, day in ((1, 31), (2, 29), (3, 31), (12, 31))
+    ]
+    documents = [{"t": each, "q": 1} for each in days]
+    span = {"range": [-1, 0], "unit": "month"}
+    assert window(db, documents, {"$sum": "$q", "window": span}) == [1, 2, 2, 1]
+    densify = {"field": "t", "range": {"step": 1, "unit": "month", "bounds": "full"}}
+    found = over(db, documents[:1] + documents[2:3], {"$densify": densify})
+    assert [(each["t"].month, each["t"].day) for each in found] == [(1, 31), (2, 29), (3, 31)]
+    densify["range"] = {"step": 1.5, "unit": "month", "bounds": "full"}
+    refused(db, 6586400, {"$densify": densify})

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from rango.engine.aggregate.keys import group_keys, order_keys
 from rango.engine.aggregate.shape import add_fields_stage
-from rango.engine.aggregate.spec import field_path, invalid, known_fields
+from rango.engine.aggregate.spec import field_path, invalid, known_fields, whole_of
 from rango.engine.aggregate.stage import Batches, Context, Document, Scope, Stage, in_batches
 from rango.engine.aggregate.unwind import value_at, with_value
 from rango.engine.aggregate.window import plain, window_stage
-from rango.engine.aggregate.window_functions import UNITS_MS
+from rango.engine.aggregate.window_functions import UNITS, moved
 from rango.engine.values import MISSING, date_of_ms, is_date, is_number, ms_of_date, shown
 from rango.errors import ExpressionFailed, LimitExceeded
 
@@ -89,8 +89,9 @@ class Densify(Stage):
         self.spec = spec
         self.path = path.split(".")
         self.names = [name.split(".") for name in names]
-        self.step = plain(spec["range"]["step"]) * UNITS_MS.get(spec["range"].get("unit"), 1)
-        self.is_dated = "unit" in spec["range"]
+        self.step = plain(spec["range"]["step"])
+        self.unit: str | None = spec["range"].get("unit")
+        self.is_dated = self.unit is not None
         self.bounds = spec["range"]["bounds"]
         self.group_of = group_keys(scope.collation)
         self.order_of = order_keys(scope.collation)
@@ -174,7 +175,7 @@ class Densify(Stage):
                 value = date_of_ms(int(place)) if self.is_dated else place
                 yield with_value(made, self.path, value), True
             count += 1
-            place = low + count * self.step
+            place = moved(low, count * self.step, self.unit)
         for _, document in part[turn:]:
             yield document, False
 
@@ -193,8 +194,10 @@ def densify_stage(spec: object, scope: Scope) -> Stage:
     step = span.get("step")
     if not is_number(step) or plain(step) <= 0:
         raise invalid(5733401, f"$densify: the step is a positive number, not {shown(step)}")
-    if "unit" in span and span["unit"] not in UNITS_MS:
-        raise invalid(5733409, f"$densify: the unit is one of {', '.join(UNITS_MS)}")
+    if "unit" in span and span["unit"] not in UNITS:
+        raise invalid(5733409, f"$densify: the unit is one of {', '.join(UNITS)}")
+    if "unit" in span and whole_of(step) is None:
+        raise invalid(6586400, f"$densify: the step of dates is a whole number, not {shown(step)}")
     bounds = span.get("bounds")
     is_pair = isinstance(bounds, list) and len(bounds) == 2
     if bounds not in ("full", "partition") and not is_pair:

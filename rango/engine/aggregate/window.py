@@ -26,7 +26,7 @@ from rango.engine.aggregate.order import sort_spec
 from rango.engine.aggregate.spec import expression_of, field_path, invalid, known_fields, whole_of
 from rango.engine.aggregate.stage import Batches, Context, Document, Scope, Stage, in_batches
 from rango.engine.aggregate.unwind import value_at, with_value
-from rango.engine.aggregate.window_functions import FUNCTIONS, UNITS_MS, Part
+from rango.engine.aggregate.window_functions import FUNCTIONS, UNITS, Part, moved
 from rango.engine.sort import Sort
 from rango.engine.values import MISSING, is_date, is_number, ms_of_date, shown
 from rango.errors import ExpressionFailed
@@ -228,25 +228,24 @@ def _by_documents(bounds: list[Any], sort: Sort) -> Spans:
 def _by_range(bounds: list[Any], unit: object, sort: Sort) -> Spans:
     if len(sort) != 1 or sort[0][1] != 1:
         raise invalid(5339902, "$setWindowFields: a range needs sortBy with one rising field")
-    if unit is not None and unit not in UNITS_MS:
+    if unit is not None and unit not in UNITS:
         raise invalid(
-            5339903, f"$setWindowFields: the unit is one of {', '.join(UNITS_MS)}, {shown(unit)}"
+            5339903, f"$setWindowFields: the unit is one of {', '.join(UNITS)}, not {shown(unit)}"
         )
-    scale = 1 if unit is None else UNITS_MS[str(unit)]
+    of = None if unit is None else str(unit)
     for bound in bounds:
         if bound not in ("current", "unbounded") and not is_number(bound):
             raise invalid(5339904, f"$setWindowFields: {shown(bound)} is no bound of a range")
     low, high = [
-        None if each == "unbounded" else 0 if each == "current" else plain(each) * scale
-        for each in bounds
+        None if each == "unbounded" else 0 if each == "current" else plain(each) for each in bounds
     ]
 
     def spans(part: Part) -> list[tuple[int, int]]:
         values = [ranged(document, part.by or [], unit) for document in part.documents]
         found = []
         for value in values:
-            start = 0 if low is None else bisect_left(values, value + low)
-            end = len(values) if high is None else bisect_right(values, value + high)
+            start = 0 if low is None else bisect_left(values, moved(value, low, of))
+            end = len(values) if high is None else bisect_right(values, moved(value, high, of))
             found.append((start, max(start, end)))
         return found
 

@@ -20,6 +20,7 @@ from rango.engine.aggregate.memory import Account
 from rango.engine.aggregate.spec import expression_of, invalid, known_fields, whole_of
 from rango.engine.aggregate.stage import Context, Document, Scope
 from rango.engine.aggregate.unwind import value_at
+from rango.engine.expression.calendar import add_months
 from rango.engine.sort import Sort
 from rango.engine.values import MISSING, is_date, is_number, ms_of_date, shown
 from rango.errors import ExpressionFailed
@@ -32,7 +33,20 @@ UNITS_MS: Final = {
     "second": 1000,
     "millisecond": 1,
 }
-"""Units of fixed length. Months, quarters and years have none."""
+"""Units of fixed length: those that a rate may have."""
+
+UNITS_MONTHS: Final = {"month": 1, "quarter": 3, "year": 12}
+UNITS: Final = (*UNITS_MONTHS, *UNITS_MS)
+
+
+def moved(place: Any, amount: Any, unit: str | None) -> Any:
+    """A place on the axis of a sort, so many units on; with a unit places are milliseconds."""
+    if unit is None:
+        return place + amount
+    months = UNITS_MONTHS.get(unit)
+    if months is None:
+        return place + amount * UNITS_MS[unit]
+    return add_months(int(place), int(amount) * months)
 
 
 class Part:
