@@ -113,6 +113,7 @@ class UpdateOne(_Update):
         collation: Any = None,
         array_filters: Sequence[Mapping[str, Any]] | None = None,
         hint: Any = None,
+        *,
         sort: Any = None,
     ) -> None:
         super().__init__(filter, update, upsert, collation, array_filters, hint)
@@ -137,6 +138,7 @@ class ReplaceOne(_Request):
         upsert: bool | None = None,
         collation: Any = None,
         hint: Any = None,
+        *,
         sort: Any = None,
     ) -> None:
         self._filter = filter

@@ -116,6 +116,8 @@ class BulkWriteError(RangoError):
     `details` says which and why; the others are stored as it says.
     """
 
+    code = 65
+
     def __init__(self, message: str, details: dict[str, Any]) -> None:
         super().__init__(message)
         self.details = details

@@ -210,8 +210,25 @@ PIPELINES: list[tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = [
     ({"a": 1, "b": 2}, [{"$unset": ["b", "_id"]}], {"a": 1}),
     ({"a": {"b": 1}}, [{"$replaceWith": "$a"}], {"b": 1}),
     ({"a": {"b": 1}}, [{"$replaceRoot": {"newRoot": {"c": "$a.b"}}}], {"c": 1}),
-    ({"a": 1}, [{"$set": {"a": {"$gt": ["$a", 0]}}}], {"a": True}),
+    ({"a": 1}, [{"$set": {"a": {"$cond": [{"$gt": ["$a", 0]}, "more", "less"]}}}], {"a": "more"}),
+    ({"a": {"b": 1}}, [{"$replaceWith": {"$mergeObjects": ["$a", {"c": 2}]}}], {"b": 1, "c": 2}),
     ({}, [{"$set": {"at": "$$NOW"}}], {"at": datetime.fromtimestamp(NOW_MS / 1000, UTC)}),
+    (
+        {},
+        [
+            {
+                "$replaceWith": {
+                    "$setField": {"field": {"$literal": "$a"}, "value": 1, "input": "$$ROOT"}
+                }
+            }
+        ],
+        {"$a": 1},
+    ),
+    (
+        {"foo": {}},
+        [{"$set": {"foo": {"$setField": {"field": "a.b", "value": 1, "input": "$foo"}}}}],
+        {"foo": {"a.b": 1}},
+    ),
 ]
 
 
