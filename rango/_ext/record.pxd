@@ -35,6 +35,8 @@ cdef int document_find(
 # With the GIL: Python objects from and to BSON. decode trusts that the document was validated;
 # encode raises InvalidDocument or LimitExceeded naming the path.
 cdef object document_decode(const uint8_t *bson, size_t size)
+# the document of a record; of a frozenset of names, those top-level fields (is_kept) or the others
+cdef object record_some(const uint8_t *record, size_t size, object names, bint is_kept)
 cdef object value_decode(uint8_t type, const uint8_t *value, size_t size)
 # id_value: written first as `_id` if it is not None; the document's own `_id` is then left out
 cdef int document_encode(Buffer *out, object document, object id_value) except -1

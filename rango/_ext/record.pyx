@@ -221,15 +221,20 @@ def record_parts(bytes record not None):
     )
 
 
-def record_fields(bytes record not None, frozenset names=None, bint is_kept=True):
+cdef object record_some(const uint8_t *record, size_t size, object names, bint is_kept):
     cdef RecordHeader header
-    if record_header_read(
-        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header
-    ) < 0:
+    if record_header_read(record, size, &header) < 0:
         raise InvalidDocument("the record is shorter than its header; its bytes are damaged")
     if names is None:
         return document_decode(header.bson, header.bson_size)
     return fields_decode_some(header.bson, header.bson_size, names, is_kept)
+
+
+def record_fields(bytes record not None, frozenset names=None, bint is_kept=True):
+    return record_some(
+        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), names,
+        is_kept,
+    )
 
 
 def record_bson(bytes record not None):

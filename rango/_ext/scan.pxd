@@ -31,6 +31,8 @@ cdef class Scan:
     cdef bint done
     cdef bint is_running            # some thread is inside, perhaps without the GIL
     cdef bint is_unique             # gives no document whose key is in `seen`
+    cdef public frozenset names     # of the fields that next_documents decodes; None: all
+    cdef public bint is_kept        # names are those to decode, not those to leave out
     cdef Program program
     cdef set seen
     cdef bytes lower                # tree id first

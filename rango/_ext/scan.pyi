@@ -12,6 +12,8 @@ class Scan:
     records_examined: int
     matched: int
     deadline_ns: int
+    names: frozenset[str] | None
+    is_kept: bool
     def __init__(
         self,
         view: View,

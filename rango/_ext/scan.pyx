@@ -19,13 +19,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from rango._ext.btree cimport (
-    Tree,
-    overflow_read,
-    tree_cell,
-    tree_close,
-    tree_next,
-    tree_previous,
-    tree_seek,
+    Tree, overflow_read, tree_cell, tree_close, tree_next, tree_previous, tree_seek,
     tree_seek_before,
 )
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
@@ -44,15 +38,10 @@ from rango._ext.overlay cimport (
 from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
 from rango._ext.page_cache cimport page_retain
 from rango._ext.pager cimport Pager
+from rango._ext.record cimport record_some
 from rango._ext.span cimport load_u16
 from rango._ext.view cimport (
-    TREE_PREFIX,
-    Found,
-    View,
-    append_prefix,
-    found_clear,
-    found_release,
-    record_document,
+    TREE_PREFIX, Found, View, append_prefix, found_clear, found_release
 )
 
 
@@ -367,7 +356,10 @@ cdef class Scan:
         return count
 
     def next_documents(self, Py_ssize_t limit) -> list:
-        """At most `limit` more documents, decoded; an empty list at the end."""
+        """At most `limit` more documents, decoded; an empty list at the end.
+
+        Of `names`, if that is set, only those top-level fields, or (not `is_kept`) the others.
+        """
         cdef Found found[BATCH]
         cdef list documents = []
         cdef int count
@@ -380,7 +372,9 @@ cdef class Scan:
             was_enabled = PyGC_Disable()
             try:
                 while at < count:
-                    documents.append(record_document(found[at].value, found[at].size))
+                    documents.append(record_some(
+                        found[at].value, found[at].size, self.names, self.is_kept
+                    ))
                     found_release(&found[at])
                     at += 1
             finally:

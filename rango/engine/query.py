@@ -275,11 +275,14 @@ class Query:
     def batches(self, view: View, info: CollectionInfo) -> Iterator[list[Document]]:
         """The documents to return, in batches."""
         plan = self.choose(info)
-        is_plain = self.projection is None and not (self.meta or self.skip)
-        if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
-            yield from self._plain(view, info, plan)
-            return
+        projection = self.projection
+        is_plain = not (self.meta or self.skip) and (
+            projection is None or not (projection.meta or projection.positional)
+        )
         variables = {"NOW": now(), **self.variables}
+        if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
+            yield from self._plain(view, info, plan, variables)
+            return
         returned = returner(self.projection, self.program, meta=self.meta, variables=variables)
         for batch in self.records(view, info):
             yield [returned(record) for record in batch]
@@ -294,10 +297,16 @@ class Query:
             return self._scan(view, info, plan)
         return None
 
-    def _plain(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[Document]]:
-        """Whole documents in the plan's order, found and decoded without a step of Python each."""
+    def _plain(
+        self, view: View, info: CollectionInfo, plan: Plan, variables: dict[str, Any]
+    ) -> Iterator[list[Document]]:
+        """Documents in the plan's order, found and decoded without a step of Python each."""
         left = self.limit or -1
         scan = self._scan(view, info, plan)
+        projection = self.projection
+        is_whole = projection is None or projection.is_flat
+        if projection is not None:
+            scan.names, scan.is_kept = projection.names, projection.is_inclusion
         while left:
             wanted = self.fetch_count if left < 0 else min(left, self.fetch_count)
             batch = scan.next_documents(wanted)
@@ -305,6 +314,8 @@ class Query:
                 break
             if left > 0:
                 left -= len(batch)
+            if projection is not None and not is_whole:
+                batch = [projection.apply(each, None, variables) for each in batch]
             yield batch
 
     def count(self, view: View, info: CollectionInfo) -> int:

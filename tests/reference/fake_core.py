@@ -60,6 +60,9 @@ class FakeScan:
 
     pages_read = 0
 
+    names: frozenset[str] | None = None
+    is_kept = False
+
     def __init__(self, records: list[bytes], program: Program | None) -> None:
         self.deadline_ns = 0
         self.keys_examined = self.records_examined = len(records)
@@ -69,7 +72,14 @@ class FakeScan:
         return [record for _, record in zip(range(limit), self._records, strict=False)]
 
     def next_documents(self, limit: int) -> list[dict[str, Any]]:
-        return [decode(record_parts(record)[6]) for record in self.next_records(limit)]
+        documents = [decode(record_parts(record)[6]) for record in self.next_records(limit)]
+        names = self.names
+        if names is None:
+            return documents
+        return [
+            {name: each[name] for name in each if (name in names) == self.is_kept}
+            for each in documents
+        ]
 
     def count(self) -> int:
         return len(list(self._records))
