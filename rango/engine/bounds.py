@@ -44,9 +44,8 @@ BOUND_SIZE_BYTES_MAX: Final = 512
 for the `_id`."""
 
 NULL: Final = key_of(None)
-UNDEFINED: Final = bytes((key_of(MinKey())[0] + 1,))
-"""Undefined lies between MinKey and null, and equals null; in an index it stands for an empty
-array."""
+UNDEFINED: Final = b"\x08"
+"""The key of undefined (key.pxd), which equals null; in an index it stands for an empty array."""
 
 INVERTED: Final = bytes(255 - value for value in range(256))
 
@@ -76,7 +75,7 @@ CODES_EXACT: Final = frozenset((7, 8, 9, 17))
 LITERAL_STOPS: Final = frozenset(".^$*+?()[]{}|\\")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bounds:
     """Disjoint intervals in ascending order; are they all points, and do they decide?"""
 
@@ -109,6 +108,8 @@ def bounds_of(node: Node, path: str, many: bool, has_collation: bool = False) ->
     With a collation, texts are bounded by their type only: keys are in binary order.
     """
     found: Bounds | None = None
+    if node[0] == "$eq" and not has_collation:
+        return _equal(node[2]) if node[1] == path else None
     match node:
         case ("$and", nodes):
             found = _all_of(nodes, path, many, has_collation)

@@ -37,6 +37,9 @@ from rango.engine.implication import conjuncts_of, has_one_of, implies, is_same
 
 Chain = tuple[tuple[int, int], ...]
 
+NONE: Final[frozenset[str]] = frozenset()
+NONE_DECIDED: Final[frozenset[int]] = frozenset()
+
 COMBINATIONS_MAX: Final = 4096
 """Intervals that the points of several fields may be multiplied to."""
 
@@ -62,7 +65,7 @@ class IndexLike(Protocol):
     def multikey_paths(self) -> frozenset[str]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FieldBounds:
     """The bounds of one field of an index, and the conjuncts that they decide by themselves."""
 
@@ -72,7 +75,7 @@ class FieldBounds:
     chain: Chain | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Keyed:
     """The intervals of an index's keys, the fields that made them, and do they decide it all?"""
 
@@ -84,11 +87,14 @@ class Keyed:
 class Conjuncts:
     """The conjuncts of a filter; what they say about a path is worked out once."""
 
-    __slots__ = ("_known", "has_collation", "nodes")
+    __slots__ = ("_known", "has_collation", "nodes", "paths")
 
     def __init__(self, nodes: tuple[Node, ...], has_collation: bool = False) -> None:
         self.nodes = nodes
         self.has_collation = has_collation
+        self.paths: set[str] = set()
+        for node in nodes:
+            _add_paths(node, "", self.paths)
         self._known: dict[tuple[str, bool], list[FieldBounds]] = {}
 
     def on(self, path: str, many: bool) -> list[FieldBounds]:
@@ -98,8 +104,9 @@ class Conjuncts:
             known = []
             for number, node in enumerate(self.nodes):
                 for bounds, chain in self._within(node, path, many, ()):
-                    decided = (number,) if bounds.is_exact and not chain else ()
-                    known.append(FieldBounds(path, bounds, frozenset(decided), chain))
+                    is_decided = bounds.is_exact and not chain
+                    decided = frozenset((number,)) if is_decided else NONE_DECIDED
+                    known.append(FieldBounds(path, bounds, decided, chain))
             self._known[path, many] = known
         return known
 
@@ -121,6 +128,20 @@ class Conjuncts:
             yield from self._within(part, rest, many and rest != "", (*chain, (id(node), depth)))
 
 
+def _add_paths(node: Node, before: str, paths: set[str]) -> None:
+    """Add the paths that a node may bound."""
+    operator = node[0]
+    if operator in ("$and", "$or"):
+        for part in node[1]:
+            _add_paths(part, before, paths)
+    elif operator in ("$elemMatch", "$elemMatchValue"):
+        path = before + node[1]
+        paths.add(path)
+        _add_paths(node[2], f"{path}.", paths)
+    elif len(node) > 2:
+        paths.add(before + node[1] if node[1] else before[:-1])
+
+
 def is_usable(conjuncts: Conjuncts, index: IndexLike) -> bool:
     """Whether the index holds every document that matches."""
     if index.sparse and not has_one_of(conjuncts.nodes, [path for path, _ in index.fields]):
@@ -137,7 +158,7 @@ def has_position(path: str) -> bool:
 
 def keyed_by(conjuncts: Conjuncts, index: IndexLike) -> Keyed:
     """What the conjuncts say about the keys of the index."""
-    many = index.multikey_paths if index.multikey else frozenset()
+    many: frozenset[str] = index.multikey_paths if index.multikey else NONE
     direction = index.fields[0][1]
     used: list[FieldBounds] = []
     intervals: tuple[Interval, ...] = EVERYTHING
@@ -152,7 +173,11 @@ def keyed_by(conjuncts: Conjuncts, index: IndexLike) -> Keyed:
         used.append(found)
         if not found.bounds.is_points:
             break
-    decided = _held(conjuncts, index).union(*(field.decided for field in used))
+    decided: set[int] = set()
+    if index.sparse or index.partial is not None:
+        decided.update(_held(conjuncts, index))
+    for field in used:
+        decided.update(field.decided)
     return Keyed(intervals, tuple(used), len(decided) == len(conjuncts.nodes))
 
 
@@ -176,7 +201,7 @@ def _bounded(
     conjuncts: Conjuncts, path: str, many: frozenset[str], used: Sequence[FieldBounds]
 ) -> FieldBounds | None:
     """The bounds of one field, given those of the fields before it."""
-    if has_position(path):
+    if path not in conjuncts.paths or has_position(path):
         return None
     if path not in many:
         known = conjuncts.on(path, False)

@@ -66,7 +66,7 @@ class IdIndex:
 ID_INDEX: Final = IdIndex()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """How to find the records. The intervals are of the index's keys, or without one of `_id`s.
 
@@ -125,7 +125,12 @@ def candidates(
 ) -> Iterator[Plan]:
     """Every plan that reads one tree."""
     yield id_plan(conjuncts, sort)
+    paths = conjuncts.paths
+    first = sort[0][0] if sort else None
     for number, index in enumerate(indexes):
+        path = index.fields[0][0]
+        if not (path in paths or path == first or index.sparse or index.partial is not None):
+            continue
         found = index_plan(conjuncts, sort, index, limit, number)
         if found is not None:
             yield found
@@ -144,10 +149,11 @@ def scan_everything(conjuncts: Conjuncts, sort: Sort, reverse: bool = False) -> 
 
 def id_plan(conjuncts: Conjuncts, sort: Sort) -> Plan:
     """The plan that reads the documents by `_id`, all of them if nothing bounds it."""
-    keyed = keyed_by(conjuncts, ID_INDEX)
-    if not keyed.used:
+    keyed = keyed_by(conjuncts, ID_INDEX) if "_id" in conjuncts.paths else None
+    if keyed is None or not keyed.used:
         plan = scan_everything(conjuncts, sort)
-        return replace(plan, rank=(8, 0, 0, not plan.is_sorted, 2, 0, 1, -1))
+        plan.rank = (8, 0, 0, not plan.is_sorted, 2, 0, 1, -1)
+        return plan
     is_sorted, reverse = order(sort, ID_INDEX, keyed.used, conjuncts.has_collation)
     bounds = keyed.used[0].bounds
     kind_class = 3 if bounds.is_points else range_class(bounds)
@@ -193,7 +199,8 @@ def index_plan(
     )
     if not is_sorted and limit and 1 < len(keyed.intervals) <= MERGES_MAX:
         plan = merged(plan, sort, conjuncts.has_collation)
-    return replace(plan, rank=rank_of(plan, keyed, number))
+    plan.rank = rank_of(plan, keyed, number)
+    return plan
 
 
 def rank_of(plan: Plan, keyed: Keyed, number: int) -> Rank:

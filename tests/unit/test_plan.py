@@ -13,7 +13,7 @@ from rango._ext.collection_info import IndexInfo
 from rango._ext.filter import NO_VALUE, compile_filter
 from rango._ext.key import index_keys, key_of
 from rango._ext.record import encode
-from rango.engine.bounds import AFTER_NAN, EVERYTHING, bounds_of, successor
+from rango.engine.bounds import AFTER_NAN, EVERYTHING, UNDEFINED, bounds_of, successor
 from rango.engine.keyed import Conjuncts
 from rango.engine.plan import Plan, best_of, choose
 from rango.engine.sort import Sort
@@ -266,6 +266,11 @@ def test_intervals() -> None:
     assert intervals({"$and": [{"a": {"$in": [5, 7]}}, {"a": {"$gt": 6}}]}, "a") == [
         (key_of(7), successor(key_of(7)))
     ]
+
+
+def test_an_empty_array_has_the_key_of_undefined() -> None:
+    assert index_keys(encode({"a": []}), "a")[0] == [UNDEFINED]
+    assert (UNDEFINED, successor(UNDEFINED)) in intervals({"a": []}, "a")
 
 
 def test_successor() -> None:
