@@ -90,3 +90,8 @@ REGEX_WORK_MAX: Final = 64 * 1024 * 1024
 """Instructions of a regular expression's program times bytes of the string that it reads. In the
 worst case the engine does 20 to 100 million such steps a second.
 """
+
+REGEX_FIND_ALL_MS_MAX: Final = 2000
+"""How long $regexFindAll looks for matches in one string, milliseconds. One search is linear in the
+string, but each match begins another one.
+"""

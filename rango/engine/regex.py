@@ -23,6 +23,7 @@ from rango.limits import REGEX_MEMORY_BYTES_MAX, REGEX_WORK_MAX
 
 Kind = Literal["prefix", "contains", "call"]
 Test = Callable[[bytes], bool]
+Find = Callable[[bytes, int], list[tuple[int, int]] | None]
 
 _SPACES: Final = r"\t-\r "
 _HORIZONTAL: Final = r"\t \x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
@@ -316,14 +317,44 @@ def compile_regex(path: str, pattern: str, options: str) -> tuple[Kind, bytes, T
     return "call", text.encode(), test
 
 
-def _tester(path: str, pattern: str, translated: str, options: str) -> Test:
+def compile_finder(path: str, pattern: str, options: str) -> Find:
+    """How to find a match and its groups in UTF-8, from an offset on.
+
+    The spans are in bytes, the whole match first; a group that took no part is (-1, -1).
+    """
+    translated = "".join(_read(path, pattern, options).out)
+    compiled = _compiled(path, pattern, translated, options, never_capture=False)
+    longest = REGEX_WORK_MAX // max(compiled.programsize, 1)
+    groups = range(compiled.groups + 1)
+
+    def find(data: bytes, start: int) -> list[tuple[int, int]] | None:
+        if len(data) > longest:
+            raise _too_large(path, pattern, len(data), compiled.programsize)
+        match = compiled.search(data, start)
+        return None if match is None else [match.span(group) for group in groups]
+
+    return find
+
+
+def _too_large(path: str, pattern: str, size: int, program_size: int) -> LimitExceeded:
+    return LimitExceeded(
+        "REGEX_WORK_MAX",
+        size * program_size,
+        f"{path!r}: $regex {pattern!r:.100} is too large for {size} bytes; "
+        "make its counted repetitions smaller",
+    )
+
+
+def _compiled(
+    path: str, pattern: str, translated: str, options: str, *, never_capture: bool
+) -> Any:
     settings: Any = re2.Options()
     settings.max_mem = REGEX_MEMORY_BYTES_MAX
-    settings.never_capture = True
+    settings.never_capture = never_capture
     settings.log_errors = False
     flags = "".join(flag for flag in "ims" if flag in options)
     try:
-        compiled: Any = re2.compile(f"(?{flags}){translated}" if flags else translated, settings)
+        return re2.compile(f"(?{flags}){translated}" if flags else translated, settings)
     except re2.error as error:
         said = error.args[0] if error.args else ""
         said = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
@@ -332,17 +363,16 @@ def _tester(path: str, pattern: str, translated: str, options: str) -> Test:
             "docs/reference/filter.md for what the engine (RE2) does not have",
             code=51091,
         ) from error
+
+
+def _tester(path: str, pattern: str, translated: str, options: str) -> Test:
+    compiled = _compiled(path, pattern, translated, options, never_capture=True)
     longest = REGEX_WORK_MAX // max(compiled.programsize, 1)
     search = _search_of(compiled)
 
     def test(data: bytes) -> bool:
         if len(data) > longest:
-            raise LimitExceeded(
-                "REGEX_WORK_MAX",
-                len(data) * compiled.programsize,
-                f"{path!r}: $regex {pattern!r:.100} is too large for {len(data)} bytes; "
-                "make its counted repetitions smaller",
-            )
+            raise _too_large(path, pattern, len(data), compiled.programsize)
         return search(data)
 
     return test
