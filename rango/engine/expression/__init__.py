@@ -8,7 +8,7 @@ Invariants  A specification is compiled once into closures and evaluated for man
             the root nor the variables, and its results may share parts with both.
 Failure     InvalidExpression while compiling, ExpressionFailed while evaluating (or compiling, for
             a constant part that cannot be evaluated).
-Sources     MongoDB manual, "Expressions".
+Sources     MongoDB manual, "Expressions"; docs/reference/expressions.md; ADR-0015.
 """
 
 from __future__ import annotations

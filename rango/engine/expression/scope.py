@@ -11,7 +11,7 @@ Invariants  A string is a field path or a variable exactly if it begins with $ i
 Failure     InvalidExpression while compiling; ExpressionFailed while running, and for constants
             that fail; both with MongoDB's code. Nesting, and with it recursion, is bounded by
             NESTING_DEPTH_MAX.
-Sources     MongoDB manual, "Expressions", "Aggregation Variables".
+Sources     MongoDB manual, "Expressions", "Aggregation Variables"; ADR-0015.
 """
 
 from __future__ import annotations
