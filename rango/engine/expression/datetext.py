@@ -103,7 +103,7 @@ READERS: Final[Mapping[str, str]] = {
 
 _TIME: Final = (
     r"(?P<H>[0-9]{1,2})(?::(?P<M>[0-9]{2})(?::(?P<S>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?"
-    r"(?:\s*(?P<half>[aApP])\.?[mM]\.?)?"
+    r"(?:\s*(?P<half>[aApP])\.?[mM]\.?(?![A-Za-z]))?"
 )
 _ZONE: Final = (
     r"\s*(?:(?:GMT|UTC)(?=[+-]))?"
