@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rango.database import Database
 from rango.engine.aggregate.accumulators import Sum
+from rango.engine.aggregate.granularity import NAMES, SERIES, Granularity
 from rango.engine.aggregate.memory import Account
 from rango.engine.values import type_name
 from rango.errors import ExpressionFailed
@@ -368,3 +369,42 @@ def test_bucket_auto(db: Database) -> None:
     assert over(db, [], stage) == []
     refused(db, 40243, {"$bucketAuto": {"groupBy": "$v", "buckets": 0}})
     refused(db, 40246, {"$bucketAuto": {"groupBy": "$v"}})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(value=st.floats(1e-9, 1e12))
+def test_granularities_enclose_a_number_by_neighbours(name: str, value: float) -> None:
+    series = Granularity(name)
+    above, below = series.above(value), series.below(value)
+    assert below < value < above
+    assert series.below(above) <= value
+    assert series.above(below) >= value
+
+
+def test_granularities() -> None:
+    assert [len(SERIES[name]) for name in ("R5", "R10", "R20", "R40", "R80")] == [5, 10, 20, 40, 80]
+    assert [SERIES["E6"][at] for at in range(6)] == [100, 150, 220, 330, 470, 680]
+    assert (Granularity("R5").above(10), Granularity("R5").below(10)) == (16.0, 6.3)
+    assert (Granularity("POWERSOF2").above(8), Granularity("POWERSOF2").below(8)) == (16.0, 4.0)
+    assert (Granularity("1-2-5").above(5), Granularity("1-2-5").below(0.1)) == (10.0, 0.05)
+
+
+def test_bucket_auto_with_a_granularity(db: Database) -> None:
+    documents = [{"v": each} for each in range(1, 101)]
+    stage = {"$bucketAuto": {"groupBy": "$v", "buckets": 5, "granularity": "R20"}}
+    found = over(db, documents, stage)
+    assert [(each["_id"]["min"], each["_id"]["max"]) for each in found] == [
+        (0.9, 22.4), (22.4, 45.0), (45.0, 71.0), (71.0, 100.0), (100.0, 112.0),
+    ]  # fmt: skip
+    assert [each["count"] for each in found] == [22, 22, 26, 29, 1]
+    found = over(
+        db,
+        [{"v": 0}, {"v": 0}, {"v": 5}],
+        {"$bucketAuto": {"groupBy": "$v", "buckets": 2, "granularity": "POWERSOF2"}},
+    )
+    assert [each["_id"] for each in found] == [{"min": 0, "max": 4.0}, {"min": 4.0, "max": 8.0}]
+    for bad, code in (("x", 40258), (math.nan, 40259), (-1, 40260)):
+        with pytest.raises(ExpressionFailed) as raised:
+            over(db, [{"v": bad}], stage)
+        assert raised.value.code == code
+    refused(db, 40257, {"$bucketAuto": {"groupBy": "$v", "buckets": 2, "granularity": "R3"}})

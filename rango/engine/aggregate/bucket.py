@@ -10,12 +10,16 @@ Sources     MongoDB manual, "$bucket (aggregation)", "$bucketAuto (aggregation)"
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from bson.decimal128 import Decimal128
+
 from rango.engine.aggregate.columns import Column, columns_of
+from rango.engine.aggregate.granularity import NAMES, Granularity
 from rango.engine.aggregate.group import Groups, answers
 from rango.engine.aggregate.keys import order_keys
 from rango.engine.aggregate.memory import KEPT_SIZE_BYTES, size_of
@@ -23,6 +27,12 @@ from rango.engine.aggregate.spec import count_of, expression_of, invalid, names_
 from rango.engine.aggregate.stage import BATCH_COUNT, Batch, Batches, Context, Names, Scope, Stage
 from rango.engine.values import MISSING, is_number, shown, type_name
 from rango.errors import ExpressionFailed
+
+Kept = list[tuple[bytes, Any, Any]]
+"""(key, value, document), sorted."""
+
+Span = tuple[int, int, Any, Any]
+"""Where a bucket starts and ends, and its boundaries."""
 
 _COUNT = {"count": {"$sum": 1}}
 
@@ -190,10 +200,12 @@ class BucketAuto(Stage):
         self.columns = columns
         self.key_of = order_keys(scope.collation)
         self.expression = expression_of(spec["groupBy"], scope.variables)
+        name = spec.get("granularity")
+        self.granularity = None if name is None else Granularity(name)
 
     def run(self, source: Batches, context: Context) -> Batches:
         account = context.memory.account(self.name)
-        kept: list[tuple[bytes, Any, Any]] = []
+        kept: Kept = []
         for batch in source:
             if not batch:
                 yield batch
@@ -202,15 +214,17 @@ class BucketAuto(Stage):
             for document in batch:
                 value = self.expression.evaluate(document, context.variables)
                 value = None if value is MISSING else value
+                if self.granularity is not None:
+                    rounded_check(value)
                 key = self.key_of(value)
                 account.charge(size_of(document) + len(key) + 2 * KEPT_SIZE_BYTES)
                 kept.append((key, value, document))
         kept.sort(key=lambda each: each[0])
         columns = [column.open(account, context) for column in self.columns]
         ids: list[Any] = []
-        for number, (start, end) in enumerate(self._spans(kept)):
-            upper = kept[end if end < len(kept) else end - 1][1]
-            ids.append({"min": kept[start][1], "max": upper})
+        spans = self._spans(kept) if self.granularity is None else self._rounded(kept)
+        for number, (start, end, lower, upper) in enumerate(spans):
+            ids.append({"min": lower, "max": upper})
             for accumulator, inputs in columns:
                 accumulator.grow(number + 1)
                 for at in range(start, end, BATCH_COUNT):
@@ -220,11 +234,10 @@ class BucketAuto(Stage):
         results = [accumulator.result for accumulator, _ in columns]
         yield from answers(range(len(ids)), ids, names, results)
 
-    def _spans(self, kept: list[tuple[bytes, Any, Any]]) -> list[tuple[int, int]]:
+    def _spans(self, kept: Kept) -> list[Span]:
         """Where each bucket starts and ends: about equal parts, equal values never apart."""
-        # halves round up, as in C
-        size = max(1, int(len(kept) / self.count + 0.5))
-        spans: list[tuple[int, int]] = []
+        size = self._size(kept)
+        spans: list[Span] = []
         start = 0
         while start < len(kept):
             end = min(start + size, len(kept))
@@ -232,22 +245,71 @@ class BucketAuto(Stage):
                 end = len(kept)
             while end < len(kept) and kept[end][0] == kept[end - 1][0]:
                 end += 1
-            spans.append((start, end))
+            upper = kept[end if end < len(kept) else end - 1][1]
+            spans.append((start, end, kept[start][1], upper))
             start = end
         return spans
 
+    def _rounded(self, kept: Kept) -> list[Span]:
+        """The same with boundaries of the granularity, the upper one of a bucket rounded up."""
+        series = self.granularity
+        assert series is not None
+        values = [number_of(value) for _, value, _ in kept]
+        size = self._size(kept)
+        spans: list[Span] = []
+        start = 0
+        lower = series.below(values[0]) if values else 0.0
+        while start < len(kept):
+            end = min(start + size, len(kept))
+            if len(spans) == self.count - 1:
+                end = len(kept)
+            upper = series.above(values[end - 1])
+            while end < len(kept) and values[end] < upper:
+                end += 1
+            if upper == 0 and end < len(kept):
+                while end < len(kept) and values[end] == 0:
+                    end += 1
+                # a bucket of zeros ends where the next one begins
+                upper = series.below(values[end]) if end < len(kept) else 0.0
+            spans.append((start, end, lower, upper))
+            start, lower = end, upper
+        return spans
+
+    def _size(self, kept: Kept) -> int:
+        # halves round up, as in C
+        return max(1, int(len(kept) / self.count + 0.5))
+
     def reads(self, wanted: Names) -> Names:
         return reads_of(self.spec["groupBy"], self.columns)
+
+
+def number_of(value: Any) -> float:
+    """A number as a double."""
+    return float(value.to_decimal()) if isinstance(value, Decimal128) else float(value)
+
+
+def rounded_check(value: Any) -> None:
+    """Refuse what has no place in a series of preferred numbers."""
+    if not is_number(value):
+        code = 40258
+    elif math.isnan(number_of(value)):
+        code = 40259
+    elif number_of(value) < 0:
+        code = 40260
+    else:
+        return
+    raise ExpressionFailed(
+        f"$bucketAuto: with a granularity groupBy gives numbers from 0 on, not {shown(value)}",
+        code=code,
+    )
 
 
 def bucket_auto_stage(spec: object, scope: Scope) -> Stage:
     """$bucketAuto"""
     if not isinstance(spec, Mapping):
         raise invalid(40240, f"$bucketAuto takes a document, not {shown(spec)}")
-    known = ("groupBy", "buckets", "output")
+    known = ("groupBy", "buckets", "output", "granularity")
     for name in spec:
-        if name == "granularity":
-            raise invalid(40257, "$bucketAuto: granularity is not supported; leave it out")
         if name not in known:
             raise invalid(40245, f"$bucketAuto has no field {name!r}; it has {', '.join(known)}")
     if "groupBy" not in spec or "buckets" not in spec:
@@ -256,5 +318,12 @@ def bucket_auto_stage(spec: object, scope: Scope) -> Stage:
     count = count_of("$bucketAuto: buckets", spec["buckets"], 40243, 1)
     if count > 2**31 - 1:
         raise invalid(40242, f"$bucketAuto: buckets is an int32, not {shown(spec['buckets'])}")
+    granularity = spec.get("granularity", "R5")
+    if granularity not in NAMES:
+        code = 40257 if isinstance(granularity, str) else 40261
+        raise invalid(
+            code,
+            f"$bucketAuto: the granularity is one of {', '.join(NAMES)}, not {shown(granularity)}",
+        )
     columns = _columns("$bucketAuto", spec.get("output", _COUNT), scope, 40244)
     return BucketAuto(spec, count, columns, scope)
