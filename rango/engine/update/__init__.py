@@ -37,7 +37,7 @@ def compile_update(
 
     InvalidUpdate names the operator or path that is not understood.
     """
-    if isinstance(update, Mapping) and update:
+    if update and (type(update) is dict or isinstance(update, Mapping)):
         return compile_operators(update, array_filters=array_filters, collation=collation)
     if isinstance(update, list | tuple) and update:
         # loaded at its first use: most updates need no expressions

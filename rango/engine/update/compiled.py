@@ -50,7 +50,7 @@ COMPARING: Final[dict[str, Callable[[str, Any, Comparison], Change]]] = {
 }
 """The same, of those that compare values."""
 
-KNOWN: Final = (*SIMPLE, *COMPARING, "$rename")
+KNOWN: Final = dict.fromkeys((*SIMPLE, *COMPARING, "$rename"))
 
 
 class Update:
@@ -154,6 +154,8 @@ def _change(operator: str, path: str, operand: Any, comparison: Comparison) -> C
 
 
 def _operands(operator: Any, operands: Any) -> Mapping[str, Any]:
+    if operator in KNOWN and type(operands) is dict:
+        return operands
     if not str(operator).startswith("$"):
         raise refusal(
             FAILED_TO_PARSE,

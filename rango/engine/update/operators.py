@@ -31,7 +31,7 @@ def same(old: Any, new: Any) -> bool:
     """Would both be stored as the same bytes?"""
     if old is MISSING or new is MISSING:
         return old is new
-    if type(old) is type(new) and isinstance(old, (str, bool)):
+    if type(old) is type(new) and type(old) in (str, bool, int):
         return bool(old == new)
     return encode({"": old}) == encode({"": new})
 
