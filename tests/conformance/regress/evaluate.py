@@ -45,7 +45,8 @@ def answer_to(world: World, query: Select, outer: Scope | None = None) -> Table:
             if isinstance(value, Table):
                 return value
     scopes, is_ordered = _lines(world, query)
-    if query.order and not isinstance(query.source, Call):
+    if query.order and not _is_collection(query.source):
+        # sorted by PostgreSQL, which we leave alone
         is_ordered = False
     if _is_count(query):
         if len(query.items) > 1:
@@ -65,9 +66,13 @@ def answer_to(world: World, query: Select, outer: Scope | None = None) -> Table:
     if query.limit is not None:
         lines = lines[: query.limit]
     table = Table(columns, lines, is_ordered)
-    if isinstance(query.source, Call) and query.source.name == "collection":
+    if _is_collection(query.source):
         table.sort = tuple(_order(world, query) or ())
     return table
+
+
+def _is_collection(source: Any) -> bool:
+    return isinstance(source, Call) and source.name == "collection"
 
 
 def _is_count(query: Select) -> bool:
@@ -110,7 +115,7 @@ def _lines(world: World, query: Select) -> tuple[list[Scope], bool]:
     alias = query.source_alias
     if isinstance(source, Name):
         source = query.named.get(source.text, source)
-    if isinstance(source, Call) and source.name == "collection":
+    if _is_collection(source):
         return _documents(world, query, source)
     if isinstance(source, Select):
         table = answer_to(world, source)
