@@ -20,7 +20,7 @@ from rango.cursor import filter_check
 from rango.engine.query import Document, Query, SortKeys
 from rango.engine.update import compile_update
 from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
-from rango.engine.update.upsert import seed_of
+from rango.engine.update.upsert import seed_of, upsert_check
 from rango.errors import DuplicateKey, InvalidArgument
 from rango.names import document_check, id_check, replacement_check
 
@@ -285,6 +285,8 @@ def updating(
     flag_check("upsert", upsert)
     conditions = filter_check(filter)
     query = query_of(conditions, is_many, **options)
+    if upsert:
+        upsert_check(conditions)
     changer = compile_update(
         update,
         array_filters=array_filters,
@@ -308,6 +310,8 @@ def replacing(
     conditions = filter_check(filter)
     changer = Replacement(replacement_check(replacement))
     query = query_of(conditions, False, **options)
+    if upsert:
+        upsert_check(conditions)
     return Alteration(handle, name, query, changer, conditions if upsert else None, False)
 
 

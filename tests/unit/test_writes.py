@@ -360,3 +360,21 @@ def test_strings_compare_by_the_collation(things: rango.Collection) -> None:
     )
     assert things.find_one("ping") == {"_id": "ping", "tags": ["x"], "low": "A"}
     assert things.delete_one({"low": "a"}, collation=loose).deleted_count == 1
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [{"$expr": {"$eq": ["$x", 1]}}, {"$and": [{"_id": 1}, {"$or": [{"$expr": True}, {"x": 1}]}]}],
+)
+def test_an_upsert_takes_no_expression_in_its_filter(
+    things: rango.Collection, filter: dict[str, Any]
+) -> None:
+    for work in (
+        lambda: things.update_one(filter, {"$set": {"x": 1}}, upsert=True),
+        lambda: things.replace_one(filter, {"x": 1}, upsert=True),
+    ):
+        with pytest.raises(errors.InvalidFilter, match="upsert") as refused:
+            work()
+        assert refused.value.code == 224
+    assert things.count_documents({}) == 3
+    things.update_one(filter, {"$set": {"x": 1}})

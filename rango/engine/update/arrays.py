@@ -26,7 +26,7 @@ from rango.engine.update.tree import MISSING, Change, Context
 from rango.engine.values import is_number
 
 _MODIFIERS: Final = ("$each", "$position", "$slice", "$sort")
-_COMBINING: Final = ("$and", "$or", "$nor", "$expr", "$jsonSchema", "$comment")
+_COMBINING: Final = ("$and", "$or", "$nor", "$jsonSchema", "$comment")
 
 
 def _whole(value: object) -> int | None:

@@ -10,14 +10,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from bson.regex import Regex
 
 from rango._ext.record import decode, encode
 from rango.engine.update.paths import DBREF_NAMES, RESERVED
 from rango.engine.update.refusal import NOT_SINGLE_VALUE, refusal
-from rango.errors import InvalidUpdate
+from rango.errors import InvalidFilter, InvalidUpdate
+
+EXPRESSION_NOT_ALLOWED: Final = 224
+
+
+def upsert_check(filter: Mapping[str, Any]) -> None:
+    """Raise InvalidFilter if the filter has $expr, which says nothing that an insert could obey."""
+    for name, condition in filter.items():
+        if name == "$expr":
+            raise InvalidFilter(
+                "$expr is not allowed in the filter of an upsert; compare with fields directly, "
+                "or leave upsert out",
+                code=EXPRESSION_NOT_ALLOWED,
+            )
+        if name in ("$and", "$or", "$nor"):
+            for each in condition:
+                upsert_check(each)
 
 
 def seed_of(filter: Mapping[str, Any], *, is_replacement: bool = False) -> dict[str, Any]:
