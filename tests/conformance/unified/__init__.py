@@ -1,0 +1,1 @@
+"""MongoDB's unified tests, run against Rango."""
