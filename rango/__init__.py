@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rango import errors as errors
+    from rango import extended_json as extended_json
     from rango.bulk import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
     from rango.collection import Collection
     from rango.cursor import Cursor
@@ -46,6 +47,7 @@ __all__ = [
     "__version__",
     "connect",
     "errors",
+    "extended_json",
     "open",
     "salvage",
 ]
@@ -72,8 +74,8 @@ def __getattr__(name: str) -> Any:
     """Load a public name at its first use (PEP 562)."""
     from importlib import import_module
 
-    if name == "errors":
-        return import_module("rango.errors")
+    if name in {"errors", "extended_json"}:
+        return import_module(f"rango.{name}")
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module 'rango' has no attribute {name!r}")

@@ -14,7 +14,7 @@ import re
 from typing import Any, Final, NoReturn
 
 from rango.errors import InvalidJson, LimitExceeded
-from rango.extended_json.wrappers import LEGACY, WRAPPERS, reference_of
+from rango.extended_json.wrappers import LEGACY, WRAPPERS, Wrapper, reference_of
 from rango.limits import JSON_DEPTH_MAX
 
 _TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|-?Infinity|NaN')
@@ -43,14 +43,17 @@ def loads(text: str | bytes | bytearray, *, legacy: bool = False, document: bool
 
 def finish(value: Any, source: str, *, legacy: bool, is_document: bool) -> Any:
     """What the scanner read, with wrappers replaced; `source` is the text that it came from."""
-    is_deep = source.count("{") + source.count("[") > JSON_DEPTH_MAX
+    # what is nested so deeply has as many brackets, twice
+    is_deep = (
+        len(source) > 2 * JSON_DEPTH_MAX and source.count("{") + source.count("[") > JSON_DEPTH_MAX
+    )
     has_escape = "\\u" in source
     if not (is_deep or has_escape or '"$' in source):
         return value
     try:
         if has_escape or is_deep:
             _strings_check(value, 1)
-        return _Walk(legacy).root(value, is_document)
+        return (_WALK_LEGACY if legacy else _WALK).root(value, is_document)
     except InvalidJson as error:
         if not error.path:
             raise
@@ -177,8 +180,8 @@ class _Walk:
 
     __slots__ = ("_wrappers",)
 
-    def __init__(self, legacy: bool) -> None:
-        self._wrappers = LEGACY if legacy else WRAPPERS
+    def __init__(self, wrappers: dict[str, Wrapper]) -> None:
+        self._wrappers = wrappers
 
     def root(self, value: Any, is_document: bool) -> Any:
         if type(value) is dict:
@@ -233,3 +236,7 @@ class _Walk:
         except InvalidJson as error:
             error.path.append(str(at))
             raise
+
+
+_WALK: Final = _Walk(WRAPPERS)
+_WALK_LEGACY: Final = _Walk(LEGACY)

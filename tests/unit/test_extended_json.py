@@ -21,6 +21,7 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
+import rango
 from rango.errors import InvalidArgument, InvalidDocument, InvalidJson, LimitExceeded
 from rango.extended_json import dump_array, dump_lines, dumps, load_array, load_lines, loads
 
@@ -317,3 +318,7 @@ def test_a_bad_array_is_refused(text: str, message: str) -> None:
 def test_an_array_that_is_no_utf8_is_refused() -> None:
     with pytest.raises(InvalidJson, match="UTF-8"):
         list(load_array(io.BytesIO(b'[{"a": "\xff"}]')))
+
+
+def test_it_is_reached_from_the_package() -> None:
+    assert rango.extended_json.loads is loads
