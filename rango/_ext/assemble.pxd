@@ -7,7 +7,7 @@ cdef class Code:
     cdef FilterProgram program
     cdef FilterFold *fold       # or NULL
     cdef list held              # owns what the structures point to
-    cdef list places            # the steps that can choose a place
+    cdef list places            # groups of steps: the first match of each chooses
 
 
 cdef Code code_of(tuple node, object hooks, bint is_child)

@@ -129,7 +129,8 @@ cdef class Assembler:
     cdef list operands      # (type, bytes)
     cdef dict children      # index of a step -> Code
     cdef dict calls         # index of a step -> function
-    cdef list places        # steps that can choose a place for the positional operator
+    # groups of steps, each of which is one predicate that can choose a place
+    cdef list places
 
     def __cinit__(self, hooks, is_child):
         self.hooks = hooks
@@ -152,12 +153,15 @@ cdef class Assembler:
             return self.emit(node[1], on_false, on_true, False)
         if kind != "$and" and kind != "$or":
             if has_place:
-                self.places.append(len(self.steps))
+                self.places.append([len(self.steps)])
             return self.emit_step(node, on_true, on_false)
         nodes = node[1]
         if not nodes:
             self.steps.append((OP_TRUE, True, False, 0, 0, 0, 0, 0, on_true, on_false, 0, 0))
-        has_place = has_place and (kind == "$and" or is_one_predicate(nodes))
+        if has_place and kind == "$or":
+            has_place = False
+            if is_one_predicate(nodes):
+                self.places.append([len(self.steps) + i for i in range(len(nodes))])
         for i in range(len(nodes)):
             if i == len(nodes) - 1:
                 return self.emit(nodes[i], on_true, on_false, has_place)
@@ -255,9 +259,9 @@ cdef class Assembler:
 
 
 cdef bint is_one_predicate(tuple nodes) except -1:
-    # an $or that $in with regular expressions was turned into
+    # an $or that is the same as an $in, as MongoDB's optimiser sees it
     for node in nodes:
-        if node[0] not in ("$in", "$regex") or node[1] != nodes[0][1]:
+        if node[0] not in ("$eq", "$in", "$regex") or node[1] != nodes[0][1]:
             return False
     return True
 

@@ -83,20 +83,29 @@ cdef class Program:
         """The place for the positional operator `$`: of the element in the outermost array by which
         the last predicate that goes through one matched; None if there is none.
 
-        Predicates below $or, $nor and $not do not choose. BSON without a record's header.
+        Predicates below $or, $nor and $not do not choose, but an $or of equalities on one path is
+        an $in. BSON without a record's header.
         """
         cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(bson)
         cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
-        cdef int64_t place = -1
+        cdef int64_t place
         cdef uint32_t step
         cdef int answer
+        cdef object chosen = None
         if not self.matches_bson(bson):
             return None
-        for step in self.code.places:
-            answer = step_place(&self.code.program, step, NULL, start, size, &place)
-            if answer < 0:
-                raise_failure(answer, "document")
-        return None if place < 0 else place
+        for group in self.code.places:
+            found = []
+            for step in group:
+                place = -1
+                answer = step_place(&self.code.program, step, NULL, start, size, &place)
+                if answer < 0:
+                    raise_failure(answer, "document")
+                if place >= 0:
+                    found.append(place)
+            if found:
+                chosen = min(found)
+        return chosen
 
     def run_many(self, records):
         """The places of the matching records in a list, in order; runs with the GIL released."""

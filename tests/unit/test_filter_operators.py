@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import re
 from typing import Any
 
 import pytest
 from bson import Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rango._ext.filter import compile_filter
 from rango._ext.record import encode
 from rango.engine.filters import program_of
 from rango.errors import Corrupted, InvalidExpression, InvalidFilter, LimitExceeded, RangoError
+from tests.property.filter_cases import random_document, random_filter
 
 Cases = list[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]]
 
@@ -260,6 +264,8 @@ def test_an_error_of_an_expression_reaches_the_caller() -> None:
         ({"a": 1}, {"a": 1}, None),
         ({"a": 1}, {"a": [2]}, None),
         ({"$or": [{"a": 1}, {"b": 1}]}, {"a": [0, 1]}, None),
+        ({"$or": [{"a": 6}, {"a": 5}]}, {"a": [4, 5, 6]}, 1),
+        ({"$or": [{"a": 6}, {"a": {"$gt": 5}}]}, {"a": [4, 5, 6]}, None),
         ({"$and": [{"$and": [{"a": 1}]}, {"c": 1}]}, {"a": [0, 1], "c": 1}, 1),
         ({"a": {"$not": {"$gt": 5}}}, {"a": [0, 1]}, None),
         ({"a": {"$ne": 5}, "b": 1}, {"a": [0, 1], "b": [0, 0, 1]}, 2),
@@ -346,3 +352,21 @@ def test_errors_have_mongodbs_codes(filter: dict[str, Any], code: int) -> None:
     with pytest.raises(InvalidFilter) as caught:
         program_of(filter)
     assert caught.value.code == code
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**64))
+def test_damaged_documents_end_in_an_answer(seed: int) -> None:
+    rng = random.Random(seed)
+    programs = [program_of(random_filter(rng)) for _ in range(8)]
+    programs.append(program_of(random_filter(rng), collation={"locale": "en", "strength": 2}))
+    for _ in range(20):
+        data = bytearray(encode(random_document(rng)))
+        for _ in range(rng.randrange(3)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        for program in programs:
+            try:
+                assert program.matches_bson(bytes(data)) in (True, False)
+                program.position(bytes(data))
+            except (RangoError, ValueError):
+                continue
