@@ -6,7 +6,7 @@ Invariants  A pipeline is checked before aggregate() returns, and reads the snap
             empty.
 Failure     InvalidPipeline and its kin at once; what fails for a document, or for want of memory or
             time, while the cursor is read, which it ends.
-Sources     MongoDB manual, "Aggregation Operations"; docs/reference/aggregation.md.
+Sources     MongoDB manual, "Aggregation Operations"; ADR-0016.
 """
 
 from __future__ import annotations

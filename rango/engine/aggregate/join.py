@@ -11,7 +11,7 @@ Invariants  What matches is what the filter {field: {$in: [values]}} matches: el
               table  the whole collection is read once and kept by key, if it fits the account;
               scan   one query with $in for each batch, without an index.
 Failure     none of its own: a cache that does not fit is dropped.
-Sources     MongoDB manual, "$lookup (aggregation)"; docs/reference/aggregation.md.
+Sources     MongoDB manual, "$lookup (aggregation)"; ADR-0016.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Invariants  Every rule gives the same documents in the same order. An error that
               one-to-one + limit     the limit goes first; a skip too
               sort + limit           the first few, kept in a heap; sort + skip + limit as well
               limit + limit          the smaller; skip + skip the sum
-Sources     MongoDB manual, "Aggregation Pipeline Optimization"; docs/reference/aggregation.md.
+Sources     MongoDB manual, "Aggregation Pipeline Optimization"; ADR-0016.
 """
 
 from __future__ import annotations

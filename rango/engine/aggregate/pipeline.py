@@ -6,7 +6,7 @@ Invariants  A pipeline is checked as a whole before anything runs. It is immutab
             any number of times; a run reads the snapshot of its environment and nothing else.
 Failure     InvalidPipeline, InvalidFilter and InvalidExpression while compiling, with a note that
             says which stage it was.
-Sources     MongoDB manual, "Aggregation Pipeline"; docs/reference/aggregation.md.
+Sources     MongoDB manual, "Aggregation Pipeline"; ADR-0016.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Invariants  A query returns what its leading stages would, from the documents of
             sorts in memory inside of a query is only ever the first few (TOP_COUNT_MAX): a longer
             sort is the pipeline's, which bounds its memory.
 Failure     NotFound for a hint that names no index, when it runs.
-Sources     rango/engine/query.py; docs/reference/aggregation.md.
+Sources     rango/engine/query.py; ADR-0016.
 """
 
 from __future__ import annotations

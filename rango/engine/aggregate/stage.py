@@ -8,7 +8,7 @@ Invariants  A stage is immutable: everything that changes belongs to one run. A 
             may be shared with others: it builds a new one instead of changing it.
 Failure     InvalidPipeline when it is compiled; ExpressionFailed, LimitExceeded or Timeout while it
             runs, which end the run.
-Sources     MongoDB manual, "Aggregation Stages"; docs/reference/aggregation.md.
+Sources     MongoDB manual, "Aggregation Stages"; ADR-0016.
 """
 
 from __future__ import annotations
