@@ -105,7 +105,7 @@ def test_a_bad_document_is_refused_whole(
         (lambda c: c.update_many({}, {"$set": {"n": 1, "n.x": 2}}), errors.InvalidUpdate),
         (lambda c: c.insert_many({"a": 1}), errors.RangoError),
         (lambda c: c.insert_many([]), errors.RangoError),
-        (lambda c: c.find({}, limit=-1).to_list(), errors.RangoError),
+        (lambda c: c.find({}, skip=-1).to_list(), errors.RangoError),
         (lambda c: c.find({}, skip="1").to_list(), errors.RangoError),
         (lambda c: c.find({}, sort=[("n", 2)]).to_list(), errors.RangoError),
         (lambda c: c.find({}, {"a": 1, "b": 0}).to_list(), errors.RangoError),
