@@ -89,8 +89,8 @@ class CollectionWrites:
     `hint`           the name or the keys of the index to use
     `let`            variables for `$expr` and for an update that is a pipeline
     `collation`      how strings compare
-    `comment`, `bypass_document_validation`  taken and not used: there is no server log, and no
-                     validation that could be passed by
+    `comment`, `session`, `bypass_document_validation`  taken and not used: there is no server log,
+                     no session, and no validation that could be passed by
     """
 
     __slots__ = ("_handle", "_name")
@@ -104,6 +104,7 @@ class CollectionWrites:
         bypass_document_validation: object = None,  # noqa: ARG002
         *,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> InsertOneResult:
         """Store a new document. One without an `_id` gets one, which is also put into `document`.
 
@@ -140,6 +141,7 @@ class CollectionWrites:
         bypass_document_validation: object = None,  # noqa: ARG002
         *,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> InsertManyResult:
         """Store new documents, in commits of at most 1,000 documents or 4 MiB.
 
@@ -192,6 +194,7 @@ class CollectionWrites:
         let: Mapping[str, Any] | None = None,
         sort: SortKeys | None = None,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> UpdateResult:
         """Change the first document that matches, by operators or by a pipeline.
 
@@ -227,6 +230,7 @@ class CollectionWrites:
         hint: object = None,
         let: Mapping[str, Any] | None = None,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> UpdateResult:
         """Change every document that matches, all or none. Otherwise like update_one."""
         statement = updating(
@@ -255,6 +259,7 @@ class CollectionWrites:
         let: Mapping[str, Any] | None = None,
         sort: SortKeys | None = None,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> UpdateResult:
         """Put `replacement` in the place of the first document that matches, keeping its `_id`.
 
@@ -284,6 +289,7 @@ class CollectionWrites:
         *,
         let: Mapping[str, Any] | None = None,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> DeleteResult:
         """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
         statement = removing(self._name, filter, collation=collation, hint=hint, let=let)
@@ -297,6 +303,7 @@ class CollectionWrites:
         *,
         let: Mapping[str, Any] | None = None,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> DeleteResult:
         """Delete every document that matches, all or none. For `{}`, drop() is cheaper."""
         statement = removing(
@@ -314,6 +321,7 @@ class CollectionWrites:
         let: Mapping[str, Any] | None = None,
         collation: object = None,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> Document | None:
         """Delete the first document that matches, and return it; None if none does."""
         statement = removing(self._name, filter, sort=sort, hint=hint, let=let, collation=collation)
@@ -333,6 +341,7 @@ class CollectionWrites:
         let: Mapping[str, Any] | None = None,
         collation: object = None,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> Document | None:
         """replace_one that returns the document as it was, or as it is with ReturnDocument.AFTER.
 
@@ -365,6 +374,7 @@ class CollectionWrites:
         let: Mapping[str, Any] | None = None,
         collation: object = None,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
     ) -> Document | None:
         """update_one that returns the document as it was, or as it is with ReturnDocument.AFTER.
 
@@ -407,6 +417,7 @@ class CollectionWrites:
         bypass_document_validation: object = None,  # noqa: ARG002
         *,
         comment: object = None,  # noqa: ARG002
+        session: None = None,  # noqa: ARG002
         let: Mapping[str, Any] | None = None,
     ) -> BulkWriteResult:
         """Run many writes: rango.InsertOne, UpdateOne, ReplaceOne, DeleteOne and the like.
