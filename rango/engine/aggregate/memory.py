@@ -3,7 +3,7 @@
 Terms       size: what values take as BSON, near enough; account: what one stage of one run keeps.
 Invariants  A stage that keeps documents charges their size before it keeps them. Nothing is ever
             written to disk for want of memory: a spill would have to be sealed like the data itself
- (ADR-0016).
+            (ADR-0016).
 Failure     LimitExceeded names the stage and says what to do.
 Sources     MongoDB manual, "Aggregation Pipeline Limits".
 """
