@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rango.cursor import Cursor
     from rango.database import Database, connect, open, salvage
     from rango.errors import RangoError
+    from rango.indexes import IndexModel
     from rango.results import ReturnDocument
 
 __version__: Final = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "Database",
     "DeleteMany",
     "DeleteOne",
+    "IndexModel",
     "InsertOne",
     "RangoError",
     "ReplaceOne",
@@ -59,6 +61,7 @@ _PLACES: Final = {
     "DeleteMany": "rango.bulk",
     "DeleteOne": "rango.bulk",
     "InsertOne": "rango.bulk",
+    "IndexModel": "rango.indexes",
     "RangoError": "rango.errors",
     "ReplaceOne": "rango.bulk",
     "ReturnDocument": "rango.results",

@@ -1,6 +1,7 @@
 """Collections: documents in, documents out, under PyMongo's names and conventions.
 
-The reads are in rango/reads.py, the writes in rango/writes.py.
+The reads are in rango/reads.py, the writes in rango/writes.py, what concerns indexes in
+rango/indexes.py.
 """
 
 from __future__ import annotations
@@ -9,12 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rango.aggregation import CommandCursor, aggregate
-from rango.engine.query import Document
-from rango.indexes import index_create, index_named, indexes_listed
-from rango.names import (
-    IndexKeys,
-    collection_name_check,
-)
+from rango.indexes import CollectionIndexes
+from rango.names import collection_name_check
 from rango.reads import CollectionReads
 from rango.writes import CollectionWrites
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from rango.transaction import Handle
 
 
-class Collection(CollectionReads, CollectionWrites):
+class Collection(CollectionReads, CollectionWrites, CollectionIndexes):
     """The documents of one name. Made by `db["name"]`, need not exist yet, shared by threads.
 
     Documents are dicts with an `_id`. Filters, updates, sorts and projections are MongoDB's; every
@@ -78,34 +75,6 @@ class Collection(CollectionReads, CollectionWrites):
         """
         given = {"let": let, **options}
         return aggregate(self._handle, self._name, pipeline, given)
-
-    def create_index(self, keys: IndexKeys, unique: bool = False, name: str | None = None) -> str:
-        """Index one field: `"a"`, `[("a.b", -1)]`. Returns the index's name, `a_1` unless given.
-
-        Documents that are there already are indexed before it returns. Nothing happens if the same
-        index exists. Raises DuplicateKey if `unique` and two documents have the same value (a
-        missing field counts as null), InvalidName, InvalidArgument if an index of that name or on
-        that field exists with other options, LimitExceeded, TransactionError inside a transaction.
-        """
-        core = self._handle.outside("create_index()")
-        return index_create(core, self._name, keys, bool(unique), name)
-
-    def drop_index(self, index_or_name: IndexKeys) -> None:
-        """Delete an index, given by its name or its keys.
-
-        Raises NotFound, and TransactionError inside a transaction.
-        """
-        core = self._handle.outside("drop_index()")
-        index = index_named(core.collections().get(self._name), self._name, index_or_name)
-        core.drop_index(self._name, index.name)
-
-    def list_indexes(self) -> list[Document]:
-        """The indexes: `{"name": "a_1", "key": {"a": 1}}`, `"unique": True` where it is.
-
-        That of `_id` comes first. Empty if the collection does not exist.
-        """
-        info = self._handle.view()[0].catalog.collections.get(self._name)
-        return [] if info is None else indexes_listed(info)
 
     def drop(self) -> None:
         """Delete the collection with its documents and indexes, if it exists.

@@ -10,8 +10,10 @@ Failure     A handle that was closed raises DatabaseClosed; one that is not clos
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -31,6 +33,7 @@ StrPath = str | os.PathLike[str]
 
 CACHE_SIZE_DEFAULT: Final = 64 * 1024 * 1024
 GROUP_DELAY_MS_MAX: Final = 60_000
+TTL_INTERVAL_S_DEFAULT: Final = 60.0
 CLOCK_MS_MAX: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, where Python's dates end."""
 
@@ -62,6 +65,14 @@ def _integer(name: str, value: object, lower: int, upper: int) -> int:
     return value
 
 
+def _ms_of(now: object) -> int:
+    if not isinstance(now, datetime):
+        raise InvalidArgument(f"now must be a datetime, not {type(now).__name__}")
+    # as everywhere, a datetime without a zone is UTC
+    aware = now if now.tzinfo is not None else now.replace(tzinfo=UTC)
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
 def _callable(name: str, value: object) -> None:
     if value is not None and not callable(value):
         raise InvalidArgument(f"{name} must be a function, not {type(value).__name__}")
@@ -83,6 +94,15 @@ def _checked(clock: Callable[[], int]) -> Callable[[], int]:
     return checked
 
 
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidArgument(f"{name} must be a number, not {type(value).__name__}")
+    if not 0 <= value <= threading.TIMEOUT_MAX:
+        most = int(threading.TIMEOUT_MAX)
+        raise InvalidArgument(f"{name} is {value}; it must be from 0 to {most}")
+    return float(value)
+
+
 def _path(path: StrPath) -> str:
     if not isinstance(path, str | os.PathLike):
         raise InvalidArgument(f"path must be a str or a path, not {type(path).__name__}")
@@ -99,6 +119,7 @@ def _options(
     node_id: str | None = None,
     durability: str = "commit",
     group_delay_ms: int = 5,
+    ttl_interval_s: float = TTL_INTERVAL_S_DEFAULT,
     read_only: bool = False,
     create: bool = True,
     cache_size: int | None = None,
@@ -147,6 +168,7 @@ def _options(
         entropy=Entropy(random),
         ids=ids,
         vfs=POSIX if vfs is None else vfs,
+        ttl_interval_s=_seconds("ttl_interval_s", ttl_interval_s),
     )
 
 
@@ -159,6 +181,7 @@ def open(
     node_id: str | None = None,
     durability: Durability = "commit",
     group_delay_ms: int = 5,
+    ttl_interval_s: float = TTL_INTERVAL_S_DEFAULT,
     read_only: bool = False,
     create: bool = True,
     cache_size: int | None = None,
@@ -177,10 +200,10 @@ def open(
     `durability`      "commit": a write returns when it is on disk; "group": at once, flushed
     within `group_delay_ms`;
                       "memory": at once, flushed by flush(), checkpoint() and close()
+    `ttl_interval_s`  seconds between two looks at what TTL indexes end; 0: only expire() looks
     `read_only`       never write, not even to repair; `create=False`: NotADatabase instead of a
     new database
-    `cache_size`      bytes of opened pages to keep in memory; by default what set_limits() says,
-    else 64 MiB
+    `cache_size`      bytes of opened pages to keep; by default what set_limits() says, or 64 MiB
     `clock`           returns milliseconds since 1970; `random(size)` returns that many random
     bytes; `ids()` makes the
                       `_id` of a document that has none. Give them to make a run repeatable
@@ -199,6 +222,7 @@ def open(
         node_id=node_id,
         durability=durability,
         group_delay_ms=group_delay_ms,
+        ttl_interval_s=ttl_interval_s,
         read_only=read_only,
         create=create,
         cache_size=cache_size,
@@ -327,7 +351,7 @@ class Database:
         collections = {
             name: {
                 "documents": view.count(info.tree_id),
-                "indexes": [index.name for index in info.indexes],
+                "indexes": [index.name for index in info.ready],
             }
             for name, info in sorted(view.catalog.collections.items())
         }
@@ -355,6 +379,18 @@ class Database:
         from rango.engine.settings import set_limits
 
         return set_limits(self._handle.outside("set_limits()"), limits)
+
+    def expire(self, now: datetime | None = None) -> int:
+        """Delete every document that is over by a TTL index; returns how many.
+
+        It happens by itself every `ttl_interval_s`. `now` stands for the current time. The deletes
+        are committed 500 at a time. Raises TransactionError inside a transaction, ReadOnly,
+        DatabaseBusy, LowDisk, IoFailed.
+        """
+        from rango.engine.expiry import expire
+
+        core = self._handle.outside("expire()")
+        return expire(core, core.clock() if now is None else _ms_of(now))
 
     def checkpoint(self) -> None:
         """Bring the data file up to the log. It happens by itself as well.

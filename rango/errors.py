@@ -80,6 +80,14 @@ class InvalidName(RangoError, ValueError):
     """
 
 
+class IndexConflict(RangoError, ValueError):
+    """A collection has an index of that name that is another one (`code` 86), or the same index
+    with another name or other options (`code` 85).
+
+    The message names it. Drop it first, or ask for it as it is.
+    """
+
+
 class InvalidArgument(RangoError, TypeError):
     """An argument has the wrong type or contradicts another one. The message says which."""
 
@@ -104,8 +112,10 @@ class LimitExceeded(RangoError, ValueError):
     `limit` is its name in rango.limits, `value` what was asked for. Nothing was written.
     """
 
-    def __init__(self, limit: str, value: int, message: str = "") -> None:
-        super().__init__(message or f"{limit} exceeded: {value}")
+    def __init__(
+        self, limit: str, value: int, message: str = "", *, code: int | None = None
+    ) -> None:
+        super().__init__(message or f"{limit} exceeded: {value}", code=code)
         self.limit = limit
         self.value = value
 
@@ -129,12 +139,14 @@ class BulkWriteError(RangoError):
 class DuplicateKey(RangoError):
     """The `_id`, or the value of a unique index, is already taken.
 
-    `index` and `key` name it. Nothing was written.
+    `index` and `key` name it, `pattern` are the fields of the index. Nothing was written.
     """
 
     code = 11000
 
-    def __init__(self, index: str, key: Any, message: str = "") -> None:
+    def __init__(
+        self, index: str, key: Any, message: str = "", *, pattern: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(
             message
             or f"duplicate key in index {index!r}: {key!r}; choose another value or update the "
@@ -142,7 +154,7 @@ class DuplicateKey(RangoError):
         )
         self.index = index
         self.key = key
-        self.pattern: dict[str, Any] | None = None
+        self.pattern = pattern
 
     @property
     def details(self) -> dict[str, Any]:

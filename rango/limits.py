@@ -95,3 +95,6 @@ REGEX_FIND_ALL_MS_MAX: Final = 2000
 """How long $regexFindAll looks for matches in one string, milliseconds. One search is linear in the
 string, but each match begins another one.
 """
+
+INDEX_EXPIRE_S_MAX: Final = 2_147_483_647
+"""expireAfterSeconds of a TTL index, seconds. MongoDB's limit."""

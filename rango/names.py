@@ -7,15 +7,13 @@ Failure     InvalidName, InvalidDocument and InvalidArgument say what to change;
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from bson.regex import Regex
 
 from rango.errors import InvalidArgument, InvalidDocument, InvalidName, InvalidUpdate
 from rango.limits import NAME_SIZE_BYTES_MAX
-
-IndexKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
 
 RESERVED_NAMES: Final = frozenset(("_rev", "_updated_at", "_source_node", "_deleted", "_conflicts"))
 """Fields that Rango keeps itself: no document, replacement or update may name one at its top."""
@@ -83,31 +81,6 @@ def id_check(value: object) -> None:
                 raise InvalidDocument(
                     f"field '_id' cannot have the field {name!r}, which starts with $", code=52
                 )
-
-
-def index_keys_check(keys: IndexKeys) -> tuple[str, int]:
-    """Path and direction of an index on one field: `"a"`, `[("a", 1)]` or `{"a": 1}`."""
-    if not isinstance(keys, str | Mapping | list | tuple):
-        raise InvalidArgument(
-            f'index keys must be like "a" or [("a", 1)], not {type(keys).__name__}'
-        )
-    pairs: list[Any] = (
-        [keys]
-        if isinstance(keys, str)
-        else list(keys.items() if isinstance(keys, Mapping) else keys)
-    )
-    if len(pairs) != 1:
-        raise InvalidArgument(f"an index has one field here, not {len(pairs)}: {keys!r}")
-    path, direction = (pairs[0], 1) if isinstance(pairs[0], str) else pairs[0]
-    if not isinstance(path, str) or isinstance(direction, bool) or direction not in (1, -1):
-        raise InvalidArgument(
-            f'index keys must be like "a" or [("a", 1)], with 1 or -1, not {keys!r}'
-        )
-    if not path or "\0" in path or "" in path.split(".") or path.startswith("$"):
-        raise InvalidName(f"{path!r} is not a path of a field: no empty part, NUL or leading '$'")
-    if path.split(".", 1)[0] in RESERVED_NAMES:
-        raise InvalidName(f"{path!r} cannot be indexed: Rango keeps it outside of the document")
-    return path, int(direction)
 
 
 def path_check(path: object) -> str:

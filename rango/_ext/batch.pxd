@@ -34,7 +34,7 @@ cdef class Batch:
     cdef Buffer entry               # scratch: one prefixed key
     cdef readonly uint32_t count
     cdef readonly bint is_broken    # a mutation was half applied: only good for abort
-    cdef readonly set multikey      # index trees that turned multikey
+    cdef readonly dict marks        # index tree -> marks that its documents set
     cdef int _room(self, size_t more) except -1
     cdef int _start(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1
     cdef int _mutation(
@@ -45,7 +45,7 @@ cdef class Batch:
         self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count
     ) except -1
     cdef int _index_entry(
-        self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size
+        self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size, size_t fields
     ) except -1
     cdef int _keys(
         self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new

@@ -15,7 +15,7 @@ class Batch:
     base_ordinal: int
     count: int
     is_broken: bool
-    multikey: set[int]
+    marks: dict[int, int]
     catalog: Any
     def __init__(self, view: View, clock: Clock, node: bytes, first_ordinal: int) -> None: ...
     def insert(self, info: CollectionInfo, bson: bytes, now_ms: int) -> None: ...

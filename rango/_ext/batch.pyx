@@ -1,6 +1,6 @@
 """One commit in the making.
 
-Terms       mutation, overlay, transaction, revision: see the glossary.
+Terms       mutation, overlay, transaction, revision: see the glossary. Marks: see collection_info.
 Invariants  I-7: a mutation carries the post-image and the index keys removed and added, so that
             applying it reads nothing. I-8: a document and its index entries are one mutation.
             Everything that can be refused (a duplicate key, a limit) is refused before the first
@@ -14,26 +14,28 @@ Failure     DuplicateKey and LimitExceeded leave the batch as it was before the 
 Sources     ADR-0003; Kulkarni et al., Logical Physical Clocks (2014) for the clock.
 """
 
-from rango.errors import DuplicateKey, LimitExceeded, RangoError
+from rango.errors import DuplicateKey, InvalidDocument, LimitExceeded, RangoError
 from rango.limits import TRANSACTION_SIZE_BYTES_MAX
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 from rango._ext.bson_element cimport Element
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
-from rango._ext.collection_info cimport FIELDS_ALL, CollectionInfo, IndexInfo
+from rango._ext.collection_info cimport CollectionInfo, IndexInfo
+from rango._ext.entries cimport INDEX_FIELDS_MAX
 from rango._ext.key cimport key_append, key_cap
 from rango._ext.layout cimport (
     COMMIT_COUNT,
     COMMIT_HEADER_SIZE,
     COMMIT_VERSION,
-    INDEX_ADD,
     INDEX_ENTRY_HEADER_SIZE,
     INDEX_ENTRY_KEY_SIZE,
     INDEX_ENTRY_OP,
     INDEX_ENTRY_SPLIT,
     INDEX_ENTRY_TREE,
+    INDEX_PUT,
     INDEX_REMOVE,
     INDEX_VALUE_SIZE,
     MUTATION_DELETE,
@@ -71,10 +73,6 @@ from rango._ext.record cimport (
 )
 from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32, store_u64
 from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_release
-
-cdef enum:
-    KEY_SIZE_MAX = 1024             # limits.KEY_SIZE_BYTES_MAX: a key of this size was shortened
-
 
 cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
 
@@ -137,7 +135,7 @@ cdef class Batch:
         self.node = node
         self.first_ordinal = first_ordinal
         self.base_ordinal = view.ordinal
-        self.multikey = set()
+        self.marks = {}
         buffer_init(&self.body)
         buffer_init(&self.key)
         buffer_init(&self.entry)
@@ -147,7 +145,7 @@ cdef class Batch:
         head = buffer_grow(&self.body, COMMIT_HEADER_SIZE)
         if head == NULL:
             raise MemoryError
-        head[COMMIT_VERSION] = 1
+        head[COMMIT_VERSION] = 2
         store_u32(head + COMMIT_COUNT, 0)
 
     def __dealloc__(self):
@@ -177,7 +175,7 @@ cdef class Batch:
             previous = load_u64(found.value + RECORD_ORDINAL)
             found_release(&found)
             if is_live:
-                raise_duplicate("_id_", "_id", data, size)
+                raise DuplicateKey("_id_", {"_id": document_decode(data, size)["_id"]})
         self._keys(info, data, size, self.fresh, True)
         self._check_unique(info, data, size)
         self._mutation(MUTATION_INSERT, info, data, size, previous, now_ms, False)
@@ -199,9 +197,8 @@ cdef class Batch:
         self._check_unique(info, data, size)
         self._mutation(MUTATION_REPLACE, info, data, size, old.ordinal, now_ms, True)
 
-    def delete(
-        self, CollectionInfo info not None, bytes old_record not None, uint64_t now_ms
-    ) -> None:
+    def delete(self, CollectionInfo info not None, bytes old_record not None,
+               uint64_t now_ms) -> None:
         """A document becomes a tombstone."""
         cdef RecordHeader old
         read_header(old_record, &old)
@@ -254,8 +251,8 @@ cdef class Batch:
         cdef RecordHeader header
         cdef CollectionInfo only = CollectionInfo(info.name, info.tree_id, (index,))
         cdef uint32_t count = 0
-        cdef uint8_t *head
         cdef size_t start
+        cdef uint8_t *head
         read_header(record, &header)
         self._start(info, header.bson, header.bson_size)
         self._keys(only, header.bson, header.bson_size, self.fresh, True)
@@ -329,22 +326,24 @@ cdef class Batch:
 
     cdef int _keys(
         self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new
-    ) except -1:
+    ) except -1:  # hot
         cdef int at
-        cdef int multikey
-        cdef int count
+        cdef uint64_t marks
         cdef IndexInfo index
-        for at in range(len(info.maintained)):
-            index = <IndexInfo>info.maintained[at]
-            into[at].size = 0
-            multikey = 0
-            count = index.index_path.keys(bson, size, &into[at], &multikey)
-            if is_new and (count > 1 or load_u16(into[at].data) == KEY_SIZE_MAX):
-                # a shortened key does not order like its value, so such an index gives no order
-                # either. Set before the entries can be seen, and kept if the commit fails: too
-                # wide a plan is never wrong
-                index.marks |= <uint64_t>FIELDS_ALL & 0xffffffff
-                self.multikey.add(index.tree_id)
+        for at, index in enumerate(info.maintained):
+            marks = 0
+            try:
+                index.make(bson, size, &into[at], &marks)
+            except InvalidDocument:
+                if is_new:
+                    raise
+                # it was stored before this index, which is still being filled and has not met it
+                into[at].size = 0
+            if is_new and marks:
+                # set before the entries can be seen, and kept if the commit fails: too wide a plan
+                # is never wrong
+                index.marks |= marks
+                self.marks[index.tree_id] = self.marks.get(index.tree_id, 0) | marks
         return 0
 
     cdef int _check_unique(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1:
@@ -352,8 +351,7 @@ cdef class Batch:
         cdef size_t place
         cdef size_t key_size
         cdef IndexInfo index
-        for at in range(len(info.maintained)):
-            index = <IndexInfo>info.maintained[at]
+        for at, index in enumerate(info.maintained):
             if not index.unique:
                 continue
             place = 0
@@ -367,8 +365,12 @@ cdef class Batch:
                     self.entry.data, self.entry.size, self.key.data + TREE_PREFIX,
                     self.key.size - TREE_PREFIX
                 ):
-                    raise_duplicate(index.name, index.path, bson, size)
-                place += 2 + key_size
+                    raise DuplicateKey(
+                        index.name,
+                        index.maker.values(bson, size, self.fresh[at].data + place + 2, key_size),
+                        pattern=dict(index.fields),
+                    )
+                place += 2 + key_size + <size_t>index.maker.count
         return 0
 
     cdef int _mutation(
@@ -409,70 +411,75 @@ cdef class Batch:
 
     cdef int _index_entries(
         self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count
-    ) except -1:
-        # both key lists are sorted and distinct: what is in one of them only is added or removed
+    ) except -1:  # hot
+        # both lists are sorted and distinct: what is in one of them only is put or removed
         cdef int at
         cdef IndexInfo index
-        cdef size_t new
-        cdef size_t old
-        cdef size_t new_end
-        cdef size_t old_end
+        cdef const uint8_t *new
+        cdef const uint8_t *old
+        cdef const uint8_t *new_end
+        cdef const uint8_t *old_end
+        cdef size_t fields
         cdef int order
-        for at in range(len(info.maintained)):
-            index = <IndexInfo>info.maintained[at]
-            new = 0
-            old = 0
-            new_end = self.fresh[at].size if has_new else 0
-            old_end = self.stale[at].size if has_old else 0
+        for at, index in enumerate(info.maintained):
+            fields = <size_t>index.maker.count
+            new = self.fresh[at].data
+            old = self.stale[at].data
+            new_end = new + (self.fresh[at].size if has_new else 0)
+            old_end = old + (self.stale[at].size if has_old else 0)
             while new < new_end or old < old_end:
                 if new == new_end:
                     order = 1
                 elif old == old_end:
                     order = -1
                 else:
-                    order = key_compare(
-                        self.fresh[at].data + new + 2, load_u16(self.fresh[at].data + new),
-                        self.stale[at].data + old + 2, load_u16(self.stale[at].data + old),
-                    )
-                if order < 0:
-                    self._index_entry(INDEX_ADD, index.tree_id, self.fresh[at].data + new + 2,
-                                      load_u16(self.fresh[at].data + new))
+                    order = key_compare(new + 2, load_u16(new), old + 2, load_u16(old))
+                # a value of another type may have the same key: 5 and 5.0
+                if order < 0 or (
+                    order == 0
+                    and memcmp(new + 2 + load_u16(new), old + 2 + load_u16(old), fields) != 0
+                ):
+                    self._index_entry(INDEX_PUT, index.tree_id, new + 2, load_u16(new), fields)
                     count[0] += 1
                 elif order > 0:
-                    self._index_entry(INDEX_REMOVE, index.tree_id, self.stale[at].data + old + 2,
-                                      load_u16(self.stale[at].data + old))
+                    self._index_entry(INDEX_REMOVE, index.tree_id, old + 2, load_u16(old), 0)
                     count[0] += 1
                 if order <= 0:
-                    new += 2 + load_u16(self.fresh[at].data + new)
+                    new += 2 + load_u16(new) + fields
                 if order >= 0:
-                    old += 2 + load_u16(self.stale[at].data + old)
+                    old += 2 + load_u16(old) + fields
         return 0
 
     cdef int _index_entry(
-        self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size
+        self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size, size_t fields
     ) except -1:
+        # the type bytes lie behind the key
         cdef uint8_t *head = buffer_grow(&self.body, INDEX_ENTRY_HEADER_SIZE)
-        cdef uint8_t split[INDEX_VALUE_SIZE]
+        cdef uint8_t value[INDEX_VALUE_SIZE + INDEX_FIELDS_MAX]
+        cdef uint8_t number = <uint8_t>fields
+        cdef const uint8_t *id_key = self.key.data + TREE_PREFIX
+        cdef size_t id_size = self.key.size - TREE_PREFIX
         if head == NULL:
             raise MemoryError
         head[INDEX_ENTRY_OP] = op
         store_u32(head + INDEX_ENTRY_TREE, tree)
         store_u16(head + INDEX_ENTRY_SPLIT, <uint16_t>size)
-        store_u16(head + INDEX_ENTRY_KEY_SIZE, <uint16_t>(size + self.key.size - TREE_PREFIX))
+        store_u16(head + INDEX_ENTRY_KEY_SIZE, <uint16_t>(size + id_size))
         self.entry.size = 0
         append_prefix(&self.entry, tree)
         if (
-            buffer_put(&self.entry, key, size) < 0
-            or buffer_put(&self.entry, self.key.data + TREE_PREFIX, self.key.size - TREE_PREFIX) < 0
-            or buffer_put(
-                &self.body, self.entry.data + TREE_PREFIX, self.entry.size - TREE_PREFIX
-            ) < 0
+            buffer_put(&self.entry, key, size) < 0 or buffer_put(&self.entry, id_key, id_size) < 0
+            or buffer_put(&self.body, key, size) < 0 or buffer_put(&self.body, id_key, id_size) < 0
         ):
             raise MemoryError
-        store_u16(split, <uint16_t>size)
+        if op == INDEX_REMOVE:
+            return self._put(self.entry.data, self.entry.size, NULL, 0, CELL_TOMBSTONE, False)
+        if buffer_put(&self.body, &number, 1) < 0 or buffer_put(&self.body, key + size, fields) < 0:
+            raise MemoryError
+        store_u16(value, <uint16_t>size)
+        memcpy(value + INDEX_VALUE_SIZE, key + size, fields)
         return self._put(
-            self.entry.data, self.entry.size, split, INDEX_VALUE_SIZE if op == INDEX_ADD else 0,
-            0 if op == INDEX_ADD else CELL_TOMBSTONE, False
+            self.entry.data, self.entry.size, value, INDEX_VALUE_SIZE + fields, 0, False
         )
 
     cdef int _put(
@@ -491,10 +498,3 @@ cdef int read_header(bytes record, RecordHeader *out) except -1:
     ) < 0:
         raise AssertionError("the engine was given something that is not a record")
     return 0
-
-
-cdef int raise_duplicate(str index, str path, const uint8_t *bson, size_t size) except -1:
-    value = document_decode(bson, size)
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    raise DuplicateKey(index, {path: value})

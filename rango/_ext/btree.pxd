@@ -14,7 +14,7 @@ ctypedef struct Tree:
     int height                      # levels; 0 = empty, 1 = the root is a leaf
     uint64_t entries
     uint64_t live                   # entries that are not tombstones
-    uint8_t flags                   # CATALOG_FLAG_*
+    uint64_t marks                  # of an index: see collection_info
 
 
 ctypedef struct TreeCursor:

@@ -16,7 +16,7 @@ cdef class Builder:
 
     cdef int _begin_build(self, Generation old) except -1
     cdef int _merge_all(
-        self, Generation new, Generation old, dict definitions, set multikey, Cell **cells,
+        self, Generation new, Generation old, dict definitions, dict marks, Cell **cells,
         size_t count, set dropped, set changed,
     ) except -1
     cdef int _merge_one(

@@ -16,7 +16,7 @@ class Builder:
         self,
         view: View,
         definitions: dict[int, bytes],
-        multikey: set[int],
+        marks: dict[int, int],
         number: int,
         ordinal: int,
     ) -> Generation: ...

@@ -24,12 +24,13 @@ from rango._ext.layout cimport (
     BITMAP_LINKS_MAX,
     BITMAP_PIECE_SIZE,
     CATALOG_ENTRIES,
-    CATALOG_FLAG_MULTIKEY,
+    CATALOG_FLAG_MARKS,
     CATALOG_FLAGS,
     CATALOG_HEADER_SIZE,
     CATALOG_HEIGHT,
     CATALOG_LINK,
     CATALOG_LIVE,
+    CATALOG_MARKS_SIZE,
     IMAGE_OVERHEAD,
     LINK_SIZE,
     OVERFLOW_LINKS,
@@ -106,7 +107,7 @@ cdef class Builder:
         self.named = [self.named[len(self.named) - 1], generation]
 
     def build(
-        self, View view not None, dict definitions not None, set multikey not None,
+        self, View view not None, dict definitions not None, dict marks not None,
         uint64_t number, uint64_t ordinal
     ) -> Generation:
         """Write everything that `view` has on top of its generation as generation `number`; nothing
@@ -137,7 +138,7 @@ cdef class Builder:
                 cells[at] = cell
                 at += 1
                 cell = overlay_next(&cursor)
-            self._merge_all(new, old, definitions, multikey, cells, at, dropped, changed)
+            self._merge_all(new, old, definitions, marks, cells, at, dropped, changed)
         finally:
             free(cells)
         self._write_bitmap(old, new)
@@ -166,7 +167,7 @@ cdef class Builder:
         return 0
 
     cdef int _merge_all(
-        self, Generation new, Generation old, dict definitions, set multikey, Cell **cells,
+        self, Generation new, Generation old, dict definitions, dict marks, Cell **cells,
         size_t count, set dropped, set changed
     ) except -1:
         cdef TreeMerge merge = TreeMerge(self.pager, self.page_size)
@@ -200,10 +201,8 @@ cdef class Builder:
             if tree < new.tree_count:
                 memset(&new.trees[tree], 0, sizeof(Tree))
         for tree in range(new.tree_count):
-            if tree not in multikey or tree not in definitions:
-                continue
-            if not new.trees[tree].flags & CATALOG_FLAG_MULTIKEY:
-                new.trees[tree].flags |= CATALOG_FLAG_MULTIKEY
+            if tree in marks and tree in definitions and new.trees[tree].marks != marks[tree]:
+                new.trees[tree].marks = marks[tree]
                 changed.add(tree)
         return self._merge_catalog(merge, old, new, definitions, dropped, changed)
 
@@ -211,7 +210,7 @@ cdef class Builder:
         self, TreeMerge merge, Tree *tree, Cell **cells, size_t count
     ) except -1 nogil:
         cdef size_t at
-        cdef uint8_t flags = tree.flags
+        cdef uint64_t marks = tree.marks
         merge.begin()
         merge.live = tree.live
         merge.appending = True
@@ -223,7 +222,7 @@ cdef class Builder:
             for at in range(count):
                 merge.add_cell(cells[at])
         merge.finish(tree)
-        tree.flags = flags
+        tree.marks = marks
         return 0
 
     cdef int _merge_catalog(
@@ -235,7 +234,8 @@ cdef class Builder:
         cdef Cell **cells = <Cell **>malloc((count + 1) * sizeof(Cell *))
         cdef size_t at = 0
         cdef Buffer value
-        cdef uint8_t head[CATALOG_HEADER_SIZE]
+        cdef uint8_t head[CATALOG_HEADER_SIZE + CATALOG_MARKS_SIZE]
+        cdef size_t head_size
         cdef uint8_t key[TREE_PREFIX + TREE_PREFIX]
         cdef Tree *tree
         cdef bytes definition
@@ -255,9 +255,11 @@ cdef class Builder:
                     head[CATALOG_HEIGHT] = <uint8_t>tree.height
                     store_u64(head + CATALOG_ENTRIES, tree.entries)
                     store_u64(head + CATALOG_LIVE, tree.live)
-                    head[CATALOG_FLAGS] = tree.flags
+                    head[CATALOG_FLAGS] = CATALOG_FLAG_MARKS if tree.marks else 0
+                    store_u64(head + CATALOG_HEADER_SIZE, tree.marks)
+                    head_size = CATALOG_HEADER_SIZE + (CATALOG_MARKS_SIZE if tree.marks else 0)
                     if (
-                        buffer_put(&value, head, CATALOG_HEADER_SIZE) < 0
+                        buffer_put(&value, head, head_size) < 0
                         or buffer_put(
                             &value, PyBytes_AS_STRING(definition),
                             <size_t>PyBytes_GET_SIZE(definition)

@@ -1,13 +1,9 @@
 # What a collection and its indexes are: names, trees, paths.
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from rango._ext.filter cimport Program
-from rango._ext.key cimport IndexPath
-
-cdef enum:
-    INDEX_FIELDS_MAX = 32                       # limits.INDEX_FIELDS_MAX
-    FIELDS_ALL = 0xffffffff                     # every field met an array, as far as is known
-    MARK_SHORTENED = 0x100000000                # in `marks`, above the bits of the fields
+from rango._ext.entries cimport EntryMaker
+from rango._ext.buffer cimport Buffer
 
 
 cdef class IndexInfo:
@@ -23,7 +19,12 @@ cdef class IndexInfo:
     cdef readonly object expire_after_s         # int, or None
     cdef public uint64_t marks
     cdef Program program                        # of the partial filter
-    cdef IndexPath index_path
+    cdef EntryMaker maker
+    # the entries of a document, sorted, into `out` (cleared first), as EntryMaker makes them; their
+    # number. marks are added to
+    cdef int make(
+        self, const uint8_t *bson, size_t size, Buffer *out, uint64_t *marks
+    ) except -1
 
 
 cdef class CollectionInfo:

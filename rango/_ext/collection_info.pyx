@@ -10,12 +10,17 @@ Failure     InvalidName, LimitExceeded: a path that cannot be one. InvalidFilter
 """
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
-from rango._ext.key cimport IndexPath
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_init
+from rango._ext.entries cimport INDEX_FIELDS_MAX, MARK_SHORTENED, EntryMaker
+from rango._ext.filter cimport raise_failure
+from rango._ext.match cimport program_run
+from rango._ext.span cimport load_u16
 
 from rango._ext.filter import compile_filter
 
-MARKS_ALL = <uint64_t>FIELDS_ALL & 0xffffffff
+MARKS_ALL = (<uint64_t>1 << INDEX_FIELDS_MAX) - 1
 
 
 @cython.final
@@ -42,7 +47,46 @@ cdef class IndexInfo:
         self.hidden = hidden
         self.marks = marks
         self.program = None if partial is None else compile_filter(partial)
-        self.index_path = IndexPath(self.path)
+        self.maker = EntryMaker(fields, sparse)
+
+    cdef int make(
+        self, const uint8_t *bson, size_t size, Buffer *out, uint64_t *marks
+    ) except -1:  # hot
+        cdef int answer = 1
+        out.size = 0
+        if self.program is not None:
+            answer = program_run(&self.program.code.program, NULL, bson, size)
+            if answer < 0:
+                raise_failure(answer, "document")
+        return self.maker.entries(bson, size, out, marks) if answer else 0
+
+    def entries(self, bytes bson not None) -> list[tuple[bytes, bytes]]:
+        """The entries of a document: keys, ascending, each with the type bytes of its fields.
+
+        Raises InvalidDocument (two arrays side by side).
+        """
+        cdef Buffer out
+        cdef uint64_t marks = 0
+        cdef size_t at = 0
+        cdef size_t count = len(self.fields)
+        cdef size_t size
+        cdef list entries = []
+        buffer_init(&out)
+        try:
+            self.make(
+                <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson), &out,
+                &marks
+            )
+            while at < out.size:
+                size = load_u16(out.data + at)
+                at += 2
+                entries.append((
+                    out.data[at:at + size], out.data[at + size:at + size + count]
+                ))
+                at += size + count
+        finally:
+            buffer_free(&out)
+        return entries
 
     @property
     def multikey(self) -> bool:

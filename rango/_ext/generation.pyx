@@ -20,14 +20,18 @@ from rango._ext.btree cimport (
     tree_next,
     tree_seek,
 )
+from rango._ext.entries cimport INDEX_FIELDS_MAX
 from rango._ext.layout cimport (
     BITMAP_PIECE_SIZE,
     CATALOG_ENTRIES,
+    CATALOG_FLAG_MARKS,
+    CATALOG_FLAG_MULTIKEY,
     CATALOG_FLAGS,
     CATALOG_HEADER_SIZE,
     CATALOG_HEIGHT,
     CATALOG_LINK,
     CATALOG_LIVE,
+    CATALOG_MARKS_SIZE,
     LINK_SIZE,
     PAGE_BITMAP,
     SLOT_UNITS,
@@ -48,6 +52,21 @@ def generation_empty() -> Generation:
     return generation
 
 
+cdef size_t marks_read(
+    Pager pager, const uint8_t *value, size_t size, uint64_t *marks
+) except 0:
+    # the marks of a catalog value; where its definition starts
+    marks[0] = 0
+    if value[CATALOG_FLAGS] & CATALOG_FLAG_MULTIKEY:
+        marks[0] = (<uint64_t>1 << INDEX_FIELDS_MAX) - 1
+    if not value[CATALOG_FLAGS] & CATALOG_FLAG_MARKS:
+        return CATALOG_HEADER_SIZE
+    if size < CATALOG_HEADER_SIZE + CATALOG_MARKS_SIZE:
+        raise PageCorrupted(pager.path, "a catalog entry is malformed")
+    marks[0] |= load_u64(value + CATALOG_HEADER_SIZE)
+    return CATALOG_HEADER_SIZE + CATALOG_MARKS_SIZE
+
+
 def generation_load(
     Pager pager not None, uint64_t number, uint64_t ordinal, bytes catalog_link not None,
     int catalog_height, list bitmap_links not None, uint64_t file_units, uint32_t next_tree
@@ -64,6 +83,7 @@ def generation_load(
     cdef const uint8_t *value
     cdef size_t key_size
     cdef size_t value_size
+    cdef size_t at
     cdef Tree *tree
     if not 0 <= catalog_height <= TREE_HEIGHT_MAX:
         raise PageCorrupted(pager.path, f"the slot claims a catalog of {catalog_height} levels")
@@ -93,8 +113,8 @@ def generation_load(
             tree.height = value[CATALOG_HEIGHT]
             tree.entries = load_u64(value + CATALOG_ENTRIES)
             tree.live = load_u64(value + CATALOG_LIVE)
-            tree.flags = value[CATALOG_FLAGS]
-            definitions.append((tree_of(key), value[CATALOG_HEADER_SIZE:value_size]))
+            at = marks_read(pager, value, value_size, &tree.marks)
+            definitions.append((tree_of(key), value[at:value_size]))
             more = tree_next(pager, &cursor)
     finally:
         tree_close(&cursor)

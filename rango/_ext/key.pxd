@@ -35,6 +35,11 @@ cdef int key_append(Buffer *out, uint8_t type, const uint8_t *value, size_t size
 cdef int key_append_missing(Buffer *out) except -1 nogil        # a missing field: the key of null
 # append the key of one Python value, not shortened (with the GIL)
 cdef int key_append_value(Buffer *out, object value) except -1
+# the array position that a part of a path means, or -1
+cdef int part_position(const uint8_t *part, size_t size) noexcept nogil
+# the parts of a path as u16 size and bytes each; their number goes to `count`. InvalidName,
+# LimitExceeded
+cdef bytes path_parts(str path, int *count)
 # shorten what was appended since `start` to KEY_SIZE_BYTES_MAX: prefix and hash; 1 if it was
 # shortened
 cdef int key_cap(Buffer *out, size_t start) except -1 nogil

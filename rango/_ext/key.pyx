@@ -401,20 +401,24 @@ cdef int keys_sort(Buffer *out, size_t start, int count) except -1 nogil:
     return kept
 
 
+cdef bytes path_parts(str path, int *count):
+    try:
+        parts = [part.encode() for part in path.split(".")]
+    except UnicodeEncodeError:
+        raise InvalidName(f"an index path must be valid Unicode: {path!r}") from None
+    if "\0" in path or max(map(len, parts)) > 0xffff:
+        raise InvalidName(f"an index path must not hold NUL, nor be so long: {path[:80]!r}")
+    if len(parts) > BSON_DEPTH_MAX:
+        raise LimitExceeded("NESTING_DEPTH_MAX", len(parts))
+    count[0] = <int>len(parts)
+    return b"".join([len(part).to_bytes(2, "little") + part for part in parts])
+
+
 @cython.final
 cdef class IndexPath:
     def __init__(self, str path not None):
-        try:
-            parts = [part.encode() for part in path.split(".")]
-        except UnicodeEncodeError:
-            raise InvalidName(f"an index path must be valid Unicode: {path!r}") from None
-        if "\0" in path or max(map(len, parts)) > 0xffff:
-            raise InvalidName(f"an index path must not hold NUL, nor be so long: {path[:80]!r}")
-        if len(parts) > BSON_DEPTH_MAX:
-            raise LimitExceeded("NESTING_DEPTH_MAX", len(parts))
         self.path = path
-        self.part_count = <int>len(parts)
-        self.parts = b"".join([len(part).to_bytes(2, "little") + part for part in parts])
+        self.parts = path_parts(path, &self.part_count)
 
     cdef int keys(
         self, const uint8_t *bson, size_t size, Buffer *out, int *multikey

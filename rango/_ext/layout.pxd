@@ -128,7 +128,7 @@ cdef enum:
     SEGMENT_STEP_MAX = 4194304      # prewritten ahead in steps that double up to this
 
     # --- commit body: mutations, back to back
-    COMMIT_VERSION = 0              # u8, 1
+    COMMIT_VERSION = 0              # u8, 1 or 2
     COMMIT_COUNT = 1                # u32: mutations
     COMMIT_HEADER_SIZE = 5
     MUTATION_SIZE = 0               # u32: bytes of this mutation, this field included
@@ -143,23 +143,25 @@ cdef enum:
     MUTATION_REPLACE = 2            # a live document is replaced
     # a live document becomes a tombstone (in the catalog: the tree is gone)
     MUTATION_DELETE = 3
-    # index entry; the key is the key of the value, then the key of the document's _id. It is also
-    # the value of the index's tree: split
-    INDEX_ENTRY_OP = 0              # u8: INDEX_ADD or INDEX_REMOVE
+    # index entry; the key is the key of the fields, then the key of the document's _id. INDEX_PUT
+    # goes on with the number of the index's fields, u8, and so many type bytes
+    INDEX_ENTRY_OP = 0              # u8: INDEX_*
     INDEX_ENTRY_TREE = 1            # u32
     INDEX_ENTRY_SPLIT = 5           # u16: size of the first of the two keys
     INDEX_ENTRY_KEY_SIZE = 7        # u16
     INDEX_ENTRY_HEADER_SIZE = 9
-    INDEX_ADD = 1
+    INDEX_ADD = 1                   # in commits of version 1: without type bytes
     INDEX_REMOVE = 2
-    INDEX_VALUE_SIZE = 2            # the value in the index's tree: split, u16
+    INDEX_PUT = 3
+    INDEX_VALUE_SIZE = 2            # the value in the index's tree: split, u16, then type bytes
 
     TREE_CATALOG = 0                # tree 0 is the catalog; keys are tree ids (u32 big-endian)
 
     # --- superblock slot (one unit)
     SLOT_MAGIC = 0                  # 8 bytes "RANGODAT"
     SLOT_VERSION = 8                # u32
-    SLOT_FEATURES = 12              # u32
+    SLOT_FEATURES = 12              # u32: bits; an unknown one means refuse
+    SLOT_FEATURE_MARKS = 1          # catalog values may have marks
     SLOT_DATABASE_ID = 16           # 16
     SLOT_EPOCH = 32                 # u32: key epoch
     SLOT_NONCE = 36                 # 12
@@ -194,6 +196,8 @@ cdef enum:
     CATALOG_FLAGS = 33              # u8: CATALOG_FLAG_*
     CATALOG_HEADER_SIZE = 34
     CATALOG_FLAG_MULTIKEY = 1       # sticky: some document had an array on the path of this index
+    CATALOG_FLAG_MARKS = 2          # the marks of an index come before the definition, u64
+    CATALOG_MARKS_SIZE = 8
 
     # --- keys: two equal copies of one unit each
     # Magic, version, features and check lie where they lie in every version, so that an older Rango

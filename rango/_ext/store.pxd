@@ -19,7 +19,7 @@ cdef class Store:
     cdef readonly Clock clock
     cdef public bytes node
     cdef public bint visible_at_once        # "group" and "memory": seen before it is durable
-    cdef readonly set multikey              # index trees in which some document has several keys
+    cdef readonly dict marks                # index tree -> what its documents did to it
     cdef readonly Builder builder
     cdef uint64_t bloom_keys
 
@@ -34,5 +34,9 @@ cdef class Store:
         self, Span *span, uint32_t entries, bint is_insert, uint8_t *room, uint64_t ordinal,
         uint64_t owner
     ) except -1
+    cdef size_t _apply_types(
+        self, Span *span, uint32_t tree, uint8_t *value, uint64_t ordinal
+    ) except? 0
+    cdef int _mark(self, uint32_t tree, uint64_t marks) except -1
     cdef View _view_of(self, Generation generation)
     cdef Counts _counts_after(self, View head, Generation generation)

@@ -17,7 +17,7 @@ class Store:
     clock: Clock
     node: bytes
     visible_at_once: bool
-    multikey: set[int]
+    marks: dict[int, int]
     def __init__(
         self, pager: Pager, generation: Generation, node: bytes, page_size: int = 0
     ) -> None: ...

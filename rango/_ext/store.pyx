@@ -18,7 +18,7 @@ Sources     architecture sections 3 and 8; ADR-0006.
 
 from collections import deque
 
-from rango.errors import LogCorrupted
+from rango.errors import FormatTooNew, LogCorrupted
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 cimport cython
@@ -27,8 +27,8 @@ from libc.string cimport memcpy
 from rango._ext.batch cimport Batch, Clock, overlay_apply
 from rango._ext.btree cimport Tree
 from rango._ext.builder cimport Builder
+from rango._ext.entries cimport ENTRY_ARRAY, INDEX_FIELDS_MAX, MARK_SHORTENED
 from rango._ext.layout cimport (
-    CATALOG_FLAG_MULTIKEY,
     COMMIT_COUNT,
     COMMIT_HEADER_SIZE,
     COMMIT_VERSION,
@@ -38,6 +38,8 @@ from rango._ext.layout cimport (
     INDEX_ENTRY_OP,
     INDEX_ENTRY_SPLIT,
     INDEX_ENTRY_TREE,
+    INDEX_PUT,
+    INDEX_REMOVE,
     INDEX_VALUE_SIZE,
     MUTATION_DELETE,
     MUTATION_HEADER_SIZE,
@@ -79,6 +81,10 @@ cdef enum:
     TREE_ID_MAX = 16777215          # bounds the arrays by tree id that a forged log could ask for
 
 
+# marks of an index of version 1, which does not say which field met the array
+cdef uint64_t FIELDS_ALL = (<uint64_t>1 << INDEX_FIELDS_MAX) - 1
+
+
 cdef int raise_body(uint64_t ordinal) except -1:
     raise LogCorrupted(
         f"oplog, commit {ordinal}",
@@ -105,13 +111,13 @@ cdef class Store:
         self.node = node
         self.clock = Clock()
         self.pending = deque()
-        self.multikey = set()
+        self.marks = {}
         self.bloom_keys = BLOOM_KEYS_MIN
         self.head = self._view_of(generation)
         self.current = self.head
         for tree in range(generation.tree_count):
-            if generation.trees[tree].flags & CATALOG_FLAG_MULTIKEY:
-                self.multikey.add(tree)
+            if generation.trees[tree].marks:
+                self.marks[tree] = generation.trees[tree].marks
 
     cdef View _view_of(self, Generation generation):
         cdef View view = View.__new__(View)
@@ -164,7 +170,8 @@ cdef class Store:
         view.ordinal = ordinal
         entry[0] = ordinal
         self.head = view
-        self.multikey |= batch.multikey
+        for tree, marks in batch.marks.items():
+            self._mark(tree, marks)
         if self.visible_at_once:
             self.pending.pop()
             self.current = view
@@ -199,7 +206,7 @@ cdef class Store:
         """What `view` has on top of its generation, written as generation `number`
         (Builder.build).
         """
-        return self.builder.build(view, definitions, self.multikey, number, ordinal)
+        return self.builder.build(view, definitions, self.marks, number, ordinal)
 
     def keep(self, Generation generation not None) -> None:
         """Leave the pages of the other slot's generation alone (Builder.keep)."""
@@ -231,8 +238,13 @@ cdef class Store:
         cdef uint32_t count
         cdef uint32_t _at
         cdef uint32_t mutation_size
-        if head == NULL or head[COMMIT_VERSION] != 1:
+        if head == NULL:
             raise_body(first_ordinal)
+        if not 1 <= head[COMMIT_VERSION] <= 2:
+            raise FormatTooNew(
+                f"oplog, commit {first_ordinal} has version {head[COMMIT_VERSION]}; this Rango "
+                "knows versions 1 and 2. Update Rango."
+            )
         count = load_u32(head + COMMIT_COUNT)
         for _at in range(count):
             if span.size - span.at < MUTATION_HEADER_SIZE:
@@ -290,10 +302,11 @@ cdef class Store:
         uint64_t owner
     ) except -1:
         # the index entries of one mutation; room: where prefixed keys are put together
-        cdef uint8_t split[INDEX_VALUE_SIZE]
+        cdef uint8_t value[INDEX_VALUE_SIZE + INDEX_FIELDS_MAX]
         cdef const uint8_t *key
         cdef const uint8_t *entry
         cdef size_t key_size
+        cdef size_t fields
         cdef uint32_t _at
         cdef uint32_t tree
         cdef uint32_t index = 0
@@ -309,28 +322,60 @@ cdef class Store:
             tree = load_u32(entry + INDEX_ENTRY_TREE)
             prefix_write(room, tree)
             memcpy(room + TREE_PREFIX, key, key_size)
-            store_u16(split, load_u16(entry + INDEX_ENTRY_SPLIT))
-            if entry[INDEX_ENTRY_OP] == INDEX_ADD:
-                if load_u16(split) == KEY_SIZE_MAX:
-                    self.multikey.add(tree)
+            if entry[INDEX_ENTRY_OP] == INDEX_REMOVE:
                 overlay_apply(
-                    self.head, owner, room, TREE_PREFIX + key_size, split, INDEX_VALUE_SIZE, 0,
+                    self.head, owner, room, TREE_PREFIX + key_size, NULL, 0, CELL_TOMBSTONE,
                     ordinal, False
                 )
             else:
+                store_u16(value, load_u16(entry + INDEX_ENTRY_SPLIT))
+                fields = 0
+                if entry[INDEX_ENTRY_OP] == INDEX_PUT:
+                    fields = self._apply_types(span, tree, value, ordinal)
+                elif load_u16(value) == KEY_SIZE_MAX:
+                    self._mark(tree, MARK_SHORTENED)
                 overlay_apply(
-                    self.head, owner, room, TREE_PREFIX + key_size, split, 0, CELL_TOMBSTONE,
-                    ordinal, False
+                    self.head, owner, room, TREE_PREFIX + key_size, value,
+                    INDEX_VALUE_SIZE + fields, 0, ordinal, False
                 )
-            # a document that gains keys on balance has several now (it had one at the least: null)
+            # version 1: a document that gains keys on balance has several (it had one at the least)
             if tree != index:
                 if grown > 0:
-                    self.multikey.add(index)
+                    self._mark(index, FIELDS_ALL)
                 index = tree
                 grown = -1 if is_insert else 0
-            grown += 1 if entry[INDEX_ENTRY_OP] == INDEX_ADD else -1
+            if entry[INDEX_ENTRY_OP] != INDEX_PUT:
+                grown += 1 if entry[INDEX_ENTRY_OP] == INDEX_ADD else -1
         if grown > 0:
-            self.multikey.add(index)
+            self._mark(index, FIELDS_ALL)
+        return 0
+
+    cdef size_t _apply_types(
+        self, Span *span, uint32_t tree, uint8_t *value, uint64_t ordinal
+    ) except? 0:
+        # the type bytes of one entry, behind the split in `value`; how many there are
+        cdef uint64_t marks = 0
+        cdef size_t fields
+        cdef size_t at
+        cdef const uint8_t *types = span_take(span, 1)
+        if types == NULL or types[0] > INDEX_FIELDS_MAX:
+            raise_body(ordinal)
+        fields = types[0]
+        types = span_take(span, fields)
+        if types == NULL:
+            raise_body(ordinal)
+        memcpy(value + INDEX_VALUE_SIZE, types, fields)
+        for at in range(fields):
+            if types[at] == ENTRY_ARRAY:
+                marks |= <uint64_t>1 << at
+        if load_u16(value) == KEY_SIZE_MAX:
+            marks |= MARK_SHORTENED
+        if marks:
+            self._mark(tree, marks)
+        return fields
+
+    cdef int _mark(self, uint32_t tree, uint64_t marks) except -1:
+        self.marks[tree] = self.marks.get(tree, 0) | marks
         return 0
 
     # --- generations

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from rango._ext.collection_info import MARKS_ALL, CollectionInfo, IndexInfo
+from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.record import decode, encode
 from rango.errors import FormatTooNew
 from rango.limits import DOCUMENT_SIZE_BYTES_MAX, INDEX_FIELDS_MAX
@@ -44,7 +44,7 @@ class Catalog:
     )
 
     def __init__(
-        self, definitions: Mapping[int, bytes], multikey: Iterable[int], tree_next: int
+        self, definitions: Mapping[int, bytes], marks: Mapping[int, int], tree_next: int
     ) -> None:
         self.definitions: dict[int, bytes] = dict(definitions)
         self.tree_next = max([tree_next, *(tree + 1 for tree in self.definitions)])
@@ -52,7 +52,6 @@ class Catalog:
         self.collections: dict[str, CollectionInfo] = {}
         names: dict[int, str] = {}
         indexes: dict[int, list[tuple[IndexInfo, bool]]] = {}
-        turned = set(multikey)
         for tree, definition in sorted(self.definitions.items()):
             fields = decode(definition)
             kind = fields.get("kind")
@@ -61,7 +60,7 @@ class Catalog:
             elif kind == "collection":
                 names[tree] = fields["name"]
             elif kind == "index":
-                info = index_info(tree, fields, tree in turned)
+                info = index_info(tree, fields, marks.get(tree, 0))
                 indexes.setdefault(fields["collection"], []).append(
                     (info, fields["state"] == READY)
                 )
@@ -84,7 +83,7 @@ class Catalog:
         self.trees: dict[str, int] = {name: info.tree_id for name, info in self.collections.items()}
 
     def changed(
-        self, changes: Iterable[tuple[int, bytes | None]], multikey: Iterable[int]
+        self, changes: Iterable[tuple[int, bytes | None]], marks: Mapping[int, int]
     ) -> Catalog:
         """The catalog after these definitions were set (or, with None, dropped)."""
         definitions = dict(self.definitions)
@@ -94,7 +93,7 @@ class Catalog:
             else:
                 definitions[tree] = definition
         seen = [tree + 1 for tree, _ in changes]
-        return Catalog(definitions, multikey, max([self.tree_next, *seen]))
+        return Catalog(definitions, marks, max([self.tree_next, *seen]))
 
     def building(self) -> list[int]:
         """Trees of indexes whose filling was interrupted."""
@@ -105,7 +104,12 @@ class Catalog:
         ]
 
 
-def index_info(tree: int, fields: Mapping[str, Any], is_multikey: bool) -> IndexInfo:
+def marks_joined(left: Mapping[int, int], right: Mapping[int, int]) -> dict[int, int]:
+    """The marks of both."""
+    return {tree: left.get(tree, 0) | right.get(tree, 0) for tree in {*left, *right}}
+
+
+def index_info(tree: int, fields: Mapping[str, Any], marks: int) -> IndexInfo:
     """The index that a definition describes."""
     keys = fields["keys"]
     if len(keys) > INDEX_FIELDS_MAX:
@@ -121,7 +125,7 @@ def index_info(tree: int, fields: Mapping[str, Any], is_multikey: bool) -> Index
         partial=fields.get("partial"),
         expire_after_s=fields.get("expire_after_s"),
         hidden=fields.get("hidden", False),
-        marks=MARKS_ALL if is_multikey else 0,
+        marks=marks,
     )
 
 

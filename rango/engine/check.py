@@ -22,14 +22,13 @@ from rango._ext.generation import (
     generation_trees,
     generation_units,
 )
-from rango._ext.key import index_keys
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.record import record_parts, validate
 from rango.errors import Corrupted, RangoError
 from rango.storage.superblock import DATA_FILE, Slot, slots_read, slots_torn
 
 if TYPE_CHECKING:
-    from rango._ext.collection_info import CollectionInfo
+    from rango._ext.collection_info import CollectionInfo, IndexInfo
     from rango._ext.pager import Pager
     from rango._ext.view import View
     from rango.engine.core import Core
@@ -260,7 +259,7 @@ def check_view(view: View) -> Iterator[Finding]:
 
 def check_collection(view: View, info: CollectionInfo) -> Iterator[Finding]:
     """One collection and its ready indexes."""
-    expected: dict[int, set[bytes]] = {index.tree_id: set() for index in info.indexes}
+    expected: dict[int, dict[bytes, bytes]] = {index.tree_id: {} for index in info.ready}
     live = 0
     for key, record in entries_of(view, info.tree_id):
         if record[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE:
@@ -272,24 +271,47 @@ def check_collection(view: View, info: CollectionInfo) -> Iterator[Finding]:
         except RangoError as error:
             yield Finding("document", f"{info.name}, key {key.hex()}", str(error))
             continue
-        for index in info.indexes:
-            expected[index.tree_id].update(each + key for each in index_keys(bson, index.path)[0])
+        for index in info.ready:
+            entries = expected[index.tree_id]
+            try:
+                made = index.entries(bson)
+            except RangoError as error:
+                yield Finding("index", f"{info.name}.{index.name}, key {key.hex()}", str(error))
+                continue
+            for start, types in made:
+                entries[start + key] = len(start).to_bytes(2, "little") + types
     if live != view.count(info.tree_id):
         yield Finding(
             "count",
             info.name,
             f"{view.count(info.tree_id)} documents are counted, there are {live}",
         )
-    for index in info.indexes:
-        found = {key for key, _value in entries_of(view, index.tree_id)}
-        missing, extra = expected[index.tree_id] - found, found - expected[index.tree_id]
-        if missing or extra:
-            yield Finding(
-                "index",
-                f"{info.name}.{index.name}",
-                f"{len(missing)} entries are missing, {len(extra)} belong to no document; drop "
-                "and create the index",
-            )
+    for index in info.ready:
+        yield from check_entries(view, f"{info.name}.{index.name}", index, expected[index.tree_id])
+
+
+def check_entries(
+    view: View, where: str, index: IndexInfo, expected: dict[bytes, bytes]
+) -> Iterator[Finding]:
+    """The entries of one index against those that its documents ask for."""
+    found = dict(entries_of(view, index.tree_id))
+    missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
+    if missing or extra:
+        yield Finding(
+            "index",
+            where,
+            f"{len(missing)} entries are missing, {len(extra)} belong to no document; drop and "
+            "create the index",
+        )
+    # an entry of format version 1 has no types: whoever reads it looks at the record
+    size = layout.INDEX_VALUE_SIZE
+    wrong = sum(
+        value != expected[key] and (len(value) > size or value != expected[key][:size])
+        for key, value in found.items()
+        if key in expected
+    )
+    if wrong:
+        yield Finding("index", where, f"{wrong} entries say a wrong type; drop and create it")
 
 
 def digest(view: View) -> str:
@@ -300,13 +322,15 @@ def digest(view: View) -> str:
     catalog: Any = view.catalog
     for name in sorted(catalog.collections):
         info = catalog.collections[name]
-        total.update(
-            repr(
-                (name, sorted((i.name, i.path, i.direction, i.unique) for i in info.indexes))
-            ).encode()
-        )
+        total.update(repr((name, sorted(index_described(each) for each in info.ready))).encode())
         for key, record in entries_of(view, info.tree_id):
             flags, ms, counter, updated_at, _ordinal, node, bson = record_parts(record)
             total.update(repr((key, flags, ms, counter, updated_at, node, len(bson))).encode())
             total.update(bson)
     return total.hexdigest()
+
+
+def index_described(index: IndexInfo) -> tuple[str, str]:
+    """What two databases must share of an index: not the number of its tree."""
+    options = (index.unique, index.sparse, index.partial, index.expire_after_s, index.hidden)
+    return index.name, repr((index.fields, options))

@@ -24,7 +24,7 @@ from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
-from rango.engine import check, checkpoint, index, recovery
+from rango.engine import check, checkpoint, expiry, index, recovery
 from rango.engine.catalog import collection_definition
 from rango.engine.check import Finding
 from rango.engine.flusher import Flusher
@@ -89,6 +89,7 @@ class Core:
         self.commits = 0
         self.checkpoints = 0
         self.flusher: Flusher | None = None
+        self.expirer: expiry.Expirer | None = None
         state = recovery.open_database(options)
         self.lock = state.lock
         self.keyring = state.keyring
@@ -136,6 +137,7 @@ class Core:
             index.drop_unfinished(self, tree)
         if self.durability == "group":
             self.flusher = Flusher(self, self.options.group_delay_ms)
+        expiry.start(self)
 
     def join(self, options: OpenOptions) -> None:
         """Another handle of this process: the same secret, opened the same way."""
@@ -161,8 +163,9 @@ class Core:
                 return
             self.is_closed = True
             _cores.pop(self.key, None)
-            if self.flusher is not None:
-                self.flusher.stop()
+            for thread in (self.expirer, self.flusher):
+                if thread is not None:
+                    thread.stop()
             try:
                 if not self.is_read_only and self.error is None:
                     self._close_log()
@@ -398,7 +401,7 @@ class Core:
             changes = change(batch.catalog)
             for tree, definition in changes:
                 batch.define(tree, definition, tree not in batch.catalog.definitions)
-            batch.catalog = batch.catalog.changed(changes, self.store.multikey)
+            batch.catalog = batch.catalog.changed(changes, self.store.marks)
             ordinal = self.store.commit(batch)
         finally:
             self.append_lock.drop()
@@ -406,17 +409,15 @@ class Core:
         return bool(changes)
 
     def create_index(
-        self, name: str, path: str, direction: int, unique: bool, index_name: str
+        self, name: str, asked: IndexInfo, progress: index.Progress | None = None
     ) -> None:
-        """Build an index over what is there and maintain it from now on.
+        """Build an index over what is there and maintain it from now on (index.create)."""
+        index.create(self, name, asked, progress)
+        expiry.start(self)
 
-        Raises DuplicateKey, InvalidName, LimitExceeded.
-        """
-        index.create(self, name, path, direction, unique, index_name)
-
-    def drop_index(self, name: str, index_name: str) -> None:
-        """Drop one index. Raises NotFound."""
-        index.drop(self, name, index_name)
+    def drop_index(self, name: str, *index_names: str) -> None:
+        """Drop indexes. Raises NotFound; then all are there still."""
+        index.drop(self, name, list(index_names))
 
     # --- the whole
 

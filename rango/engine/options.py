@@ -28,6 +28,7 @@ class OpenOptions(NamedTuple):
     entropy: Entropy
     ids: Callable[[], Any]
     vfs: Vfs
+    ttl_interval_s: float = 0
     segment_size_max: int = 0
     overlay_entries_max: int = 0
     overlay_bytes_max: int = 0

@@ -317,7 +317,7 @@ def load(pager: Pager, slot: Slot | None, page_size: int) -> Store:
     """The store as of the slot."""
     if slot is None:
         store = Store(pager, generation_empty(), b"", page_size)
-        store.head.catalog = Catalog({}, (), 1)
+        store.head.catalog = Catalog({}, {}, 1)
         return store
     generation, definitions = generation_load(
         pager,
@@ -331,7 +331,7 @@ def load(pager: Pager, slot: Slot | None, page_size: int) -> Store:
     )
     store = Store(pager, generation, b"", page_size)
     store.floor(slot.hlc_ms, slot.hlc_counter)
-    store.head.catalog = Catalog(dict(definitions), store.multikey, slot.tree_next)
+    store.head.catalog = Catalog(dict(definitions), store.marks, slot.tree_next)
     return store
 
 
@@ -363,10 +363,10 @@ def replay(
             if fallback is not None and not is_kept:
                 checkpoint.keep_slot(store, fallback)
             is_kept = True
-            store.head.catalog = store.head.catalog.changed(changes, store.multikey)
+            store.head.catalog = store.head.catalog.changed(changes, store.marks)
             changes = []
             spill(store, 1 if slot is None else slot.generation + 1)
-    store.head.catalog = store.head.catalog.changed(changes, store.multikey)
+    store.head.catalog = store.head.catalog.changed(changes, store.marks)
     return is_kept
 
 
@@ -385,7 +385,7 @@ def settle_node(store: Store, options: OpenOptions, node_id: str | None) -> str:
         batch = store.begin()
         definition = database_definition(name)
         batch.define(DATABASE_ID, definition, True)
-        batch.catalog = batch.catalog.changed([(DATABASE_ID, definition)], store.multikey)
+        batch.catalog = batch.catalog.changed([(DATABASE_ID, definition)], store.marks)
         store.commit(batch)
         store.appender.flush()
         store.publish()

@@ -75,7 +75,7 @@ def salvage(options: OpenOptions, to: str, *, keyring: Keyring | None = None) ->
             name = f"{RECOVERED}{tree}"
             changes.append((tree, collection_definition(name)))
             lost.append(LogFinding(f"tree {tree}", f"its name was lost: see collection {name!r}"))
-        store.head.catalog = Catalog({}, (), 1).changed(changes, store.multikey)
+        store.head.catalog = Catalog({}, {}, 1).changed(changes, store.marks)
         report = {"commits": commits, "lost": [(each.where, each.what) for each in lost]}
         return {**report, **write_copy(options, store, to)}
     finally:
@@ -106,9 +106,9 @@ def write_copy(options: OpenOptions, store: Store, to: str) -> dict[str, Any]:
         collections: dict[str, CollectionInfo] = store.head.catalog.collections
         for name, info in sorted(collections.items()):
             documents += copy_collection(core, store, info)
-            for index in info.indexes:
+            for index in info.ready:
                 try:
-                    core.create_index(name, index.path, index.direction, index.unique, index.name)
+                    core.create_index(name, index)
                 except DuplicateKey as error:
                     left_out.append((f"{name}.{index.name}", str(error)))
     finally:

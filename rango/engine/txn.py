@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from rango._ext.batch import Batch
 from rango._ext.collection_info import CollectionInfo
 from rango._ext.view import View
-from rango.engine.catalog import collection_definition
+from rango.engine.catalog import collection_definition, marks_joined
 from rango.engine.settings import document_check
 from rango.errors import Conflict, DuplicateKey, NotFound, TransactionError
 
@@ -78,8 +78,8 @@ class Txn:
             tree = self._core.tree_take()
             definition = collection_definition(name)
             batch.define(tree, definition, True)
-            turned = self._core.store.multikey | batch.multikey
-            batch.catalog = batch.catalog.changed([(tree, definition)], turned)
+            marks = marks_joined(self._core.store.marks, batch.marks)
+            batch.catalog = batch.catalog.changed([(tree, definition)], marks)
             info = batch.catalog.collections[name]
         return info
 

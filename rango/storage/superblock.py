@@ -30,6 +30,7 @@ HEADER: Final = struct.Struct("<8sII16sI")
 BODY: Final = struct.Struct("<QQ32sQQQ16sBBxxIQHHQQ")
 EMPTY_LINK: Final = bytes(layout.LINK_SIZE)
 LINKS_OFFSET: Final = layout.SLOT_BITMAP
+FEATURES_KNOWN: Final = layout.SLOT_FEATURE_MARKS
 
 
 class Slot(NamedTuple):
@@ -55,7 +56,9 @@ class Slot(NamedTuple):
 
 def slot_pack(slot: Slot, keyring: Keyring) -> bytes:
     """One unit, sealed, ready to be written at unit `slot.generation % 2`."""
-    header = HEADER.pack(MAGIC, layout.FORMAT_VERSION, 0, keyring.database_id, slot.epoch)
+    header = HEADER.pack(
+        MAGIC, layout.FORMAT_VERSION, FEATURES_KNOWN, keyring.database_id, slot.epoch
+    )
     body = BODY.pack(
         slot.generation,
         slot.ordinal,
@@ -100,7 +103,7 @@ def slot_unpack(data: bytes, number: int, path: str, keyring: Keyring) -> Slot |
     body = key.open_bytes(slot_aad(header, number), nonce, sealed)
     if body is None:
         return None
-    if version > layout.FORMAT_VERSION or features:
+    if version > layout.FORMAT_VERSION or features & ~FEATURES_KNOWN:
         raise FormatTooNew(
             f"{path} has format version {version}, features {features:#x}; this Rango knows "
             f"version {layout.FORMAT_VERSION}. Update Rango."

@@ -13,33 +13,13 @@ import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from rango._ext.collection_info import MARKS_ALL, IndexInfo
 from rango._ext.filter import Program
-from rango._ext.key import index_keys, key_of
+from rango._ext.key import key_of
 from rango._ext.record import decode, record_build, record_parts
+from rango.engine.index import copy_of, find_same
 from rango.errors import Conflict, DuplicateKey, InvalidName, NotFound
 from rango.ids import HybridLogicalClock
-
-
-class Index(NamedTuple):
-    """See IndexInfo."""
-
-    name: str
-    tree_id: int
-    path: str
-    direction: int
-    unique: bool
-    multikey: bool
-    sparse: bool = False
-    partial: None = None
-    shortened: bool = False
-
-    @property
-    def fields(self) -> tuple[tuple[str, int], ...]:
-        return ((self.path, self.direction),)
-
-    @property
-    def multikey_paths(self) -> frozenset[str]:
-        return frozenset([self.path] if self.multikey else ())
 
 
 class Info(NamedTuple):
@@ -47,12 +27,22 @@ class Info(NamedTuple):
 
     name: str
     tree_id: int
-    indexes: tuple[Index, ...]
+    indexes: tuple[IndexInfo, ...]
 
     @property
-    def maintained(self) -> tuple[Index, ...]:
-        """Every index is ready at once here."""
+    def ready(self) -> tuple[IndexInfo, ...]:
         return self.indexes
+
+    @property
+    def maintained(self) -> tuple[IndexInfo, ...]:
+        return self.indexes
+
+
+def mark(index: IndexInfo, bson: bytes) -> None:
+    """An index that holds several keys of a document, or a shortened one, gives no order."""
+    entries = index.entries(bson)
+    if len(entries) > 1 or any(0xFE in types or len(key) == 1024 for key, types in entries):
+        index.marks |= MARKS_ALL
 
 
 class FakeScan:
@@ -168,9 +158,9 @@ class FakeView:
             seen.update(fresh)
         return FakeScan([records[key] for key in fresh], program)
 
-    def entries(self, info: Info, index: Index) -> Iterator[tuple[bytes, bytes]]:
+    def entries(self, info: Info, index: IndexInfo) -> Iterator[tuple[bytes, bytes]]:
         for id_key, record in self.trees[info.tree_id].items():
-            for key in index_keys(record_parts(record)[6], index.path)[0]:
+            for key, _types in index.entries(record_parts(record)[6]):
                 yield key + id_key, id_key
 
 
@@ -258,18 +248,12 @@ class FakeTxn:
     def _put(self, info: Info, id_key: bytes, bson: bytes) -> None:
         records = self.work.trees[info.tree_id]
         for index in info.indexes:
-            keys, is_multikey = index_keys(bson, index.path)
-            others = {key: id for key, id in records.items() if key != id_key}
-            taken = [index_keys(record_parts(each)[6], index.path)[0] for each in others.values()]
-            if index.unique and any(key in each for each in taken for key in keys):
+            keys = [key for key, _types in index.entries(bson)]
+            others = [each for key, each in records.items() if key != id_key]
+            taken = {key for each in others for key, _ in index.entries(record_parts(each)[6])}
+            if index.unique and not taken.isdisjoint(keys):
                 raise DuplicateKey(index.name, {index.path: keys})
-            if is_multikey and not index.multikey:
-                self.work.collections[info.name] = info = info._replace(
-                    indexes=tuple(
-                        each._replace(multikey=True) if each.name == index.name else each
-                        for each in info.indexes
-                    )
-                )
+            mark(index, bson)
         now = self.core.clock()
         milliseconds, counter = self.core.hlc.tick(now)
         node = self.core.node_id.encode()
@@ -333,26 +317,27 @@ class FakeCore:
         info = self.current.collections.pop(old)
         self.current.collections[new] = info._replace(name=new)
 
-    def create_index(
-        self, name: str, path: str, direction: int, unique: bool, index_name: str
-    ) -> None:
-        self.trees += 1
+    def create_index(self, name: str, asked: IndexInfo, _progress: Any = None) -> None:
+        if name not in self.current.collections:
+            self.create_collection(name)
         info = self.current.collections[name]
+        if find_same(info, asked) is not None:  # type: ignore[arg-type]
+            return
+        self.trees += 1
+        index = copy_of(asked, self.trees)
         keys: list[bytes] = []
-        is_multikey = False
         for record in self.current.trees[info.tree_id].values():
-            found, is_array = index_keys(record_parts(record)[6], path)
-            is_multikey |= is_array
-            keys += found
-        if unique and len(set(keys)) < len(keys):
-            raise DuplicateKey(index_name, path)
-        index = Index(index_name, self.trees, path, direction, unique, is_multikey)
+            bson = record_parts(record)[6]
+            keys += [key for key, _types in index.entries(bson)]
+            mark(index, bson)
+        if index.unique and len(set(keys)) < len(keys):
+            raise DuplicateKey(index.name, index.path)
         self.current = self.current.copy()
         self.current.collections[name] = info._replace(indexes=(*info.indexes, index))
 
-    def drop_index(self, name: str, index_name: str) -> None:
+    def drop_index(self, name: str, *index_names: str) -> None:
         info = self.current.collections[name]
-        kept = tuple(each for each in info.indexes if each.name != index_name)
+        kept = tuple(each for each in info.indexes if each.name not in index_names)
         self.current = self.current.copy()
         self.current.collections[name] = info._replace(indexes=kept)
 

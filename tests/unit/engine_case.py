@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from rango._ext.collection_info import IndexInfo
 from rango._ext.key import key_of
 from rango._ext.record import decode, encode, record_parts
 from rango._ext.seal import Entropy
@@ -78,6 +79,13 @@ def delete(core: Core, name: str, identifier: Any) -> None:
         txn.commit()
     finally:
         txn.abort()
+
+
+def asked(path: str, direction: int = 1, *more: tuple[str, int], **options: Any) -> IndexInfo:
+    """An index that is asked for; its name follows from its fields."""
+    fields = ((path, direction), *more)
+    name = options.pop("name", "_".join(f"{path}_{direction}" for path, direction in fields))
+    return IndexInfo(name, 0, fields, **options)
 
 
 def documents_of(core: Core, name: str) -> dict[Any, dict[str, Any]]:

@@ -13,15 +13,15 @@ from rango._ext.key import key_of
 from rango._ext.record import encode, record_parts
 from rango.engine.core import Core
 from rango.errors import DuplicateKey, LimitExceeded
-from tests.unit.engine_case import opened
+from tests.unit.engine_case import asked, opened
 
 
 @pytest.fixture
 def core(tmp_path: Path) -> Iterator[Core]:
     """A database with a unique and an ordinary index, whole at the end."""
     core = opened(tmp_path / "db")
-    core.create_index("a", "u", 1, True, "u_1")
-    core.create_index("a", "t", 1, False, "t_1")
+    core.create_index("a", asked("u", unique=True))
+    core.create_index("a", asked("t"))
     yield core
     assert list(core.check()) == []
     core.release()

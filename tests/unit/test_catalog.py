@@ -18,7 +18,7 @@ from rango.engine.catalog import (
     index_definition,
 )
 from rango.errors import FormatTooNew, InvalidName, NotFound
-from tests.unit.engine_case import by_index, documents_of, insert, opened
+from tests.unit.engine_case import asked, by_index, documents_of, insert, opened
 
 DEFINITIONS = {
     0: database_definition("node"),
@@ -30,7 +30,7 @@ DEFINITIONS = {
 
 
 def test_definitions_and_what_they_mean() -> None:
-    catalog = Catalog(DEFINITIONS, {2}, 1)
+    catalog = Catalog(DEFINITIONS, {2: 1}, 1)
     assert catalog.settings["node_id"] == "node"
     assert sorted(catalog.collections) == ["a", "b"]
     assert catalog.trees == {"a": 1, "b": 5}
@@ -44,8 +44,8 @@ def test_definitions_and_what_they_mean() -> None:
 
 
 def test_a_change_makes_another_catalog_and_ids_are_never_used_again() -> None:
-    catalog = Catalog(DEFINITIONS, (), 1)
-    changed = catalog.changed([(5, None), (9, collection_definition("c")), (9, None)], ())
+    catalog = Catalog(DEFINITIONS, {}, 1)
+    changed = catalog.changed([(5, None), (9, collection_definition("c")), (9, None)], {})
     assert sorted(catalog.collections) == ["a", "b"]
     assert sorted(changed.collections) == ["a"]
     assert changed.tree_next == 10
@@ -63,7 +63,7 @@ def test_a_change_makes_another_catalog_and_ids_are_never_used_again() -> None:
 )
 def test_what_a_newer_rango_wrote_is_refused(definition: bytes) -> None:
     with pytest.raises(FormatTooNew):
-        Catalog({1: collection_definition("a"), 7: definition}, (), 1)
+        Catalog({1: collection_definition("a"), 7: definition}, {}, 1)
 
 
 def test_a_definition_says_all_that_an_index_is() -> None:
@@ -76,7 +76,7 @@ def test_a_definition_says_all_that_an_index_is() -> None:
     }
     fields = (("a", 1), ("b.c", -1))
     definition = index_definition(1, IndexInfo("n", 2, fields, **options), READY)
-    info = Catalog({1: collection_definition("a"), 2: definition}, (), 1).collections["a"]
+    info = Catalog({1: collection_definition("a"), 2: definition}, {}, 1).collections["a"]
     assert info.indexes == () and [index.name for index in info.ready] == ["n"]
     (index,) = info.maintained
     assert index.fields == fields and (index.path, index.direction) == ("a", 1)
@@ -125,7 +125,7 @@ def test_a_new_collection_does_not_make_other_indexes_forget_their_arrays(
 ) -> None:
     """An index that turned multikey stays so, or documents come twice."""
     core = opened(tmp_path / "db")
-    core.create_index("a", "tags", 1, False, "tags_1")
+    core.create_index("a", asked("tags"))
     txn = core.begin()
     txn.insert(txn.create_collection("a"), encode({"_id": 1, "tags": ["x", "y"]}))
     txn.insert(txn.create_collection("new"), encode({"_id": 1}))

@@ -10,13 +10,13 @@ from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units
 from rango.engine.check import check_generation
 from rango.engine.core import Core
-from tests.unit.engine_case import insert, opened, replace
+from tests.unit.engine_case import asked, insert, opened, replace
 from tests.unit.store_case import DOCUMENTS, INDEX, StoreCase
 
 
 def database(folder: Path) -> Core:
     core = opened(folder, page_size=512)
-    core.create_index("a", "v", 1, False, "v_1")
+    core.create_index("a", asked("v"))
     insert(core, "a", [{"_id": n, "v": n % 9, "text": "x" * 40} for n in range(120)])
     insert(core, "a", [{"_id": "large", "text": "y" * 20_000}])
     core.checkpoint()

@@ -11,8 +11,9 @@ import pytest
 
 from rango.engine import index as index_module
 from rango.engine.core import Core
-from rango.errors import DuplicateKey, InvalidName, LimitExceeded, NotFound
+from rango.errors import DuplicateKey, IndexConflict, LimitExceeded, NotFound
 from tests.unit.engine_case import (
+    asked,
     by_index,
     delete,
     documents_of,
@@ -26,7 +27,7 @@ from tests.unit.engine_case import (
 def test_an_index_holds_what_was_there_and_what_comes(tmp_path: Path) -> None:
     core = opened(tmp_path / "db")
     insert(core, "a", [{"_id": n, "v": n * 7 % 100} for n in range(100)])
-    core.create_index("a", "v", 1, False, "v_1")
+    core.create_index("a", asked("v"))
     insert(core, "a", [{"_id": n, "v": -n} for n in range(100, 130)])
     found = documents_of(core, "a")
     assert by_index(core, "a", "v_1") == sorted(found, key=lambda n: found[n]["v"])
@@ -37,7 +38,7 @@ def test_an_index_holds_what_was_there_and_what_comes(tmp_path: Path) -> None:
 def test_an_array_of_many_values_survives_a_crash(tmp_path: Path) -> None:
     """More entries than 16 bits count, replayed from the log."""
     core = opened(tmp_path / "db")
-    core.create_index("a", "v", 1, False, "v_1")
+    core.create_index("a", asked("v"))
     insert(core, "a", [{"_id": 1, "v": list(range(66_000))}])
     shutil.copytree(tmp_path / "db", tmp_path / "copy")
     core.release()
@@ -51,11 +52,11 @@ def test_a_duplicate_ends_the_build_and_leaves_nothing(tmp_path: Path, count: in
     core = opened(tmp_path / "db", durability="memory")
     insert(core, "a", [{"_id": n, "v": min(n, count - 2)} for n in range(count)])
     with pytest.raises(DuplicateKey) as caught:
-        core.create_index("a", "v", 1, True, "v_1")
+        core.create_index("a", asked("v", unique=True))
     assert "v_1" in str(caught.value)
     assert core.collections()["a"].maintained == ()
     replace(core, "a", {"_id": count - 1, "v": -1})
-    core.create_index("a", "v", 1, True, "v_1")
+    core.create_index("a", asked("v", unique=True))
     with pytest.raises(DuplicateKey):
         insert(core, "a", [{"_id": "new", "v": -1}])
     assert list(core.check()) == []
@@ -75,7 +76,7 @@ def test_an_interrupted_build_is_dropped_by_the_next_open(
 
     monkeypatch.setattr(index_module, "next_piece", crash)
     with pytest.raises(KeyboardInterrupt):
-        core.create_index("a", "v", 1, True, "v_1")
+        core.create_index("a", asked("v", unique=True))
     monkeypatch.undo()
     assert core.collections()["a"].maintained == ()
     core.release()
@@ -94,34 +95,41 @@ def test_an_index_that_is_dropped_while_it_is_built_does_not_come_back(
     insert(core, "a", [{"_id": n, "v": n} for n in range(10)])
     fill = index_module.fill
 
-    def fill_then_drop(core: Core, name: str, index: object) -> None:
+    def fill_then_drop(core: Core, name: str, index: object, _progress: object) -> None:
         fill(core, name, index)  # type: ignore[arg-type]
         core.drop_index("a", "v_1")
         insert(core, "a", [{"_id": "unseen", "v": 1}])
 
     monkeypatch.setattr(index_module, "fill", fill_then_drop)
     with pytest.raises(NotFound):
-        core.create_index("a", "v", 1, False, "v_1")
+        core.create_index("a", asked("v"))
     assert core.collections()["a"].maintained == ()
     assert list(core.check()) == []
-    monkeypatch.setattr(index_module, "fill", lambda core, name, _index: core.drop_collection(name))
+    monkeypatch.setattr(index_module, "fill", lambda core, name, *_: core.drop_collection(name))
     with pytest.raises(NotFound):
-        core.create_index("a", "v", 1, False, "v_1")
+        core.create_index("a", asked("v"))
     assert "a" not in core.collections()
     core.release()
 
 
 def test_the_same_index_twice_is_once_and_a_contradiction_is_refused(tmp_path: Path) -> None:
     core = opened(tmp_path / "db")
-    core.create_index("a", "v", 1, False, "v_1")
-    core.create_index("a", "v", 1, False, "v_1")
-    for wanted in (("v", 1, True, "v_1"), ("w", 1, False, "v_1"), ("v", 1, False, "other")):
-        with pytest.raises(InvalidName):
-            core.create_index("a", *wanted)
-    for number in range(63):
-        core.create_index("a", f"p{number}", 1, False, f"p{number}")
+    core.create_index("a", asked("v"))
+    core.create_index("a", asked("v"))
+    for wanted, code in (
+        (asked("v", unique=True), 86),
+        (asked("w", name="v_1"), 86),
+        (asked("v", name="other"), 85),
+        (asked("v", hidden=True), 85),
+    ):
+        with pytest.raises(IndexConflict) as caught:
+            core.create_index("a", wanted)
+        assert caught.value.code == code
+    core.create_index("a", asked("v", unique=True, name="unique"))
+    for number in range(62):
+        core.create_index("a", asked(f"p{number}"))
     with pytest.raises(LimitExceeded):
-        core.create_index("a", "last", 1, False, "last")
+        core.create_index("a", asked("last"))
     with pytest.raises(NotFound):
         core.drop_index("a", "last")
     core.release()
@@ -150,7 +158,7 @@ def test_writers_go_on_while_an_index_is_built(
     with threads(lambda: write(0), lambda: write(1)):
         try:
             for turn in range(3):
-                core.create_index("a", "v", 1, False, "v_1")
+                core.create_index("a", asked("v"))
                 if turn < 2:
                     core.drop_index("a", "v_1")
         finally:

@@ -10,13 +10,13 @@ import pytest
 
 from rango import errors
 from rango.engine import recovery
-from tests.unit.engine_case import delete, documents_of, insert, opened, replace
+from tests.unit.engine_case import asked, delete, documents_of, insert, opened, replace
 
 
 def filled(folder: Path, **changes: Any) -> dict[Any, Any]:
     """A database with an index, replaced and deleted documents, two generations and a tail."""
     core = opened(folder, page_size=512, **changes)
-    core.create_index("a", "v", 1, False, "v_1")
+    core.create_index("a", asked("v"))
     for turn in range(3):
         insert(core, "a", [{"_id": n, "v": n % 7} for n in range(turn * 40, turn * 40 + 40)])
         replace(core, "a", {"_id": turn * 40 + 1, "v": [1, 2, 3]})

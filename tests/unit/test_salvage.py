@@ -9,7 +9,7 @@ import pytest
 
 from rango.engine.core import salvage
 from rango.errors import InvalidArgument, LogCorrupted, LowDisk, RangoError
-from tests.unit.engine_case import DB, documents_of, insert, opened, options_of, replace
+from tests.unit.engine_case import DB, asked, documents_of, insert, opened, options_of, replace
 from tests.unit.memory_disk import MemoryDisk
 
 
@@ -25,7 +25,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 def written(folder: Path) -> tuple[Path, list[int]]:
     """A closed database of 30 documents, and where the frame of each insert starts."""
     core = opened(folder)
-    core.create_index("a", "v", 1, False, "v_1")
+    core.create_index("a", asked("v"))
     # the first close of a database makes a checkpoint; what comes after it is left to replay
     core.release()
     core = opened(folder)

@@ -1,0 +1,171 @@
+"""Documents that end by themselves: what an index with expire_after_s says is over is deleted.
+
+Terms       due: the earliest date that the index holds of a document is at least expire_after_s
+            ago. A value that is not a date never is.
+Invariants  Deleting is an ordinary logged mutation (I-7, I-8), found through the index, under the
+            append lock, EXPIRE_RECORDS at a time: writers go on in between, and a document that was
+            given a later date meanwhile stays. Readers never expire anything.
+States      the thread: waiting (interval_s, or until it is stopped) -> expiring -> waiting; over
+            when it is stopped, its core is collected, closed or latched.
+Failure     IoFailed and Corrupted are latched in the core: there is nobody to raise them to here.
+            LowDisk and DatabaseBusy become a finding of the core, and the next round tries again.
+Sources     MongoDB manual, "TTL Indexes".
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from bson.datetime_ms import DatetimeMS
+
+from rango._ext.collection_info import CollectionInfo, IndexInfo
+from rango._ext.key import key_of
+from rango.errors import (
+    Corrupted,
+    DatabaseBusy,
+    DatabaseClosed,
+    ForkedHandle,
+    IoFailed,
+    LowDisk,
+    NotFound,
+    RangoError,
+)
+
+if TYPE_CHECKING:
+    from rango.engine.core import Core
+
+EXPIRE_RECORDS: Final = 500
+"""Documents that one commit deletes: about as long as other writers wait for a fill."""
+
+STOP_WAIT_S: Final = 5.0
+"""How long close() waits for a round that is under way; it ends at its next commit anyway."""
+
+DATES: Final = key_of(DatetimeMS(-(1 << 40)))[:1]
+"""The class byte of dates: nothing else is looked at."""
+
+
+def expiring(info: CollectionInfo) -> list[IndexInfo]:
+    """The indexes that end documents."""
+    return [index for index in info.ready if index.expire_after_s is not None]
+
+
+def has_expiring(core: Core) -> bool:
+    """Whether any index ends documents."""
+    return any(expiring(info) for info in core.store.head.catalog.collections.values())
+
+
+def expire(core: Core, now_ms: int, stopping: threading.Event | None = None) -> int:
+    """Delete every document that is due; how many there were. Raises what a delete raises, if
+    there is any.
+    """
+    deleted = 0
+    for name, info in sorted(core.collections().items()):
+        for index in expiring(info):
+            while count := expire_some(core, name, index.name, now_ms):
+                deleted += count
+                if stopping is not None and stopping.is_set():
+                    return deleted
+    return deleted
+
+
+def expire_some(core: Core, name: str, index_name: str, now_ms: int) -> int:
+    """One commit: the first EXPIRE_RECORDS that are due by one index; 0 if none is."""
+    if not due_in(core, name, index_name, now_ms):
+        return 0
+    txn = core.begin()
+    try:
+        txn.lock()
+        view = txn.view
+        info = view.catalog.collections.get(name)
+        index = None if info is None else index_of(info, index_name)
+        if info is None or index is None or index.expire_after_s is None:
+            return 0
+        scan = view.index_scan(
+            index.tree_id, info.tree_id, DATES, upper_of(index, now_ms), False, None, True
+        )
+        records = scan.next_records(EXPIRE_RECORDS)
+        scan.close()
+        for record in records:
+            txn.delete(info, record)
+        txn.commit()
+    finally:
+        txn.abort()
+    return len(records)
+
+
+def due_in(core: Core, name: str, index_name: str, now_ms: int) -> bool:
+    """Whether anything is due, without the append lock: mostly nothing is."""
+    view = core.view()
+    info = view.catalog.collections.get(name)
+    index = None if info is None else index_of(info, index_name)
+    if info is None or index is None or index.expire_after_s is None:
+        return False
+    scan = view.index_scan(
+        index.tree_id, info.tree_id, DATES, upper_of(index, now_ms), False, None, True
+    )
+    is_any = bool(scan.next_records(1))
+    scan.close()
+    return is_any
+
+
+def index_of(info: CollectionInfo, name: str) -> IndexInfo | None:
+    """The index of that name, if it still ends documents."""
+    return next((index for index in expiring(info) if index.name == name), None)
+
+
+def upper_of(index: IndexInfo, now_ms: int) -> bytes:
+    """Index keys below this one are dates that are due."""
+    assert index.expire_after_s is not None
+    return key_of(DatetimeMS(now_ms - 1000 * index.expire_after_s + 1))
+
+
+def start(core: Core) -> None:
+    """Expire in the background from now on, if there is anything that can be due."""
+    interval_s = core.options.ttl_interval_s
+    if core.expirer is None and interval_s and has_expiring(core):
+        core.expirer = Expirer(core, interval_s)
+
+
+class Expirer:
+    """The thread that expires in the background. Owned by its core; stops with it."""
+
+    def __init__(self, core: Core, interval_s: float) -> None:
+        self._core = weakref.ref(core)
+        self._interval_s = interval_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rango-expirer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is still due is deleted by the next one that opens."""
+        self._stopping.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(STOP_WAIT_S)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval_s):
+            core = self._core()
+            if core is None or core.error is not None or not self._round(core):
+                return
+            del core
+
+    def _round(self, core: Core) -> bool:
+        """Expire once; whether to go on."""
+        try:
+            expire(core, core.clock(), self._stopping)
+        except (DatabaseClosed, ForkedHandle):
+            return False
+        except (IoFailed, Corrupted) as error:
+            core.latch(error)
+            return False
+        except NotFound:
+            # the collection was dropped or renamed in between
+            return True
+        except (LowDisk, DatabaseBusy) as error:
+            core.findings.append(f"documents that are due were not deleted: {error}")
+        except RangoError as error:
+            core.findings.append(f"documents that are due cannot be deleted: {error}")
+            return False
+        return True
