@@ -1,7 +1,7 @@
 """Rango as the simulator sees it: how to open, read, check and rebuild it on a simulated disk.
 
 Terms       state: (collection, _id) -> document, ("#collection", name) -> True, ("#index",
-            collection, name) -> (path, unique).
+            collection, name) -> its fields and options.
 Invariants  the same seed gives the same bytes: clock, randomness and ids are the subject's own.
 Failure     any exception but a RangoError after a fault is a finding of the simulator.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 from rango._ext.vfs import PythonVfs
 from rango.database import Database, _options
+from rango.engine.check import index_described
 from rango.engine.core import Core
 from rango.errors import IoFailed, RangoError
 from rango.transaction import Handle
@@ -75,6 +76,7 @@ class EngineSubject:
             node_id=self.node_id,
             durability=self.durability,
             group_delay_ms=1,
+            ttl_interval_s=0,
             clock=self.clock,
             random=self.draw,
             vfs=PythonVfs(disk if self.wrap is None else self.wrap(disk)),
@@ -86,8 +88,8 @@ class EngineSubject:
         view = database._handle.core.view()
         for name, info in view.catalog.collections.items():
             state["#collection", name] = True
-            for index in info.indexes:
-                state["#index", name, index.name] = (index.path, index.unique)
+            for index in info.ready:
+                state["#index", name, index.name] = index_described(index)
             scan = view.scan(info.tree_id, None, None, False, None)
             while documents := scan.next_documents(1000):
                 for document in documents:

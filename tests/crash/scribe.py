@@ -8,9 +8,12 @@ Terms       durable: acknowledged when the statement returns (durability "commit
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from rango.database import Database
+from rango.engine.check import index_described
+from rango.indexes import IndexKeys, asked_check
 from tests.crash.ledger import State
 from tests.crash.simulator import Session
 
@@ -88,17 +91,27 @@ class Scribe:
                     target.insert_one(document)
         self.acknowledge()
 
-    def create_index(self, collection: str, path: str, *, unique: bool = False) -> None:
+    def create_index(self, collection: str, keys: IndexKeys, **options: Any) -> None:
         # One commit announces the index, some fill it, one makes it ready.
         self.ledger.attempt(self._collection(collection))
-        name = f"{path}_1"
-        self.ledger.attempt({("#index", collection, name): (path, unique)})
-        self.database[collection].create_index(path, unique=unique)
+        asked = asked_check(keys, options)
+        self.ledger.attempt({("#index", collection, asked.name): index_described(asked)})
+        self.database[collection].create_index(keys, **options)
         self.acknowledge()
 
-    def drop_index(self, collection: str, path: str) -> None:
-        self.ledger.attempt({("#index", collection, f"{path}_1"): None})
-        self.database[collection].drop_index(f"{path}_1")
+    def drop_index(self, collection: str, name: str) -> None:
+        self.ledger.attempt({("#index", collection, name): None})
+        self.database[collection].drop_index(name)
+        self.acknowledge()
+
+    def expire(self, collection: str, path: str, after_s: int, now: datetime) -> None:
+        """What is due at `now`, at most as much as one commit deletes."""
+        latest = now - timedelta(seconds=after_s)
+        due = [
+            key for key in self.ids(collection) if self.ledger.now[collection, key][path] <= latest
+        ]
+        self.ledger.attempt({(collection, key): None for key in due})
+        assert self.database.expire(now) == len(due)
         self.acknowledge()
 
     def drop(self, collection: str) -> None:

@@ -28,7 +28,7 @@ from tests.crash.scribe import Scribe
 from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
-# 14 workloads make 25,200 states and some 3,000 more after kills.
+# 15 workloads make 27,000 states and some 3,000 more after kills.
 STATES_EACH = 1_800
 STATES_MIN = 20_000
 FAULT_PLANS_EACH = 40

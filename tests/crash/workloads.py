@@ -8,6 +8,7 @@ Invariants  a workload draws from its session's generator only, so that a seed r
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -104,12 +105,39 @@ def indexes(session: Session) -> None:
         scribe.insert("a", document(rng, n))
         scribe.update("a", rng.choice(scribe.ids("a")), {"n": n, "tags": [str(n)]})
         if n == 25:
-            scribe.drop_index("a", "n")
+            scribe.drop_index("a", "n_1")
             scribe.create_index("a", "kind")
     scribe.delete("a", range(10))
     scribe.create_index("fresh", "n", unique=True)
     scribe.insert("fresh", {"_id": 1, "n": 1})
-    scribe.drop_index("a", "tags")
+    scribe.drop_index("a", "tags_1")
+    scribe.verify()
+
+
+def many_fields(session: Session) -> None:
+    """Compound, sparse, partial and TTL indexes over data that changes and ends meanwhile."""
+    scribe, rng = Scribe(session), session.rng
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+
+    def aged(key: int) -> dict[str, Any]:
+        at = start + timedelta(minutes=rng.randrange(40))
+        return {**document(rng, key), "at": at}
+
+    for n in range(12):
+        scribe.insert("a", aged(n))
+    scribe.create_index("a", [("n", 1), ("kind", -1)])
+    scribe.create_index("a", [("tags", -1), ("rare", 1)], sparse=True, name="sparse")
+    scribe.create_index("a", "kind", partial_filter={"n": {"$lt": 500}}, name="partial")
+    for n in range(12, 28):
+        scribe.insert("a", aged(n))
+        fields = {"n": rng.randrange(1000), "tags": ["x", str(n)], "rare": n}
+        scribe.update("a", rng.choice(scribe.ids("a")), fields)
+        if n == 20:
+            scribe.create_index("a", "at", expire_after_s=60)
+        if n > 20:
+            scribe.expire("a", "at", 60, start + timedelta(minutes=n - 18))
+    scribe.drop_index("a", "n_1_kind_-1")
+    scribe.replace("a", aged(scribe.ids("a")[0]))
     scribe.verify()
 
 
@@ -269,7 +297,7 @@ def weighted_actions(scribe: Scribe, rng: Random) -> list[Callable[[int], None]]
 
     def index(n: int) -> None:
         if ("#index", "a", "n_1") in scribe.ledger.now:
-            scribe.drop_index("a", "n")
+            scribe.drop_index("a", "n_1")
         else:
             scribe.create_index("a", "n")
 
@@ -293,6 +321,7 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "changes": (changes, EngineSubject),
     "transactions": (transactions, EngineSubject),
     "indexes": (indexes, EngineSubject),
+    "indexes of many fields": (many_fields, EngineSubject),
     "collections": (collections, EngineSubject),
     "large documents": (
         large_documents,
