@@ -110,6 +110,10 @@ class Scribe:
         due = [
             key for key in self.ids(collection) if self.ledger.now[collection, key][path] <= latest
         ]
+        if not due:
+            # no commit, so nothing that could be acknowledged
+            assert self.database.expire(now) == 0
+            return
         self.ledger.attempt({(collection, key): None for key in due})
         assert self.database.expire(now) == len(due)
         self.acknowledge()
