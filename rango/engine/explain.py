@@ -19,7 +19,7 @@ from rango.engine.bounds import Interval, Label
 from rango.engine.implication import conjuncts_of
 from rango.engine.keyed import Conjuncts
 from rango.engine.plan import Plan, candidates, has_collation
-from rango.engine.query import Query
+from rango.engine.query import Query, keys_decide
 
 if TYPE_CHECKING:
     from rango._ext.collection_info import CollectionInfo
@@ -85,15 +85,18 @@ def summary(query: Query, plan: Plan | None, operation: Operation) -> Document:
         "direction": "backward" if plan.reverse else "forward",
         "bounds": bounds_shown(plan),
         "exact": plan.is_exact,
-        "covered": is_covered(plan, operation),
+        "covered": is_covered(query, plan, operation),
         "sort": sort,
     }
 
 
-def is_covered(plan: Plan, operation: Operation) -> bool:
+def is_covered(query: Query, plan: Plan, operation: Operation) -> bool:
     """Whether the index alone answers, without a document."""
+    if operation == "find":
+        return plan.is_sorted and not (query.meta or query.skip) and query.is_covered(plan)
     return operation == "count" and all(
-        branch.is_exact and branch.index is not None for branch in plan.branches or (plan,)
+        branch.index is not None and (branch.is_exact or keys_decide(query.program, branch.index))
+        for branch in plan.branches or (plan,)
     )
 
 
@@ -150,7 +153,7 @@ def stages(query: Query, plan: Plan | None, operation: Operation) -> Document:
     """The plan as a tree of stages, the last step first."""
     if plan is None:
         return {"stage": "RECORD_STORE_FAST_COUNT"}
-    is_covered_here = is_covered(plan, operation)
+    is_covered_here = is_covered(query, plan, operation)
     if plan.branches:
         inputs = [
             access(branch, operation, is_covered_here or operation == "count")

@@ -12,7 +12,7 @@ Invariants  On a path with an array in some document (many), two conditions may 
             The intervals of all fields are joined while there are no more than
             COMBINATIONS_MAX and they are no longer than BOUND_SIZE_BYTES_MAX.
 Failure     none.
-Sources     MongoDB manual, "Multikey Index Bounds"; ADR-0011.
+Sources     MongoDB manual, "Multikey Index Bounds"; ADR-0019.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ Invariants  Bounds are wide enough; the whole filter runs on every record that t
             used if all fields before it are points. An $or is a union, in the class of its worst
             branch, if that is a better class than any single index has.
 Failure     none: what cannot be bounded is scanned.
-Sources     MongoDB manual, "The ESR Rule", "Multikey Index Bounds"; storage-notes; ADR-0011.
+Sources     MongoDB manual, "The ESR Rule", "Multikey Index Bounds"; storage-notes; ADR-0019.
 """
 
 from __future__ import annotations

@@ -19,12 +19,13 @@ from itertools import islice
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from rango._ext.entry_scan import EntryScan
 from rango._ext.filter import Program
 from rango._ext.key import key_of
 from rango.engine.collation import Collation, collation_of
 from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
-from rango.engine.keyed import Conjuncts
+from rango.engine.keyed import Conjuncts, IndexLike
 from rango.engine.plan import Plan, choose, has_collation, index_plan, scan_everything
 from rango.engine.projection import Projection, projection_of
 from rango.engine.returned import returner
@@ -280,6 +281,9 @@ class Query:
             projection is None or not (projection.meta or projection.positional)
         )
         variables = {"NOW": now(), **self.variables}
+        if is_plain and plan.is_sorted and self.is_covered(plan):
+            yield from self._covered(view, info, plan)
+            return
         if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
             yield from self._plain(view, info, plan, variables)
             return
@@ -318,6 +322,57 @@ class Query:
                 batch = [projection.apply(each, None, variables) for each in batch]
             yield batch
 
+    def is_covered(self, plan: Plan) -> bool:
+        """Whether the keys of the plan's index hold all that is asked and returned."""
+        projection, index = self.projection, plan.index
+        if plan.kind != "index" or index is None or projection is None:
+            return False
+        if not (projection.is_flat and projection.is_inclusion and projection.names):
+            return False
+        paths = {path for path, _ in index.fields}
+        return {*projection.names} <= {*paths, "_id"} and (
+            plan.is_exact or keys_decide(self.program, index)
+        )
+
+    def _covered(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[Document]]:
+        """Documents made of index entries; of records only where an entry does not tell."""
+        assert plan.index is not None and self.projection is not None
+        names = frozenset(self.projection.names or ())
+        paths = [path for path, _ in plan.index.fields]
+        shown = tuple(path if path in names else None for path in paths)
+        with_id = "_id" in names and "_id" not in paths
+        scan = self._entry_scan(view, info, plan, shown, with_id)
+        returned = returner(self.projection, self.program)
+        left = self.limit or -1
+        while left:
+            wanted = self.fetch_count if left < 0 else min(left, self.fetch_count)
+            batch = scan.next_shown(wanted)
+            if not batch:
+                return
+            if left > 0:
+                left -= len(batch)
+            yield [returned(each) if isinstance(each, bytes) else each for each in batch]
+
+    def _entry_scan(
+        self,
+        view: View,
+        info: CollectionInfo,
+        plan: Plan,
+        shown: tuple[str | None, ...] = (),
+        with_id: bool = False,
+        seen: set[bytes] | None = None,
+    ) -> EntryScan:
+        """The scan of a plan whose filter is decided by the entries."""
+        assert plan.index is not None
+        paths = [path for path, _ in plan.index.fields]
+        shown = shown or (None,) * len(paths)
+        program = None if plan.is_exact else self.program
+        names = tuple(
+            path if path in shown or (program is not None and "." not in path) else None
+            for path in paths
+        )
+        return EntryScan(self._scan(view, info, plan, seen), names, shown, with_id, program)
+
     def count(self, view: View, info: CollectionInfo) -> int:
         """How many documents match, after skip and up to limit."""
         if self.program.is_always and self.hint is None:
@@ -332,11 +387,35 @@ class Query:
         if plan.kind == "id":
             return sum(len(batch) for batch in self._found(view, info, plan))
         seen: set[bytes] | None = set() if plan.kind == "union" else None
-        return sum(
-            scan.count_keys() if branch.is_exact and branch.index is not None else scan.count()
-            for branch in plan.branches or (plan,)
-            for scan in (self._scan(view, info, branch, seen),)
-        )
+        total = 0
+        for branch in plan.branches or (plan,):
+            index = branch.index
+            if index is None:
+                total += self._scan(view, info, branch, seen).count()
+            elif branch.is_exact:
+                total += self._scan(view, info, branch, seen).count_keys()
+            elif keys_decide(self.program, index):
+                total += self._entry_scan(view, info, branch, seen=seen).count()
+            else:
+                total += self._scan(view, info, branch, seen).count()
+        return total
+
+
+def keys_decide(program: Program, index: IndexLike) -> bool:
+    """Whether a program asks only for top-level fields that the index has."""
+    fields = {path for path, _ in index.fields if "." not in path}
+    return bool(fields) and program.collation is None and _asks_only(program.normal, fields)
+
+
+def _asks_only(node: tuple[Any, ...], fields: set[str]) -> bool:
+    operator = node[0]
+    if operator in ("$and", "$or"):
+        return all(_asks_only(part, fields) for part in node[1])
+    if operator == "$not":
+        return _asks_only(node[1], fields)
+    if operator in ("$expr", "$jsonSchema"):
+        return False
+    return isinstance(node[1], str) and node[1].split(".")[0] in fields
 
 
 def is_single(plan: Plan) -> bool:
