@@ -1,9 +1,9 @@
 """The checkpoint: the data file catches up with the log.
 
 Terms       checkpoint, generation, superblock slot: see the glossary.
-Invariants  I-2, I-3, I-18. Order: pages and bitmap -> the file's length -> flush -> log durable
-            through T -> slot -> flush ->
-            adopt. Only then are the units of the generation before the last one given out again.
+Invariants  I-2, I-3, I-18. Order: the newest slot once more (prove_slot) -> pages and bitmap -> the
+            file's length -> flush -> log durable through T -> slot -> flush -> adopt. Only then are
+            the units of the generation before the last one given out again.
 States      idle -> building (others commit meanwhile) -> slot written -> adopted
 Failure     No space: the build is abandoned, nothing names it, LowDisk. A write or flush whose
             outcome is unknown latches the
@@ -87,6 +87,7 @@ def run(core: Core) -> None:
     named = 0 if core.slot is None else core.slot.generation
     if view.overlay_entries == 0 and view.generation_number == named:
         return
+    prove_slot(core)
     # frames after the view's commit can only be closed frames: the slot names the log's end
     number = 1 if core.slot is None else core.slot.generation + 1
     generation = store.build(view, view.catalog.definitions, number, ordinal)
@@ -140,6 +141,7 @@ def write_slot(core: Core, slot: Slot) -> None:
             "write again"
         ) from error
     core.vfs.flush(core.data_fd)
+    core.is_slot_proven = True
 
 
 def record_reach(core: Core) -> None:
@@ -160,6 +162,20 @@ def record_reach(core: Core) -> None:
     )
     write_slot(core, slot)
     core.slot = slot
+
+
+def prove_slot(core: Core) -> None:
+    """Before the first page of this session: write the newest slot again (same bytes) and flush.
+
+    After a failed flush it may live in the cache only, marked clean (as in I-17). On the disk an
+    older slot then still stands in its place, and that one's pages are about to be reused.
+    """
+    if core.is_slot_proven or core.slot is None:
+        return
+    offset = core.slot.generation % 2 * layout.UNIT_SIZE
+    core.vfs.write(core.data_fd, core.vfs.read(core.data_fd, layout.UNIT_SIZE, offset), offset)
+    core.vfs.flush(core.data_fd)
+    core.is_slot_proven = True
 
 
 def keep_fallback(core: Core) -> None:

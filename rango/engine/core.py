@@ -99,6 +99,7 @@ class Core:
         self.fallback = state.fallback
         # built, perhaps named by its slot, but not gone on from yet
         self.unadopted: tuple[Generation, Slot] | None = None
+        self.is_slot_proven = False  # see checkpoint.prove_slot
         self.seals = state.seals
         self.findings.extend(state.findings)
         self.node_id = state.node_id

@@ -13,10 +13,12 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
 
+from rango.database import Database
 from rango.errors import LowDisk
 from tests.crash.disk import Disk, Site
 from tests.crash.engine import EngineSubject
@@ -148,6 +150,29 @@ def test_no_space_stops_writes_and_nothing_else(step: int, seed: int) -> None:
             )
             assert number_found is not None
             subject.close(again)
+
+
+@pytest.mark.parametrize("at", range(2, 14))
+def test_a_slot_whose_flush_failed_is_durable_before_older_pages_are_reused(at: int) -> None:
+    # the cache shows such a slot to the next process; on the disk the one before the last stands
+    subject, disk, rng = EngineSubject(overlay_entries_max=1000), Disk(), random.Random(at)
+    disk.plan = FaultPlan(at, errno.EIO, frozenset({"flush"}), frozenset({"data"}))
+    database = subject.open(disk)
+    with suppress(*subject.failures):
+        churn(database, rng, 6)
+    disk.plan.lift()
+    living = disk.copy()
+    churn(subject.open(living), rng, 1)
+    worst = living.image(NOTHING_KEPT)
+    assert subject.verify(subject.open(worst), worst) == []
+
+
+def churn(database: Database, rng: random.Random, turns: int) -> None:
+    """Change most pages, and checkpoint, so often."""
+    for _ in range(turns):
+        for n in range(40):
+            database["a"].replace_one({"_id": n}, document(rng, n, 200), upsert=True)
+        database.checkpoint()
 
 
 def used(disk: Disk) -> int:
