@@ -288,8 +288,18 @@ class Database:
         return self[name]
 
     def list_collection_names(self) -> list[str]:
-        """The names of the collections that exist, sorted."""
-        return sorted(self._handle.view()[0].catalog.collections)
+        """The names of the collections that exist, sorted; not those that Rango keeps itself."""
+        names = self._handle.view()[0].catalog.collections
+        return sorted(name for name in names if not name.startswith("system."))
+
+    def purges(self) -> list[dict[str, Any]]:
+        """What was purged, oldest first: collection, number of documents, when, by which node.
+
+        Without content: `_id collection documents at node is_complete`.
+        """
+        from rango.engine.purge import FACTS
+
+        return Collection(self._handle, FACTS).find_many({}, sort=[("at", 1), ("_id", 1)])
 
     def drop_collection(self, name: str | Collection) -> None:
         """Delete a collection with its documents and indexes; nothing happens if there is none."""

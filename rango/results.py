@@ -170,3 +170,29 @@ class BulkWriteResult(_Result):
     def upserted_ids(self) -> dict[int, Any]:
         """The `_id`s of those, by the place of their request."""
         return {each["index"]: each["_id"] for each in self._bulk_api_result["upserted"]}
+
+
+class PurgeResult(_Result):
+    """The answer of purge."""
+
+    __slots__ = ("_commits", "_purged_count", "_segments")
+
+    def __init__(self, purged_count: int, commits: int, segments: int) -> None:
+        self._purged_count = purged_count
+        self._commits = commits
+        self._segments = segments
+
+    @property
+    def purged_count(self) -> int:
+        """How many documents went, with all of their history."""
+        return self._purged_count
+
+    @property
+    def commits(self) -> int:
+        """In how many commits of the history something of them was."""
+        return self._commits
+
+    @property
+    def segments(self) -> int:
+        """How many segments of the oplog were rewritten."""
+        return self._segments

@@ -9,13 +9,15 @@ Failure     An error says what to change; what was written before it is said by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rango._ext.record import decode_trusted
 from rango.bulk import bulk_details, run_requests
 from rango.changes import insert_batches
+from rango.cursor import filter_check
 from rango.engine.projection import Projection, projection_of
+from rango.engine.purge import purge as engine_purge
 from rango.engine.query import Document, ProjectionKeys, Query, SortKeys
 from rango.engine.values import now
 from rango.errors import (
@@ -30,6 +32,7 @@ from rango.results import (
     DeleteResult,
     InsertManyResult,
     InsertOneResult,
+    PurgeResult,
     ReturnDocument,
     UpdateResult,
 )
@@ -429,6 +432,32 @@ class CollectionWrites:
         InvalidArgument, InvalidDocument, InvalidUpdate or LimitExceeded before anything is written.
         """
         return BulkWriteResult(run_requests(self._handle, self._name, requests, ordered, let))
+
+    def purge(
+        self,
+        filter: Mapping[str, Any],
+        *,
+        hint: object = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> PurgeResult:
+        """Delete every document that matches *and its history*: secrets, requests for erasure.
+
+        Nothing of them is left in the oplog, the data file and the indexes, so backups that are
+        made later do not have them either; older backups do. A filter that names only `_id` also
+        finds documents that were deleted before. That there was a purge stays on record, in
+        `system.purges`, without content; the chain of the oplog still closes. Other history is
+        kept, and what other documents say stays.
+
+        Costs one reading of the whole oplog. `progress(done, total)` is called for each segment.
+        If it is interrupted, the next open goes on. Raises InvalidFilter; DatabaseBusy while a
+        cursor reads old pages (close it, call purge again); LowDisk; TransactionError inside a
+        transaction.
+        """
+        core = self._handle.outside("purge()")
+        query = Query(filter_check(filter)).options(hint=hint)
+        done = engine_purge(core, self._name, query, progress)
+        self._handle.metrics.deletes += done["documents"]
+        return PurgeResult(done["documents"], done["commits"], done["segments"])
 
 
 def _updated(outcome: Outcome) -> UpdateResult:

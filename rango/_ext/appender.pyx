@@ -39,9 +39,7 @@ from rango._ext.layout cimport (
 )
 from rango._ext.seal cimport SealKey
 from rango._ext.segment cimport (
-    STAGE_RENAME, STAGE_WRITE, SegmentHeader, first_size, is_no_space, segment_create,
-    zeros_write,
-)
+    STAGE_RENAME, STAGE_WRITE, SegmentHeader, first_size, is_no_space, segment_create, zeros_write)
 from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_write_all
 
 cdef enum:
@@ -193,6 +191,7 @@ cdef class Appender:
         cdef uint8_t[FRAME_AAD_SIZE] aad
         header.body_size = <uint32_t>size
         header.kind = kind
+        header.flags = 0
         header.ordinal = ordinal
         header.first_ordinal = self.ordinal + 1
         header.durable = self.durable
@@ -289,8 +288,6 @@ cdef class Appender:
             return self.latch(status, "write")
         self.carry_size = 0
         return 0
-
-    # --- rolling ---
 
     cdef int roll(self, CommitPlan *plan, size_t size) except -1:
         cdef SegmentHeader header
@@ -417,8 +414,6 @@ cdef class Appender:
             return self.latch(status, "flush")
         return 0
 
-    # --- failure ---
-
     cdef int usable_check(self) except -1:
         if self.fd < 0:
             raise DatabaseClosed("the oplog is closed; open the database again")
@@ -464,6 +459,17 @@ cdef class Appender:
         cdef uint64_t ordinal = 0
         self.append(body, <size_t>len(body), &ordinal)
         return ordinal
+
+    def roll_over(self) -> None:
+        """Go on in a new segment; all before is durable then. Under the append lock. LowDisk."""
+        cdef CommitPlan plan
+        cdef uint64_t before = self.segment_id
+        if self.position > <uint64_t>SEGMENT_HEADER_SIZE:
+            self.usable_check()
+            self.commit_plan(0, &plan)
+            self.roll(&plan, 0)
+            if self.segment_id == before:
+                raise LowDisk(f"no space for a new segment in {self.directory}; free some")
 
     def append_closed(self) -> None:
         """Flush everything, then append and flush a closed frame, unless the last one is closed."""

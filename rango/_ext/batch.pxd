@@ -3,20 +3,13 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from rango._ext.buffer cimport Buffer
+from rango._ext.clock cimport Clock
 from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.overlay cimport Bloom, OverlayNode
 from rango._ext.view cimport Counts, View
 
 cdef enum:
     INDEXES_MAX = 64                # limits.INDEXES_PER_COLLECTION_MAX
-
-
-cdef class Clock:
-    # the node's hybrid logical clock: the last revision given out
-    cdef public uint64_t ms
-    cdef public uint16_t counter
-    cdef int tick(self, uint64_t now_ms) noexcept nogil
-    cdef int observe(self, uint64_t ms, uint16_t counter) noexcept nogil
 
 
 cdef class Batch:
@@ -55,9 +48,3 @@ cdef class Batch:
         self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
         uint32_t flags, bint is_record
     ) except -1
-
-
-cdef int overlay_apply(
-    View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
-    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
-) except -1

@@ -2,13 +2,9 @@
 
 from typing import Any, final
 
+from rango._ext.clock import Clock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.view import View
-
-@final
-class Clock:
-    ms: int
-    counter: int
 
 @final
 class Batch:
@@ -23,6 +19,7 @@ class Batch:
         self, info: CollectionInfo, old_record: bytes, bson: bytes, now_ms: int
     ) -> None: ...
     def delete(self, info: CollectionInfo, old_record: bytes, now_ms: int) -> None: ...
+    def forget(self, info: CollectionInfo, id_key: bytes, old_record: bytes | None) -> None: ...
     def define(self, tree: int, definition: bytes | None, is_new: bool) -> None: ...
     def fill_index(self, info: CollectionInfo, index: IndexInfo, record: bytes) -> None: ...
     def snapshot(self) -> View: ...

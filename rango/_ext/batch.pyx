@@ -11,7 +11,7 @@ Layout      layout.pxd COMMIT_*, MUTATION_*, INDEX_ENTRY_*, RECORD_*;
 States      open -> committed | dropped. Whoever uses a batch holds the append lock, so
             first_ordinal cannot move.
 Failure     DuplicateKey and LimitExceeded leave the batch as it was before the call.
-Sources     ADR-0003; Kulkarni et al., Logical Physical Clocks (2014) for the clock.
+Sources     ADR-0003.
 """
 
 from rango.errors import DuplicateKey, InvalidDocument, LimitExceeded, RangoError
@@ -23,6 +23,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 from rango._ext.bson_element cimport Element
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
+from rango._ext.clock cimport Clock
 from rango._ext.collection_info cimport CollectionInfo, IndexInfo
 from rango._ext.entries cimport INDEX_FIELDS_MAX
 from rango._ext.key cimport key_append, key_cap
@@ -39,6 +40,7 @@ from rango._ext.layout cimport (
     INDEX_REMOVE,
     INDEX_VALUE_SIZE,
     MUTATION_DELETE,
+    MUTATION_FORGET,
     MUTATION_HEADER_SIZE,
     MUTATION_INDEX_COUNT,
     MUTATION_INSERT,
@@ -53,16 +55,7 @@ from rango._ext.layout cimport (
     RECORD_ORDINAL,
     TREE_CATALOG,
 )
-from rango._ext.overlay cimport (
-    CELL_TOMBSTONE,
-    Cell,
-    OverlayNode,
-    cell_new,
-    cell_release,
-    cell_value,
-    overlay_owner_next,
-    overlay_put,
-)
+from rango._ext.overlay cimport CELL_TOMBSTONE, overlay_owner_next
 from rango._ext.page cimport key_compare
 from rango._ext.record cimport (
     RecordHeader,
@@ -71,53 +64,12 @@ from rango._ext.record cimport (
     record_header_read,
     record_header_write,
 )
-from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32, store_u64
-from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_release
+from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32
+from rango._ext.view cimport (
+    TREE_PREFIX, Found, View, append_prefix, found_release, overlay_apply,
+)
 
 cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
-
-
-@cython.final
-cdef class Clock:
-    """The last revision of this node; ticks only under the append lock."""
-
-    cdef int tick(self, uint64_t now_ms) noexcept nogil:
-        if now_ms > self.ms:
-            self.ms = now_ms
-            self.counter = 0
-        elif self.counter == 0xffff:
-            self.ms += 1
-            self.counter = 0
-        else:
-            self.counter += 1
-        return 0
-
-    cdef int observe(self, uint64_t ms, uint16_t counter) noexcept nogil:
-        # what was logged once is a floor
-        if ms > self.ms or (ms == self.ms and counter > self.counter):
-            self.ms = ms
-            self.counter = counter
-        return 0
-
-
-cdef int overlay_apply(
-    View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
-    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
-) except -1:  # hot
-    # one entry into work's private root; a record learns which commit it belongs to
-    cdef Cell *cell = cell_new(key, key_size, value, value_size, flags, ordinal)
-    cdef OverlayNode *root
-    if cell == NULL:
-        raise MemoryError
-    if is_record:
-        store_u64(cell_value(cell) + RECORD_ORDINAL, ordinal)
-    work.bloom.add(key, key_size)
-    root = overlay_put(work.root, owner, cell)
-    if root == NULL:
-        cell_release(cell)
-        raise MemoryError
-    work.root = root
-    return 0
 
 
 @cython.final
@@ -206,6 +158,49 @@ cdef class Batch:
         self._keys(info, old.bson, old.bson_size, self.stale, False)
         self._mutation(MUTATION_DELETE, info, NULL, 0, old.ordinal, now_ms, True)
         self.work.counts.add(info.tree_id, -1)
+
+    def forget(
+        self, CollectionInfo info not None, bytes id_key not None, bytes old_record
+    ) -> None:
+        """A record goes with its index entries and leaves no tombstone: for a purge.
+
+        `old_record` is the live one, None if there is only a tombstone.
+        """
+        cdef RecordHeader old
+        cdef size_t start
+        cdef uint32_t count = 0
+        cdef uint8_t *head
+        self.key.size = 0
+        append_prefix(&self.key, info.tree_id)
+        if buffer_put(
+            &self.key, PyBytes_AS_STRING(id_key), <size_t>PyBytes_GET_SIZE(id_key)
+        ) < 0:
+            raise MemoryError
+        self._room(MUTATION_HEADER_SIZE + self.key.size + 4096)
+        if old_record is not None:
+            read_header(old_record, &old)
+            self._keys(info, old.bson, old.bson_size, self.stale, False)
+        start = self.body.size
+        head = buffer_grow(&self.body, MUTATION_HEADER_SIZE)
+        if head == NULL:
+            raise MemoryError
+        self.is_broken = True
+        head[MUTATION_OP] = MUTATION_FORGET
+        store_u32(head + MUTATION_TREE, info.tree_id)
+        store_u16(head + MUTATION_KEY_SIZE, <uint16_t>(self.key.size - TREE_PREFIX))
+        store_u32(head + MUTATION_VALUE_SIZE, 1)
+        if buffer_put(
+            &self.body, self.key.data + TREE_PREFIX, self.key.size - TREE_PREFIX
+        ) < 0 or buffer_put(&self.body, b"\0" if old_record is None else b"\1", 1) < 0:
+            raise MemoryError
+        self._put(self.key.data, self.key.size, NULL, 0, CELL_TOMBSTONE, False)
+        if old_record is not None:
+            self._index_entries(info, False, True, &count)
+            self.work.counts.add(info.tree_id, -1)
+        store_u32(self.body.data + start + MUTATION_INDEX_COUNT, count)
+        store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
+        self.count += 1
+        self.is_broken = False
 
     def define(self, uint32_t tree, bytes definition, bint is_new) -> None:
         """A tree's definition in the catalog; None drops the tree."""

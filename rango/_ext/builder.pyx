@@ -61,7 +61,9 @@ from rango._ext.page cimport (
 from rango._ext.page_cache cimport Page, page_bytes, page_release
 from rango._ext.pager cimport Pager
 from rango._ext.span cimport store_u64
-from rango._ext.units cimport units_copy, units_end, units_mark, units_merge, units_resize
+from rango._ext.units cimport (
+    units_copy, units_end, units_get, units_mark, units_merge, units_resize,
+)
 from rango._ext.view cimport TREE_PREFIX, Generation, View, prefix_write, tree_of
 
 cdef enum:
@@ -105,6 +107,37 @@ cdef class Builder:
         any more.
         """
         self.named = [self.named[len(self.named) - 1], generation]
+
+    @property
+    def pinned(self) -> list:
+        """Numbers of the generations that somebody still reads and no slot names."""
+        named = {(<Generation>generation).number for generation in self.named}
+        alive = [reference() for reference in self.generations]
+        return sorted(
+            {each.number for each in alive if each is not None and each.number not in named}
+        )
+
+    def scrub(self) -> int:
+        """Write zeros over every unit that no slot's generation and no reader reaches; how many.
+
+        Under the checkpoint lock; the flush is the caller's. OSError of the disk passes through.
+        """
+        cdef Generation other
+        cdef Pager pager = self.pager
+        cdef uint64_t end = <uint64_t>pager.vfs.size(pager.fd) // UNIT_SIZE
+        cdef uint64_t unit
+        cdef uint64_t count = 0
+        cdef bytes zeros = bytes(UNIT_SIZE)
+        units_copy(&pager.kept, &pager.used)
+        for each in [*self.named, *[reference() for reference in self.generations]]:
+            if each is not None:
+                other = <Generation>each
+                units_merge(&pager.kept, &other.used)
+        for unit in range(SLOT_UNITS, end):
+            if not units_get(&pager.kept, unit):
+                pager.vfs.write(pager.fd, zeros, unit * UNIT_SIZE)
+                count += 1
+        return count
 
     def build(
         self, View view not None, dict definitions not None, dict marks not None,

@@ -9,6 +9,7 @@ cdef enum:
 ctypedef struct FrameHeader:
     uint32_t body_size
     uint8_t kind
+    uint8_t flags               # 0, or FRAME_PURGED
     uint64_t ordinal
     uint64_t first_ordinal
     uint64_t durable
@@ -28,6 +29,10 @@ cdef void frame_aad_write(
 # H(n) from H(n-1) and the whole frame (header, ciphertext, tag); `out32` may be `chain`
 cdef void chain_next(
     const uint8_t *chain, const uint8_t *frame, size_t size, uint8_t *out32) noexcept nogil
+
+# the same from the frame's digest, which a purge keeps
+cdef void chain_next_digest(
+    const uint8_t *chain, const uint8_t *digest, uint8_t *out32) noexcept nogil
 
 
 cdef inline uint64_t frame_align(uint64_t offset) noexcept nogil:

@@ -9,6 +9,7 @@ Layout      layout.pxd FRAME_*; drawn in docs/reference/format.md. The tag binds
             nonce (which the cipher binds itself).
             Chain: H(n) = BLAKE2b-256(H(n-1) | BLAKE2b-256(header | ciphertext | tag)), from zeros.
             A frame can be judged alone by its stored 16 bytes of H(n-1); walking verifies all 32.
+            A purged frame counts with the digest that it had (storage/purge.py).
 Failure     anything that is not a header reads as 0, never as an exception: a log ends somewhere.
             The check is a CRC: probing a damaged tail opens almost nothing; it proves nothing.
 Sources     architecture sections 4 and 7; RFC 7693 (BLAKE2b).
@@ -21,7 +22,7 @@ from rango._ext.layout cimport (
     BLOCK_SIZE, CHAIN_SIZE, DATABASE_ID_SIZE, FILE_KIND_FRAME, FRAME_BODY_SIZE, FRAME_CHECK,
     FRAME_CLOSED, FRAME_DURABLE, FRAME_FIRST_ORDINAL, FRAME_FLAGS, FRAME_HEADER_SIZE, FRAME_KIND,
     FRAME_MAGIC, FRAME_MAGIC_VALUE, FRAME_NONCE, FRAME_ORDINAL, FRAME_OVERHEAD, FRAME_PART,
-    FRAME_PREVIOUS, FRAME_RESERVED,
+    FRAME_PREVIOUS, FRAME_PURGED, FRAME_RESERVED,
 )
 from rango._ext.seal cimport blake2b_256, crc32
 from rango._ext.span cimport load_u16, load_u32, load_u64, store_u16, store_u32, store_u64
@@ -31,7 +32,7 @@ cdef void frame_header_write(uint8_t *into, const FrameHeader *header) noexcept 
     store_u32(into + FRAME_MAGIC, <uint32_t>FRAME_MAGIC_VALUE)
     store_u32(into + FRAME_BODY_SIZE, header.body_size)
     into[FRAME_KIND] = header.kind
-    into[FRAME_FLAGS] = 0
+    into[FRAME_FLAGS] = header.flags
     store_u16(into + FRAME_RESERVED, 0)
     store_u64(into + FRAME_ORDINAL, header.ordinal)
     store_u64(into + FRAME_FIRST_ORDINAL, header.first_ordinal)
@@ -51,7 +52,8 @@ cdef int frame_header_read(const uint8_t *source, size_t size, FrameHeader *out)
         return 0
     if out.kind < <uint8_t>FRAME_PART or out.kind > <uint8_t>FRAME_CLOSED:
         return 0
-    if source[FRAME_FLAGS] != 0 or load_u16(source + FRAME_RESERVED) != 0:
+    out.flags = source[FRAME_FLAGS]
+    if out.flags > <uint8_t>FRAME_PURGED or load_u16(source + FRAME_RESERVED) != 0:
         return 0
     out.ordinal = load_u64(source + FRAME_ORDINAL)
     out.first_ordinal = load_u64(source + FRAME_FIRST_ORDINAL)
@@ -80,6 +82,11 @@ cdef void chain_next(
         const uint8_t *chain, const uint8_t *frame, size_t size, uint8_t *out32) noexcept nogil:
     cdef uint8_t[32] digest
     blake2b_256(frame, size, NULL, 0, digest)
+    chain_next_digest(chain, digest, out32)
+
+
+cdef void chain_next_digest(
+        const uint8_t *chain, const uint8_t *digest, uint8_t *out32) noexcept nogil:
     blake2b_256(chain, CHAIN_SIZE, digest, 32, out32)
 
 
@@ -87,7 +94,7 @@ cdef void chain_next(
 
 def header_pack(
         int body_size, int kind, uint64_t ordinal, uint64_t first_ordinal, uint64_t durable,
-        bytes previous not None, bytes nonce not None):
+        bytes previous not None, bytes nonce not None, int flags=0):
     """The 68 bytes of a frame header, check included."""
     cdef FrameHeader header
     cdef uint8_t[68] packed
@@ -95,6 +102,7 @@ def header_pack(
         raise ValueError("previous is 16 bytes and nonce 12")
     header.body_size = <uint32_t>body_size
     header.kind = <uint8_t>kind
+    header.flags = <uint8_t>flags
     header.ordinal = ordinal
     header.first_ordinal = first_ordinal
     header.durable = durable

@@ -100,13 +100,22 @@ cdef enum:
     SEGMENT_EPOCH = 112             # u32: key epoch
     SEGMENT_TAG = 120               # 16: keyed BLAKE2b-128 of bytes 0..119 (unkeyed without a key)
     SEGMENT_HEADER_SIZE = 136
+    SEGMENT_PURGED = 1              # feature bit: some frames are purged; a table ends the file
+    # purge table: entries, then a footer that ends the file
+    PURGE_OFFSET = 0                # u64: where a purged frame starts
+    PURGE_DIGEST = 8                # 32: digest of the frame as it was first written
+    PURGE_ENTRY_SIZE = 40
+    PURGE_COUNT = 0                 # u32: entries before the footer
+    PURGE_MAGIC = 4                 # u32
+    PURGE_MAGIC_VALUE = 0x55505247  # "GRPU" as stored
+    PURGE_FOOTER_SIZE = 8
 
     FRAME_MAGIC_VALUE = 0x4d465247  # "GRFM" as stored
     FRAME_MAGIC = 0                 # u32
     FRAME_CHECK = 4                 # u32: CRC-32 of header bytes 8..67
     FRAME_BODY_SIZE = 8             # u32: ciphertext bytes, without the tag
     FRAME_KIND = 12                 # u8: FRAME_PART, FRAME_COMMIT or FRAME_CLOSED
-    FRAME_FLAGS = 13                # u8: 0
+    FRAME_FLAGS = 13                # u8: 0, or FRAME_PURGED
     FRAME_RESERVED = 14             # u16: 0
     FRAME_ORDINAL = 16              # u64
     FRAME_FIRST_ORDINAL = 24        # u64: ordinal of the first frame of this commit
@@ -120,6 +129,7 @@ cdef enum:
     FRAME_PART = 1                  # a piece of a commit that goes on in the next frame
     FRAME_COMMIT = 2                # the last (or only) frame of a commit
     FRAME_CLOSED = 3                # written and flushed by close(): empty body
+    FRAME_PURGED = 1                # flag: sealed again without what a purge took out
     # no frame crosses a multiple of this: one can find any ordinal by bisection over blocks
     BLOCK_SIZE = 65536
     SEGMENT_SIZE_MAX = 67108864
@@ -143,6 +153,11 @@ cdef enum:
     MUTATION_REPLACE = 2            # a live document is replaced
     # a live document becomes a tombstone (in the catalog: the tree is gone)
     MUTATION_DELETE = 3
+    # a record goes without a tombstone; the value is one byte: was it live?
+    MUTATION_FORGET = 4
+    # what a purge leaves: zeros of the same size; the byte behind the header is the operation that
+    # it was, 0 for a forget of a record that was not live
+    MUTATION_PURGED = 5
     # index entry; the key is the key of the fields, then the key of the document's _id. INDEX_PUT
     # goes on with the number of the index's fields, u8, and so many type bytes
     INDEX_ENTRY_OP = 0              # u8: INDEX_*

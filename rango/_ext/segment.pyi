@@ -27,6 +27,8 @@ class SegmentHeader:
     def epoch(self) -> int: ...
     @property
     def database_id(self) -> bytes: ...
+    @property
+    def features(self) -> int: ...
     def __init__(
         self,
         id: int,
@@ -37,6 +39,7 @@ class SegmentHeader:
         salt: bytes,
         epoch: int,
         database_id: bytes,
+        features: int = 0,
     ) -> None: ...
     def pack(self, keyring: _HeaderKeys) -> bytes: ...
     @staticmethod

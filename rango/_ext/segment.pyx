@@ -21,7 +21,7 @@ from rango._ext.layout cimport (
     CHAIN_SIZE, DATABASE_ID_SIZE, FORMAT_VERSION, SEGMENT_CHAIN, SEGMENT_DATABASE_ID,
     SEGMENT_EPOCH, SEGMENT_FEATURES, SEGMENT_FIRST_ORDINAL, SEGMENT_FIRST_STEP,
     SEGMENT_HEADER_SIZE, SEGMENT_ID, SEGMENT_MAGIC, SEGMENT_PREDECESSOR, SEGMENT_PREDECESSOR_END,
-    SEGMENT_SALT, SEGMENT_TAG, SEGMENT_VERSION, UNIT_SIZE,
+    SEGMENT_PURGED, SEGMENT_SALT, SEGMENT_TAG, SEGMENT_VERSION, UNIT_SIZE,
 )
 from rango._ext.span cimport load_u32, load_u64, store_u32, store_u64
 from rango._ext.vfs cimport VFS_CREATE, VFS_WRITE, Vfs, vfs_kept_raise, vfs_write_all
@@ -43,7 +43,7 @@ cdef class SegmentHeader:
     def __init__(
             self, uint64_t id, uint64_t predecessor, uint64_t predecessor_end,
             uint64_t first_ordinal, bytes chain not None, bytes salt not None, uint32_t epoch,
-            bytes database_id not None):
+            bytes database_id not None, uint32_t features=0):
         if len(chain) != CHAIN_SIZE or len(salt) != 16 or len(database_id) != DATABASE_ID_SIZE:
             raise ValueError("chain is 32 bytes, salt 16 and database id 16")
         self.id = id
@@ -54,6 +54,7 @@ cdef class SegmentHeader:
         self.salt = salt
         self.epoch = epoch
         self.database_id = database_id
+        self.features = features
 
     def pack(self, keyring) -> bytes:
         """The stored header, under the keyring's tag."""
@@ -61,7 +62,7 @@ cdef class SegmentHeader:
         memset(packed, 0, SEGMENT_HEADER_SIZE)
         memcpy(packed + SEGMENT_MAGIC, <const uint8_t *>MAGIC, 8)
         store_u32(packed + SEGMENT_VERSION, FORMAT_VERSION)
-        store_u32(packed + SEGMENT_FEATURES, 0)
+        store_u32(packed + SEGMENT_FEATURES, self.features)
         memcpy(packed + SEGMENT_DATABASE_ID, <const uint8_t *>self.database_id, DATABASE_ID_SIZE)
         store_u64(packed + SEGMENT_ID, self.id)
         store_u64(packed + SEGMENT_PREDECESSOR, self.predecessor)
@@ -86,10 +87,11 @@ cdef class SegmentHeader:
         cdef const uint8_t *source = data
         cdef uint32_t version = load_u32(source + SEGMENT_VERSION)
         cdef uint32_t features = load_u32(source + SEGMENT_FEATURES)
-        if version != FORMAT_VERSION or features != 0:
+        if version != FORMAT_VERSION or features & ~<uint32_t>SEGMENT_PURGED:
             raise FormatTooNew(
                 f"oplog segment {header.id} has format {version} and features {features:#x}, this"
-                f" Rango knows format {FORMAT_VERSION} and no features; update Rango")
+                f" Rango knows format {FORMAT_VERSION} and features {SEGMENT_PURGED:#x}; update"
+                " Rango")
         return header
 
     @staticmethod
@@ -103,7 +105,8 @@ cdef class SegmentHeader:
             load_u64(source + SEGMENT_PREDECESSOR_END), load_u64(source + SEGMENT_FIRST_ORDINAL),
             data[SEGMENT_CHAIN:SEGMENT_CHAIN + CHAIN_SIZE], data[SEGMENT_SALT:SEGMENT_SALT + 16],
             load_u32(source + SEGMENT_EPOCH),
-            data[SEGMENT_DATABASE_ID:SEGMENT_DATABASE_ID + DATABASE_ID_SIZE])
+            data[SEGMENT_DATABASE_ID:SEGMENT_DATABASE_ID + DATABASE_ID_SIZE],
+            load_u32(source + SEGMENT_FEATURES))
 
 
 # --- creation ---

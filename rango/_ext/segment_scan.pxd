@@ -36,6 +36,7 @@ cdef class Scanner:
     cdef size_t window_max
     cdef Buffer arena                   # opened bodies, back to back
     cdef Buffer entries                 # struct Entry
+    cdef dict digests                   # of purged frames, by their offsets; None: not read yet
 
     cdef int64_t load(self, uint64_t offset, const uint8_t **out) except -1 nogil
     cdef int probe(
@@ -43,6 +44,7 @@ cdef class Scanner:
     cdef int frame_open(
         self, uint64_t offset, const uint8_t *source, const FrameHeader *header) except -1 nogil
     cdef int frame_take(self, uint64_t offset) except -1 nogil
+    cdef int digest_find(self, uint64_t offset, uint8_t *out32) except -1 with gil
     cdef int walk(self, size_t size_max) except -1 nogil
     cdef int place_judge(self, uint64_t offset) except -1 nogil
     cdef int tail_judge(self, uint64_t *bad, uint64_t *nonzero_end) except -1 nogil

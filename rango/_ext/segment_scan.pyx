@@ -18,23 +18,26 @@ import os
 from rango.errors import IoFailed
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from rango._ext.buffer cimport buffer_free, buffer_grow, buffer_init, buffer_reserve
 from rango._ext.frame cimport (
-    FRAME_AAD_SIZE, FrameHeader, block_end, chain_next, frame_aad_write, frame_align,
-    frame_header_read,
+    FRAME_AAD_SIZE, FrameHeader, block_end, chain_next, chain_next_digest, frame_aad_write,
+    frame_align, frame_header_read,
 )
 from rango._ext.layout cimport (
     BLOCK_SIZE, CHAIN_SIZE, DATABASE_ID_SIZE, FRAME_CLOSED, FRAME_COMMIT, FRAME_HEADER_SIZE,
-    FRAME_OVERHEAD, FRAME_PART, SEGMENT_HEADER_SIZE, TAG_SIZE,
+    FRAME_OVERHEAD, FRAME_PART, FRAME_PURGED, PURGE_COUNT, PURGE_DIGEST, PURGE_ENTRY_SIZE,
+    PURGE_FOOTER_SIZE, PURGE_MAGIC, PURGE_MAGIC_VALUE, PURGE_OFFSET, SEGMENT_HEADER_SIZE, TAG_SIZE,
 )
 from rango._ext.seal cimport SealKey
+from rango._ext.span cimport load_u32, load_u64
 from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_read_all
 
 cdef enum:
+    DIGEST_SIZE = 32
     WINDOW_SIZE = 1048576       # 16 blocks in one read
     ARENA_KEEP_MAX = 8388608    # a larger arena is given back after a batch
     # answers of tail_judge
@@ -155,6 +158,7 @@ cdef class Scanner:
         cdef const uint8_t *source = NULL
         cdef size_t start = self.arena.size
         cdef bint is_first
+        cdef uint8_t[DIGEST_SIZE] digest
         cdef Entry *entry
         if not self.probe(offset, &header, &source):
             return 0
@@ -163,14 +167,20 @@ cdef class Scanner:
         is_first = header.first_ordinal == header.ordinal
         if not is_first and header.first_ordinal != self.part_first:
             return 0
+        if header.flags & FRAME_PURGED and not self.digest_find(offset, digest):
+            return 0
         if not self.frame_open(offset, source, &header):
             return 0
         if is_first:
             # parts without a commit frame before it are dropped: the frame names its own first one
             self.part_offset = offset
             self.part_start = start
-        chain_next(
-            self.chain_value, source, <size_t>header.body_size + FRAME_OVERHEAD, self.chain_value)
+        if header.flags & FRAME_PURGED:
+            chain_next_digest(self.chain_value, digest, self.chain_value)
+        else:
+            chain_next(
+                self.chain_value, source, <size_t>header.body_size + FRAME_OVERHEAD,
+                self.chain_value)
         self.offset = frame_align(offset + FRAME_OVERHEAD + header.body_size)
         self.ordinal = header.ordinal
         if header.durable > self.durable:
@@ -192,6 +202,17 @@ cdef class Scanner:
         self.end_offset = self.offset
         self.end_ordinal = self.ordinal
         memcpy(self.end_chain_value, self.chain_value, CHAIN_SIZE)
+        return 1
+
+    cdef int digest_find(self, uint64_t offset, uint8_t *out32) except -1 with gil:
+        # 1: what the purged frame here counts with in the chain
+        cdef bytes digest
+        if self.digests is None:
+            self.digests = purge_table(self.vfs, self.fd)
+        digest = self.digests.get(offset)
+        if digest is None:
+            return 0
+        memcpy(out32, <const uint8_t *>digest, DIGEST_SIZE)
         return 1
 
     cdef int walk(self, size_t size_max) except -1 nogil:
@@ -410,6 +431,33 @@ cdef class Scanner:
         with nogil:
             found = self.ordinal_find(ordinal)
         return self.offset if found else None
+
+
+def purge_table(Vfs vfs not None, int fd) -> dict:
+    """The purge table that ends a segment file: offset of a frame -> its digest; {} if none does.
+    """
+    cdef int64_t size = vfs.size(fd)
+    if size < PURGE_FOOTER_SIZE:
+        return {}
+    cdef bytes footer = vfs.read(fd, PURGE_FOOTER_SIZE, size - PURGE_FOOTER_SIZE)
+    cdef const uint8_t *source = footer
+    cdef uint64_t count
+    cdef uint64_t at
+    if len(footer) < PURGE_FOOTER_SIZE:
+        return {}
+    if load_u32(source + PURGE_MAGIC) != <uint32_t>PURGE_MAGIC_VALUE:
+        return {}
+    count = load_u32(source + PURGE_COUNT)
+    if count > <uint64_t>(size - PURGE_FOOTER_SIZE) // PURGE_ENTRY_SIZE:
+        return {}
+    size -= PURGE_FOOTER_SIZE + <int64_t>(count * PURGE_ENTRY_SIZE)
+    cdef bytes entries = vfs.read(fd, count * PURGE_ENTRY_SIZE, size)
+    source = entries
+    cdef dict table = {}
+    for at in range(0, len(entries), PURGE_ENTRY_SIZE):
+        table[load_u64(source + at + PURGE_OFFSET)] = (
+            entries[at + PURGE_DIGEST:at + PURGE_ENTRY_SIZE])
+    return table
 
 
 def frame_header_any(Vfs vfs not None, int fd, uint64_t ordinal_min):

@@ -2,8 +2,9 @@
 
 from typing import Any, final
 
-from rango._ext.batch import Batch, Clock
+from rango._ext.batch import Batch
 from rango._ext.builder import Builder
+from rango._ext.clock import Clock
 from rango._ext.pager import Pager
 from rango._ext.view import Generation, View
 

@@ -24,7 +24,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from rango._ext.batch cimport Batch, Clock, overlay_apply
+from rango._ext.batch cimport Batch
+from rango._ext.clock cimport Clock
 from rango._ext.btree cimport Tree
 from rango._ext.builder cimport Builder
 from rango._ext.entries cimport ENTRY_ARRAY, INDEX_FIELDS_MAX, MARK_SHORTENED
@@ -42,11 +43,13 @@ from rango._ext.layout cimport (
     INDEX_REMOVE,
     INDEX_VALUE_SIZE,
     MUTATION_DELETE,
+    MUTATION_FORGET,
     MUTATION_HEADER_SIZE,
     MUTATION_INDEX_COUNT,
     MUTATION_INSERT,
     MUTATION_KEY_SIZE,
     MUTATION_OP,
+    MUTATION_PURGED,
     MUTATION_SIZE,
     MUTATION_TREE,
     MUTATION_VALUE_SIZE,
@@ -72,7 +75,15 @@ from rango._ext.overlay cimport (
 from rango._ext.pager cimport Pager
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.span cimport Span, load_u16, load_u32, span_of, span_take, store_u16, store_u32
-from rango._ext.view cimport TREE_PREFIX, Counts, Generation, View, prefix_write, tree_of
+from rango._ext.view cimport (
+    TREE_PREFIX,
+    Counts,
+    Generation,
+    View,
+    overlay_apply,
+    prefix_write,
+    tree_of,
+)
 
 cdef enum:
     BLOOM_KEYS_MIN = 8192
@@ -276,6 +287,14 @@ cdef class Store:
             raise_body(ordinal)
         if tree > TREE_ID_MAX:
             raise_body(ordinal)
+        if op == MUTATION_PURGED:
+            # what it did to the number of documents is all that is left of it
+            if size <= MUTATION_HEADER_SIZE:
+                raise_body(ordinal)
+            op = mutation[MUTATION_HEADER_SIZE]
+            if op == MUTATION_INSERT or op == MUTATION_DELETE:
+                self.head.counts.add(tree, 1 if op == MUTATION_INSERT else -1)
+            return 0
         prefix_write(room, tree)
         memcpy(room + TREE_PREFIX, key, key_size)
         if tree == TREE_CATALOG:
@@ -284,6 +303,15 @@ cdef class Store:
             overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, value, value_size,
                           CELL_TOMBSTONE if op == MUTATION_DELETE else 0, ordinal, False)
             changes.append((tree_of(key), None if op == MUTATION_DELETE else value[:value_size]))
+        elif key_size and op == MUTATION_FORGET:
+            if value_size != 1:
+                raise_body(ordinal)
+            overlay_apply(
+                self.head, owner, room, TREE_PREFIX + key_size, NULL, 0, CELL_TOMBSTONE, ordinal,
+                False
+            )
+            if value[0]:
+                self.head.counts.add(tree, -1)
         elif key_size:
             if record_header_read(value, value_size, &header) < 0:
                 raise_body(ordinal)

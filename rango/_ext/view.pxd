@@ -90,3 +90,8 @@ cdef class View:
 
 cdef int append_prefix(Buffer *out, uint32_t tree) except -1 nogil
 cdef int append_key_of(Buffer *out, object value) except -1
+
+cdef int overlay_apply(
+    View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
+    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
+) except -1

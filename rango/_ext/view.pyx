@@ -32,18 +32,21 @@ from rango._ext.layout cimport (
     RECORD_FLAGS,
     RECORD_HEADER_SIZE,
     RECORD_NODE_SIZE,
+    RECORD_ORDINAL,
 )
 from rango._ext.overlay cimport (
     CELL_TOMBSTONE,
     Cell,
     OverlayNode,
     cell_key,
+    cell_new,
     cell_release,
     cell_retain,
     cell_value,
     overlay_count,
     overlay_get,
     overlay_next,
+    overlay_put,
     overlay_release,
     overlay_retain,
     overlay_seek,
@@ -51,6 +54,7 @@ from rango._ext.overlay cimport (
 from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
 from rango._ext.page_cache cimport page_release
 from rango._ext.record cimport document_decode
+from rango._ext.span cimport store_u64
 from rango._ext.units cimport units_free, units_init
 
 cdef int raise_memory() except -1 with gil:
@@ -403,3 +407,23 @@ cdef class View:
 
     def close(self) -> None:
         """Nothing to do but let go: kept so that a snapshot can be closed like a cursor."""
+
+
+cdef int overlay_apply(
+    View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
+    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
+) except -1:  # hot
+    # one entry into work's private root; a record learns which commit it belongs to
+    cdef Cell *cell = cell_new(key, key_size, value, value_size, flags, ordinal)
+    cdef OverlayNode *root
+    if cell == NULL:
+        raise MemoryError
+    if is_record:
+        store_u64(cell_value(cell) + RECORD_ORDINAL, ordinal)
+    work.bloom.add(key, key_size)
+    root = overlay_put(work.root, owner, cell)
+    if root == NULL:
+        cell_release(cell)
+        raise MemoryError
+    work.root = root
+    return 0

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "init": "rango.cli.init",
     "insert": "rango.cli.insert",
     "inspect": "rango.cli.inspect",
+    "purge": "rango.cli.purge",
     "salvage": "rango.cli.salvage",
     "stats": "rango.cli.stats",
     "update": "rango.cli.update",

@@ -40,10 +40,11 @@ def manual() -> str:
     meanings.setdefault(2, []).append("the command line is wrong")
     meanings[130] = ["stopped by Ctrl-C"]
     lines += [f"| {code} | {'; '.join(texts)} |" for code, texts in sorted(meanings.items())]
+    top = click.Context(root, info_name="rango", **root.context_settings, terminal_width=WIDTH)
     for path, command in commands():
-        context = click.Context(
-            command, info_name=" ".join(path), max_content_width=WIDTH, terminal_width=WIDTH
-        )
+        # under the root, whose settings (such as -h) it inherits
+        context = click.Context(command, info_name=" ".join(path[1:]), parent=top)
+        context = top if len(path) == 1 else context
         lines += ["", f"## {' '.join(path)}", "", "```text", command.get_help(context), "```"]
     return "\n".join(lines) + "\n"
 

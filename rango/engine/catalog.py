@@ -5,7 +5,8 @@ Terms       definition: the BSON document that the catalog tree keeps for each t
 Invariants  A Catalog never changes: a change makes a new one, which goes with the View from which
             it can be seen (I-16).
 Layout      definitions, by tree id:
-            0           {kind: "database", node_id}, and limits: {name: bytes} if it has some
+            0           {kind: "database", node_id}, and where it has them limits: {name:
+                        bytes}, is_purging
             collection  {kind: "collection", name}
             index       {kind: "index", collection: tree id, name, keys: {path: 1 | -1, ...},
                         unique, state: "building" | "ready"}, and where it has them sparse,
@@ -159,9 +160,12 @@ def index_definition(collection: int, index: IndexInfo, state: str) -> bytes:
     )
 
 
-def database_definition(node_id: str, limits: Mapping[str, int] | None = None) -> bytes:
-    """What is true of the database as a whole: whose it is, and limits of its own."""
-    fields: dict[str, Any] = {"kind": "database", "node_id": node_id}
-    if limits:
-        fields["limits"] = dict(limits)
-    return encode(fields)
+def database_definition(node_id: str) -> bytes:
+    """What is true of a new database as a whole: whose it is."""
+    return encode({"kind": "database", "node_id": node_id})
+
+
+def database_changed(catalog: Catalog, **fields: Any) -> bytes:
+    """The same with some fields of it set, or with None taken out."""
+    merged = {**catalog.settings, **fields}
+    return encode({name: value for name, value in merged.items() if value is not None})

@@ -24,7 +24,7 @@ from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
-from rango.engine import check, checkpoint, expiry, index, recovery
+from rango.engine import check, checkpoint, expiry, index, purge, recovery
 from rango.engine.catalog import collection_definition
 from rango.engine.check import Finding
 from rango.engine.flusher import Flusher
@@ -136,6 +136,7 @@ class Core:
             return
         for tree in self.store.head.catalog.building():
             index.drop_unfinished(self, tree)
+        purge.resume(self)
         if self.durability == "group":
             self.flusher = Flusher(self, self.options.group_delay_ms)
         expiry.start(self)

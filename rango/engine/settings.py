@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
+from rango.engine.catalog import DATABASE_ID, Catalog, database_changed
 from rango.errors import InvalidArgument, LimitExceeded
 from rango.limits import DOCUMENT_SIZE_BYTES_MAX
 
@@ -42,7 +42,7 @@ def set_limits(core: Core, given: dict[str, int | None]) -> dict[str, int]:
     def change(catalog: Catalog) -> list[tuple[int, bytes | None]]:
         merged = {**limits_of(catalog), **given}
         kept.update({name: value for name, value in merged.items() if value is not None})
-        return [(DATABASE_ID, database_definition(catalog.settings["node_id"], kept))]
+        return [(DATABASE_ID, database_changed(catalog, limits=kept or None))]
 
     core.change_catalog(change)
     apply_cache_size(core)

@@ -15,7 +15,7 @@ Failure     Whatever a write raises (DuplicateKey, LimitExceeded) it has changed
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rango._ext.batch import Batch
@@ -26,6 +26,7 @@ from rango.engine.settings import document_check
 from rango.errors import Conflict, DuplicateKey, NotFound, TransactionError
 
 if TYPE_CHECKING:
+    from rango.engine.catalog import Catalog
     from rango.engine.core import Core
 
 
@@ -123,6 +124,19 @@ class Txn:
         """
         batch = self._write()
         batch.delete(self._current(batch, info), old_record, self._core.clock())
+
+    def forget(self, info: CollectionInfo, id_key: bytes, old_record: bytes | None) -> None:
+        """Remove a record for good (engine/purge.py). Raises as delete does."""
+        batch = self._write()
+        batch.forget(self._current(batch, info), id_key, old_record)
+
+    def define(self, tree: int, change: Callable[[Catalog], bytes]) -> None:
+        """Change a definition of the catalog in this transaction."""
+        batch = self._write()
+        definition = change(batch.catalog)
+        batch.define(tree, definition, tree not in batch.catalog.definitions)
+        turned = self._core.store.multikey | batch.multikey
+        batch.catalog = batch.catalog.changed([(tree, definition)], turned)
 
     @property
     def size_bytes(self) -> int:

@@ -407,6 +407,12 @@ class Oplog:
                 if name.endswith((".rgo.new", ".cut.new")):
                     self.vfs.remove(os.path.join(self.directory, name))
 
+    def reread(self) -> None:
+        """Take over segment headers that were rewritten in place. Raises as open() does."""
+        found = read_segments(self.vfs, self.directory, self.keyring)
+        # the appender holds the same list
+        self.segments[:] = found.headers
+
     # --- single commits ---
 
     def find(self, ordinal: int) -> tuple[int, int]:

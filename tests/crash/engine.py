@@ -87,6 +87,8 @@ class EngineSubject:
         state: State = {}
         view = database._handle.core.view()
         for name, info in view.catalog.collections.items():
+            if name.startswith("system."):  # Rango's own, not a statement of the workload's
+                continue
             state["#collection", name] = True
             for index in info.ready:
                 state["#index", name, index.name] = index_described(index)

@@ -73,6 +73,13 @@ class Scribe:
         assert result.deleted_count == len(keys)
         self.acknowledge()
 
+    def purge(self, collection: str, keys: Iterable[Any]) -> None:
+        keys = list(keys)
+        self.ledger.attempt({(collection, key): None for key in keys})
+        result = self.database[collection].purge({"_id": {"$in": keys}})
+        assert result.purged_count == len(keys)
+        self.acknowledge()
+
     def transaction(self, changes: Changes) -> None:
         """Several documents, several collections: (collection, id) -> document or None."""
         whole = dict(changes)

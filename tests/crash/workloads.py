@@ -141,6 +141,24 @@ def many_fields(session: Session) -> None:
     scribe.verify()
 
 
+def purges(session: Session) -> None:
+    """Documents that go with their history: from several segments, of an index, in parts."""
+    scribe, rng = Scribe(session), session.rng
+    for n in range(12):
+        scribe.insert("a", document(rng, n, rng.choice((50, 300, 20_000))))
+    scribe.create_index("a", "n")
+    for n in range(8):
+        scribe.update("a", rng.choice(scribe.ids("a")), {"n": n, "kind": "changed"})
+    scribe.delete("a", [3])
+    scribe.purge("a", [1, 2])
+    scribe.transaction({("a", n): document(rng, n, 100) for n in (1, 20, 21)})
+    scribe.verify()
+    scribe.purge("a", [20, 5])
+    scribe.reopen()
+    scribe.insert("a", document(rng, 30))
+    scribe.verify()
+
+
 def collections(session: Session) -> None:
     """Collections made, filled, renamed and dropped."""
     scribe, rng = Scribe(session), session.rng
@@ -322,6 +340,8 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "transactions": (transactions, EngineSubject),
     "indexes": (indexes, EngineSubject),
     "indexes of many fields": (many_fields, EngineSubject),
+    "purges": (purges, lambda: EngineSubject(segment_size_max=32 * 1024)),
+    "purges, plain": (purges, lambda: EngineSubject(key=None)),
     "collections": (collections, EngineSubject),
     "large documents": (
         large_documents,

@@ -1,0 +1,8 @@
+"""The clock of revisions."""
+
+from typing import final
+
+@final
+class Clock:
+    ms: int
+    counter: int

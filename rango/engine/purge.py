@@ -1,0 +1,334 @@
+"""Real deletion: documents go, and all of their history with them.
+
+Terms       target: (tree, key) of a document that was purged. To forget: to remove a record without
+            leaving a tombstone. Fact: the document in `system.purges` that says that there was a
+            purge, without saying what was in it.
+Invariants  The log is rewritten only when both superblock slots lie behind the commit that forgot
+            the documents: a replay that starts at either of them never needs what was taken out.
+            Segments go oldest first and the forgetting itself last, so that a replay from the start
+            gives the same documents at every moment; blanked mutations keep their effect on counts.
+States      nothing -> forgotten (one commit: documents, fact, the mark `is_purging` among the
+            settings) -> both slots past it -> free units zeroed -> segments rewritten -> fact
+            complete, mark gone. Every step may be done again: an open that finds the mark goes on from there.
+Failure     A cursor or snapshot that still reads old pages: DatabaseBusy, close it and call purge()
+            again; everything else is as far as it came. LowDisk: likewise.
+Sources     architecture section 4 (Chain); storage/purge.py; ADR-0022.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from rango._ext import layout
+from rango._ext.collection_info import CollectionInfo
+from rango._ext.key import key_of
+from rango._ext.record import decode, encode, record_parts
+from rango.engine.catalog import DATABASE_ID, database_changed
+from rango.engine.salvage import MUTATION
+from rango.errors import DatabaseBusy, IoFailed, LowDisk
+from rango.storage.purge import segment_purge
+from rango.storage.segment import io_named
+
+if TYPE_CHECKING:
+    from rango._ext.view import View
+    from rango.engine.core import Core
+    from rango.engine.query import Query
+
+FACTS: Final = "system.purges"
+"""The collection of facts."""
+
+BATCH_COUNT: Final = 1_000
+"""Documents that one commit forgets."""
+
+Target = tuple[int, bytes]
+Progress = Callable[[int, int], object]
+
+# what a mutation did to the number of documents, as the byte behind a blanked header says it
+EFFECT: Final = {
+    layout.MUTATION_INSERT: layout.MUTATION_INSERT,
+    layout.MUTATION_REPLACE: layout.MUTATION_REPLACE,
+    layout.MUTATION_DELETE: layout.MUTATION_DELETE,
+}
+
+
+def purge(core: Core, name: str, query: Query, progress: Progress | None = None) -> dict[str, int]:
+    """Purge what the query finds in a collection; see the module for the steps.
+
+    Returns {"documents", "commits", "segments"}: how many documents went, in how many commits of
+    the history they were found, and how many segments were rewritten. Raises DatabaseBusy, LowDisk,
+    IoFailed, ReadOnly.
+    """
+    documents = 0
+    while forgotten := forget_batch(core, name, query):
+        documents += forgotten
+    if not documents and not is_purging(core):
+        return {"documents": 0, "commits": 0, "segments": 0}
+    return {"documents": documents, **finish(core, progress)}
+
+
+def is_purging(core: Core) -> bool:
+    """Whether a purge was begun and is not complete."""
+    return bool(core.store.head.catalog.settings.get("is_purging"))
+
+
+def forget_batch(core: Core, name: str, query: Query) -> int:
+    """One commit: some documents are forgotten, a fact is written, the mark is set. How many."""
+    txn = core.begin()
+    try:
+        txn.lock()
+        info = txn.collections().get(name)
+        if info is None:
+            return 0
+        found = list(found_records(txn.view, info, query))
+        if not found:
+            return 0
+        for key, record in found:
+            txn.forget(info, key, record)
+        facts = txn.create_collection(FACTS)
+        fact = {
+            "_id": core.options.ids(),
+            "collection": name,
+            "documents": len(found),
+            "at": datetime.fromtimestamp(core.clock() / 1000, UTC),
+            "node": core.node_id,
+            "is_complete": False,
+        }
+        txn.insert(facts, encode(fact))
+        txn.define(DATABASE_ID, lambda catalog: database_changed(catalog, is_purging=True))
+        txn.commit()
+        return len(found)
+    finally:
+        txn.abort()
+
+
+def found_records(
+    view: View, info: CollectionInfo, query: Query
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Up to BATCH_COUNT (key, live record); an `_id` that is named also finds its tombstone."""
+    count = 0
+    for batch in query.copy().records(view, info):
+        for record in batch:
+            yield key_of(decode(record_parts(record)[6])["_id"]), record
+            count += 1
+            if count == BATCH_COUNT:
+                return
+    for value in named_ids(query):
+        key = key_of(value)
+        # get() does not show tombstones
+        scan = view.scan(info.tree_id, key, key + b"\0", False, None)
+        for _key, record in scan.next_entries(1):
+            if record[layout.RECORD_FLAGS] == layout.RECORD_FLAG_TOMBSTONE:
+                yield key, None
+
+
+def named_ids(query: Query) -> list[Any]:
+    """The values of `_id` that a filter of nothing but `_id` names."""
+    match query.program.normal:
+        case ("$eq", "_id", value):
+            return [value]
+        case ("$in", "_id", values):
+            return list(values)
+    return []
+
+
+def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
+    """Everything after the forgetting. Also what an open calls that finds the mark."""
+    core.checkpoint()
+    # something to write, so that the other slot moves on as well
+    core.change_catalog(lambda catalog: [(DATABASE_ID, database_changed(catalog, is_purging=True))])
+    core.checkpoint()
+    core.store.pager.forget_cache()
+    with core.checkpoint_lock, latching(core):
+        pinned = core.store.builder.pinned
+        if pinned:
+            raise DatabaseBusy(
+                "a cursor or snapshot still reads pages that hold what is to be purged; close it "
+                "and call purge() again: the documents are gone, their history not yet"
+            )
+        with io_named("clearing free pages"):
+            core.store.builder.scrub()
+        # outside of io_named: whatever a flush says, its outcome is unknown
+        core.vfs.flush(core.data_fd)
+        try:
+            core.append_lock_take()
+            core.store.appender.roll_over()
+        finally:
+            core.append_lock.drop()
+        done = rewrite(core, progress)
+        remove_cuts(core)
+    complete(core)
+    return done
+
+
+@contextmanager
+def latching(core: Core) -> Iterator[None]:
+    """Latch the database after a failure whose outcome is unknown (I-10)."""
+    try:
+        yield
+    except IoFailed as error:
+        core.latch(error)
+        raise
+    except OSError as error:
+        failed = IoFailed(
+            f"{core.path}: a purge failed ({error}); check the disk and open the database again: "
+            "the purge then goes on"
+        )
+        core.latch(failed)
+        raise failed from error
+
+
+def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
+    """Blank every mutation of the targets in every sealed segment."""
+    log = core.log
+    sealed = log.segments[:-1]
+    targets: set[Target] = set()
+    owners: dict[int, int] = {}
+    for body in bodies(core):
+        for mutation in mutations(body):
+            note(mutation, targets, owners)
+    commits = segments = 0
+    for at, header in enumerate(sealed):
+        limit = log.segments[at + 1].predecessor_end
+        purged = segment_purge(
+            core.vfs,
+            log.directory,
+            core.keyring,
+            header,
+            limit,
+            lambda body: blanked(body, targets, owners),
+        )
+        commits += purged.commits
+        segments += purged.frames > 0
+        if progress is not None:
+            progress(at + 1, len(sealed))
+    log.reread()
+    return {"commits": commits, "segments": segments}
+
+
+def bodies(core: Core) -> Iterator[bytes]:
+    """The body of every commit, oldest first."""
+    written = core.store.appender.ordinal
+    for batch in core.log.replay(*core.log.start(), written=written):
+        for commit in batch:
+            yield commit[2]
+
+
+def mutations(body: bytes) -> Iterator[memoryview]:
+    """The mutations of a commit body."""
+    view = memoryview(body)
+    at = layout.COMMIT_HEADER_SIZE
+    while at < len(body):
+        size = MUTATION.unpack_from(body, at)[0]
+        yield view[at : at + size]
+        at += size
+
+
+def note(mutation: memoryview, targets: set[Target], owners: dict[int, int]) -> None:
+    """Learn what a mutation says: a target, or which collection an index belongs to."""
+    _size, op, tree, key_size = MUTATION.unpack_from(mutation)
+    key = bytes(mutation[layout.MUTATION_HEADER_SIZE : layout.MUTATION_HEADER_SIZE + key_size])
+    if op == layout.MUTATION_FORGET:
+        targets.add((tree, key))
+    elif tree == layout.TREE_CATALOG and op in (layout.MUTATION_INSERT, layout.MUTATION_REPLACE):
+        fields = decode(bytes(mutation[layout.MUTATION_HEADER_SIZE + key_size :]))
+        if fields.get("kind") == "index":
+            owners[int.from_bytes(key, "big")] = fields["collection"]
+
+
+def blanked(body: bytes, targets: set[Target], owners: dict[int, int]) -> bytes | None:
+    """The body without the targets' mutations; None if it has none of them."""
+    changed: bytearray | None = None
+    at = layout.COMMIT_HEADER_SIZE
+    for mutation in mutations(body):
+        size, op, tree, key_size = MUTATION.unpack_from(mutation)
+        if is_target(mutation, op, tree, key_size, targets, owners):
+            changed = bytearray(body) if changed is None else changed
+            changed[at : at + size] = blank(mutation, size, op, tree, key_size)
+        at += size
+    return None if changed is None else bytes(changed)
+
+
+def is_target(
+    mutation: memoryview,
+    op: int,
+    tree: int,
+    key_size: int,
+    targets: set[Target],
+    owners: dict[int, int],
+) -> bool:
+    """Whether a mutation speaks of a target."""
+    if tree == layout.TREE_CATALOG or op == layout.MUTATION_PURGED:
+        return False
+    if key_size:
+        start = layout.MUTATION_HEADER_SIZE
+        return (tree, bytes(mutation[start : start + key_size])) in targets
+    # an index was filled: the mutation has the entries of one document, whose key ends each of them
+    owner = owners.get(tree)
+    return any((owner, key) in targets for key in entry_ids(mutation))
+
+
+def entry_ids(mutation: memoryview) -> Iterator[bytes]:
+    """The documents' keys in the index entries of a mutation that has nothing else."""
+    at = layout.MUTATION_HEADER_SIZE
+    while at + layout.INDEX_ENTRY_HEADER_SIZE <= len(mutation):
+        op = mutation[at + layout.INDEX_ENTRY_OP]
+        split = int.from_bytes(mutation[at + layout.INDEX_ENTRY_SPLIT :][:2], "little")
+        size = int.from_bytes(mutation[at + layout.INDEX_ENTRY_KEY_SIZE :][:2], "little")
+        at += layout.INDEX_ENTRY_HEADER_SIZE
+        yield bytes(mutation[at + split : at + size])
+        at += size
+        if op == layout.INDEX_PUT:
+            at += 1 + mutation[at]  # type bytes, and how many
+
+
+def blank(mutation: memoryview, size: int, op: int, tree: int, key_size: int) -> bytes:
+    """Zeros in the place of a mutation, and what it did to the number of documents."""
+    effect = EFFECT.get(op, 0)
+    if op == layout.MUTATION_FORGET and mutation[layout.MUTATION_HEADER_SIZE + key_size]:
+        effect = layout.MUTATION_DELETE
+    if not key_size:
+        effect = 0
+    head = MUTATION.pack(size, layout.MUTATION_PURGED, tree, 0)
+    rest = bytes(layout.MUTATION_HEADER_SIZE - len(head))
+    return (head + rest + bytes([effect])).ljust(size, b"\0")
+
+
+def remove_cuts(core: Core) -> None:
+    """Torn tails that were put aside for people may hold anything: they go."""
+    with io_named("removing torn tails"):
+        for name in core.vfs.list_directory(core.log.directory):
+            if name.endswith(".cut"):
+                core.vfs.remove(os.path.join(core.log.directory, name))
+        core.vfs.flush_directory(core.log.directory)
+
+
+def complete(core: Core) -> None:
+    """Say in the facts that it is done, and take the mark away."""
+    txn = core.begin()
+    try:
+        txn.lock()
+        info = txn.collections().get(FACTS)
+        if info is not None:
+            scan = txn.view.scan(info.tree_id, None, None, False, None)
+            for record in scan.next_records(1 << 30):
+                fact = decode(record_parts(record)[6])
+                if not fact["is_complete"]:
+                    txn.replace(info, record, encode({**fact, "is_complete": True}))
+        txn.define(DATABASE_ID, lambda catalog: database_changed(catalog, is_purging=None))
+        txn.commit()
+    finally:
+        txn.abort()
+
+
+def resume(core: Core) -> None:
+    """Go on with a purge that a crash or a lack of space interrupted, if there is one."""
+    if not is_purging(core):
+        return
+    try:
+        finish(core)
+    except LowDisk as error:
+        core.findings.append(f"a purge is not complete yet: {error}")
