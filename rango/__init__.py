@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rango.bulk import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
     from rango.collection import Collection
     from rango.cursor import Cursor
-    from rango.database import Database, connect, open, salvage
+    from rango.database import Database, connect, open, restore, salvage, verify_backup
     from rango.errors import RangoError
     from rango.indexes import IndexModel
     from rango.results import ReturnDocument
@@ -51,7 +51,9 @@ __all__ = [
     "errors",
     "extended_json",
     "open",
+    "restore",
     "salvage",
+    "verify_backup",
 ]
 
 _PLACES: Final = {
@@ -69,7 +71,9 @@ _PLACES: Final = {
     "UpdateOne": "rango.bulk",
     "connect": "rango.database",
     "open": "rango.database",
+    "restore": "rango.database",
     "salvage": "rango.database",
+    "verify_backup": "rango.database",
 }
 
 

@@ -259,6 +259,42 @@ def salvage(
     return report
 
 
+def restore(
+    backup: StrPath,
+    *,
+    to: StrPath,
+    passphrase: str | None = None,
+    key: bytes | None = None,
+    keyfile: StrPath | None = None,
+    node_id: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Any]:
+    """Make the new database `to` from a backup, after reading and verifying all of it.
+
+    It has a node id of its own, drawn unless given. Returns {"ordinal", "documents", "collections",
+    "node_id"}. Raises InvalidArgument (no backup, or `to` exists), Corrupted (the backup is not as
+    it was written; nothing was restored), KeyRejected, LowDisk.
+    """
+    from rango.engine.backup import restore as engine_restore
+
+    options = _options(to, (passphrase, key, keyfile), node_id=node_id)
+    return engine_restore(options, os.path.abspath(_path(backup)), progress)
+
+
+def verify_backup(
+    backup: StrPath, *, progress: Callable[[int, int], object] | None = None
+) -> dict[str, Any]:
+    """Read a backup and compare every byte with its signed list; needs no secret.
+
+    Returns {"ordinal", "segments", "bytes", "created_ms", "node_id"}. Raises InvalidArgument,
+    Corrupted.
+    """
+    from rango._ext.vfs import POSIX
+    from rango.engine.backup import verify
+
+    return verify(POSIX, os.path.abspath(_path(backup)), progress)
+
+
 class Database:
     """One open database. Share it by threads, but open it anew in a forked child (ForkedHandle).
 
@@ -412,6 +448,20 @@ class Database:
     def flush(self) -> None:
         """Return when every commit so far is on disk; IoFailed if that could not be done."""
         self._handle.core.flush()
+
+    def backup(
+        self, to: StrPath, *, progress: Callable[[int, int], object] | None = None
+    ) -> dict[str, Any]:
+        """Write a backup to the directory `to`, or bring the one that is there up to date.
+
+        Reads and writes go on meanwhile; the backup is consistent as of one commit. Only segments
+        that are new or were rewritten are copied. It is sealed as the database is. Returns
+        {"ordinal", "segments", "copied", "bytes_copied"}. Raises InvalidArgument (`to` holds
+        something else), LowDisk, IoFailed.
+        """
+        from rango.engine.backup import backup
+
+        return backup(self._handle.outside("backup()"), os.path.abspath(_path(to)), progress)
 
     def check(self) -> Iterator[Finding]:
         """Read every page, frame and index and yield what is wrong with them: file, offset, what.

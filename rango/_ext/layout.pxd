@@ -105,10 +105,11 @@ cdef enum:
     PURGE_OFFSET = 0                # u64: where a purged frame starts
     PURGE_DIGEST = 8                # 32: digest of the frame as it was first written
     PURGE_ENTRY_SIZE = 40
-    PURGE_COUNT = 0                 # u32: entries before the footer
-    PURGE_MAGIC = 4                 # u32
+    PURGE_STAMP = 0                 # 8: random, another one each time that the segment is rewritten
+    PURGE_COUNT = 8                 # u32: entries before the footer
+    PURGE_MAGIC = 12                # u32
     PURGE_MAGIC_VALUE = 0x55505247  # "GRPU" as stored
-    PURGE_FOOTER_SIZE = 8
+    PURGE_FOOTER_SIZE = 16
 
     FRAME_MAGIC_VALUE = 0x4d465247  # "GRFM" as stored
     FRAME_MAGIC = 0                 # u32

@@ -21,6 +21,7 @@ import rango
 from rango.cli.failures import run_guarded
 
 COMMANDS: Final = {
+    "backup": "rango.cli.backup",
     "bench": "rango.cli.bench",
     "check": "rango.cli.check",
     "completion": "rango.cli.completion",
@@ -33,6 +34,7 @@ COMMANDS: Final = {
     "insert": "rango.cli.insert",
     "inspect": "rango.cli.inspect",
     "purge": "rango.cli.purge",
+    "restore": "rango.cli.restore",
     "salvage": "rango.cli.salvage",
     "stats": "rango.cli.stats",
     "update": "rango.cli.update",

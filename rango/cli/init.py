@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rango.cli.output import print_object, size_text
-from rango.cli.session import PATH_ARGUMENT, Target, is_encrypted, with_target
+from rango.cli.session import PATH_ARGUMENT, Target, with_target
 from rango.errors import InvalidArgument
 
 
@@ -60,7 +60,7 @@ def command(
         stats = db.stats()
         made = {
             "path": target.path,
-            "encrypted": is_encrypted(target.path),
+            "encrypted": stats["encrypted"],
             "crypto_provider": stats["crypto_provider"],
             "node_id": db.node_id,
             "limits": db.limits(),

@@ -45,8 +45,19 @@ class Target:
         given = self._given()
         if given is not None or is_new:
             return given or {}
-        if not is_encrypted(self.path):
+        if not is_encrypted(os.path.join(self.path, "keys")):
             return {}
+        return self._asked()
+
+    def secret_of_backup(self) -> dict[str, Any]:
+        """The same for the backup in the directory."""
+        given = self._given()
+        names = sorted(Path(self.path).glob("keys-*"))
+        if given is not None or not names or not is_encrypted(str(names[-1])):
+            return given or {}
+        return self._asked()
+
+    def _asked(self) -> dict[str, Any]:
         if sys.stdin.isatty() and sys.stderr.isatty():
             prompt = f"Passphrase of {self.path}"
             return {"passphrase": click.prompt(prompt, hide_input=True, err=True)}
@@ -98,7 +109,7 @@ def passphrase_read(path: str) -> str:
     return line
 
 
-def is_encrypted(path: str) -> bool:
+def is_encrypted(keys: str) -> bool:
     """Whether a database has a secret, which its `keys` file says in clear.
 
     A missing or damaged file counts as no: opening says what is wrong with it.
@@ -106,7 +117,7 @@ def is_encrypted(path: str) -> bool:
     from rango._ext.layout import KEYS_CIPHER, KEYS_CIPHER_PLAIN
 
     try:
-        with open(Path(path, "keys"), "rb") as file:
+        with open(keys, "rb") as file:
             head = file.read(KEYS_CIPHER + 1)
     except OSError:
         return False

@@ -79,6 +79,7 @@ class Core:
         self.is_read_only = options.read_only
         self.append_lock = AppendLock()
         self.checkpoint_lock = threading.Lock()
+        self.history_lock = threading.Lock()  # over what reads or rewrites sealed segments
         self.overlay_entries_max = options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
         self.overlay_bytes_max = options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
         self.findings: list[str] = []

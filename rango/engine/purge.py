@@ -9,7 +9,8 @@ Invariants  The log is rewritten only when both superblock slots lie behind the 
             gives the same documents at every moment; blanked mutations keep their effect on counts.
 States      nothing -> forgotten (one commit: documents, fact, the mark `is_purging` among the
             settings) -> both slots past it -> free units zeroed -> segments rewritten -> fact
-            complete, mark gone. Every step may be done again: an open that finds the mark goes on from there.
+            complete, mark gone. Every step may be done again: an open that finds the mark goes on
+            from there.
 Failure     A cursor or snapshot that still reads old pages: DatabaseBusy, close it and call purge()
             again; everything else is as far as it came. LowDisk: likewise.
 Sources     architecture section 4 (Chain); storage/purge.py; ADR-0022.
@@ -142,7 +143,7 @@ def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
     core.change_catalog(lambda catalog: [(DATABASE_ID, database_changed(catalog, is_purging=True))])
     core.checkpoint()
     core.store.pager.forget_cache()
-    with core.checkpoint_lock, latching(core):
+    with core.history_lock, core.checkpoint_lock, latching(core):
         pinned = core.store.builder.pinned
         if pinned:
             raise DatabaseBusy(

@@ -30,6 +30,7 @@ from rango.errors import LogCorrupted
 from rango.storage.segment import LogKeys, io_named, opened, place_name, scanner_for
 
 COPY_SIZE: Final = 1024 * 1024
+STAMP_SIZE: Final = 8
 
 Blank = Callable[[bytes], bytes | None]
 """A commit body with what is to go blanked, the same size; None if nothing of it is to go."""
@@ -76,7 +77,8 @@ def segment_purge(
             changed.update(resealed(vfs, fd, key, keyring, header, frames, body, digests))
         if not changed:
             return Purged(0, 0)
-        write_segment(vfs, fd, path, keyring, header, limit, changed, digests)
+        table = table_bytes(digests, key.entropy.bytes(STAMP_SIZE))
+        write_segment(vfs, fd, path, keyring, header, limit, changed, table)
     with io_named(f"replacing {path}"):
         vfs.rename(f"{path}.new", path)
         vfs.flush_directory(folder)
@@ -171,7 +173,7 @@ def write_segment(
     header: SegmentHeader,
     limit: int,
     changed: dict[int, bytes],
-    digests: dict[int, bytes],
+    table: bytes,
 ) -> None:
     """The whole segment under its temporary name, durable: header, frames, purge table."""
     marked = SegmentHeader(
@@ -195,7 +197,7 @@ def write_segment(
                 if offset == 0:
                     piece[: layout.SEGMENT_HEADER_SIZE] = marked.pack(keyring)
                 vfs.write(target, bytes(piece), offset)
-            vfs.write(target, table_bytes(digests), limit)
+            vfs.write(target, table, limit)
             vfs.flush(target)
         finally:
             vfs.close(target)
@@ -210,10 +212,12 @@ def overlay(piece: bytearray, start: int, changed: dict[int, bytes]) -> None:
             piece[offset - start : offset - start + len(frame)] = frame
 
 
-def table_bytes(digests: dict[int, bytes]) -> bytes:
+def table_bytes(digests: dict[int, bytes], stamp: bytes) -> bytes:
     """The purge table as it is stored."""
     entries = b"".join(
         offset.to_bytes(8, "little") + digest for offset, digest in sorted(digests.items())
     )
-    footer = len(digests).to_bytes(4, "little") + layout.PURGE_MAGIC_VALUE.to_bytes(4, "little")
+    footer = (
+        stamp + len(digests).to_bytes(4, "little") + layout.PURGE_MAGIC_VALUE.to_bytes(4, "little")
+    )
     return entries + footer

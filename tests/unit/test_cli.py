@@ -311,3 +311,35 @@ def test_every_command_has_help_with_an_example() -> None:
 def test_the_manual_is_current() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert page == manual(), "docs/reference/cli.md is out of date: run `python3 ci docs`"
+
+
+def test_purge_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    run("init")
+    run("insert", "notes", '[{"_id": 1, "text": "canary-17"}, {"_id": 2}]')
+    run("update", "notes", '{"_id": 1}', '{"$set": {"text": "moved"}}')
+    answer = run("purge", "notes", '{"_id": 1}', "--json")
+    assert answer.lines[0]["purged"] == 1
+    assert run("purge", "notes", '{"_id": 1}').code == 1
+    assert run("count", "notes").out == "1\n"
+    files = [path for path in (tmp_path / "db").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"canary-17" in path.read_bytes()]
+
+
+def test_backup_and_restore(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANGO_PASSPHRASE", PHRASE)
+    run("init")
+    run("insert", "notes", '[{"_id": 1}, {"_id": 2}]')
+    target, copy = str(tmp_path / "backup"), str(tmp_path / "copy")
+    assert run("backup", "--to", target, "--verify", "--json").lines[0]["copied"] == 1
+    assert "0 of" in run("backup", "--to", target).out
+    monkeypatch.delenv("RANGO_PASSPHRASE")
+    assert run("restore", target).code == 0  # verifying needs no secret
+    refused = run("restore", target, "--to", copy)
+    assert (refused.code, os.path.exists(copy)) == (4, False)
+    monkeypatch.setenv("RANGO_PASSPHRASE", PHRASE)
+    assert run("restore", target, "--to", copy, "--json").lines[0]["documents"] == 2
+    assert run("count", "-P", copy, "notes").out == "2\n"
+    assert run("restore", target, "--to", copy).code == 2
+    piece = next((tmp_path / "backup" / "segments").iterdir())
+    piece.write_bytes(piece.read_bytes()[:-1])
+    assert run("restore", target).code == 6
