@@ -291,9 +291,9 @@ def test_a_lock_does_not_outlive_its_process_in_a_forked_child(tmp_path: Path) -
         "fd = POSIX.open(sys.argv[1], VFS_WRITE | VFS_CREATE)\n"
         "assert POSIX.lock(fd, 0, 1, VFS_EXCLUSIVE_LOCK)\n"
         "if os.fork() == 0:\n"
+        # the child says so: before it has run at all, it still has what it inherited
+        "    print('forked', flush=True)\n"
         "    sys.stdin.read()\n"
-        "    os._exit(0)\n"
-        "print('held', flush=True)\n"
         "os._exit(0)\n"
     )
     path = tmp_path / "lock"
@@ -304,7 +304,7 @@ def test_a_lock_does_not_outlive_its_process_in_a_forked_child(tmp_path: Path) -
         text=True,
     )
     assert holder.stdout is not None and holder.stdin is not None
-    assert holder.stdout.readline() == "held\n"
+    assert holder.stdout.readline() == "forked\n"
     holder.wait(10)
     fd = POSIX.open(path, NEW)
     assert POSIX.lock(fd, 0, 1, VFS_EXCLUSIVE_LOCK)
