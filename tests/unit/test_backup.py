@@ -63,7 +63,8 @@ def test_a_backup_is_restored_equal(tmp_path: Path, secret: dict[str, Any]) -> N
         assert [each["name"] for each in db["a"].list_indexes()] == ["_id_", "text_1"]
         assert list(db.check()) == []
         fill(db, 2000, 3)
-        assert db["a"].find_one(2000, meta=True)["_source_node"] == found["node_id"]  # type: ignore[index]
+        (written,) = db["a"].find_many({"_id": 2000}, meta=True)
+        assert written["_source_node"] == found["node_id"]
 
 
 def test_only_what_is_new_is_copied(tmp_path: Path) -> None:
