@@ -135,8 +135,8 @@ class Txn:
         batch = self._write()
         definition = change(batch.catalog)
         batch.define(tree, definition, tree not in batch.catalog.definitions)
-        turned = self._core.store.multikey | batch.multikey
-        batch.catalog = batch.catalog.changed([(tree, definition)], turned)
+        marks = marks_joined(self._core.store.marks, batch.marks)
+        batch.catalog = batch.catalog.changed([(tree, definition)], marks)
 
     @property
     def size_bytes(self) -> int:
