@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from rango.bulk import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
     from rango.collection import Collection
     from rango.cursor import Cursor
-    from rango.database import Database, connect, open, restore, salvage, verify_backup
+    from rango.database import Database, connect, open
     from rango.errors import RangoError
     from rango.indexes import IndexModel
+    from rango.rescue import restore, salvage, verify_backup
     from rango.results import ReturnDocument
 
 __version__: Final = "0.1.0"
@@ -71,9 +72,9 @@ _PLACES: Final = {
     "UpdateOne": "rango.bulk",
     "connect": "rango.database",
     "open": "rango.database",
-    "restore": "rango.database",
-    "salvage": "rango.database",
-    "verify_backup": "rango.database",
+    "restore": "rango.rescue",
+    "salvage": "rango.rescue",
+    "verify_backup": "rango.rescue",
 }
 
 

@@ -239,62 +239,6 @@ def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Databa
     return open(path, node_id=node_id, **options)
 
 
-def salvage(
-    path: StrPath,
-    *,
-    to: StrPath,
-    passphrase: str | None = None,
-    key: bytes | None = None,
-    keyfile: StrPath | None = None,
-) -> dict[str, Any]:
-    """Write what is intact in a database that does not open to the new directory `to`.
-
-    The original is not touched. Returns a report: what was kept, what was lost and where. Raises
-    KeyRejected, or InvalidArgument if `to` exists.
-    """
-    from rango.engine.core import salvage as engine_salvage
-
-    options = _options(path, (passphrase, key, keyfile), read_only=True, create=False)
-    report: dict[str, Any] = engine_salvage(options, os.path.abspath(_path(to)))
-    return report
-
-
-def restore(
-    backup: StrPath,
-    *,
-    to: StrPath,
-    passphrase: str | None = None,
-    key: bytes | None = None,
-    keyfile: StrPath | None = None,
-    node_id: str | None = None,
-    progress: Callable[[int, int], object] | None = None,
-) -> dict[str, Any]:
-    """Make the new database `to` from a backup, after reading and verifying all of it.
-
-    It has a node id of its own, drawn unless given. Returns {"ordinal", "documents", "collections",
-    "node_id"}. Raises InvalidArgument (no backup, or `to` exists), Corrupted (the backup is not as
-    it was written; nothing was restored), KeyRejected, LowDisk.
-    """
-    from rango.engine.backup import restore as engine_restore
-
-    options = _options(to, (passphrase, key, keyfile), node_id=node_id)
-    return engine_restore(options, os.path.abspath(_path(backup)), progress)
-
-
-def verify_backup(
-    backup: StrPath, *, progress: Callable[[int, int], object] | None = None
-) -> dict[str, Any]:
-    """Read a backup and compare every byte with its signed list; needs no secret.
-
-    Returns {"ordinal", "segments", "bytes", "created_ms", "node_id"}. Raises InvalidArgument,
-    Corrupted.
-    """
-    from rango._ext.vfs import POSIX
-    from rango.engine.backup import verify
-
-    return verify(POSIX, os.path.abspath(_path(backup)), progress)
-
-
 class Database:
     """One open database. Share it by threads, but open it anew in a forked child (ForkedHandle).
 
