@@ -27,6 +27,7 @@ from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
 from rango.engine.keyed import Conjuncts, IndexLike
 from rango.engine.plan import Plan, choose, has_collation, index_plan, scan_everything
+from rango.engine.planned import planned
 from rango.engine.projection import Projection, projection_of
 from rango.engine.returned import returner
 from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
@@ -174,7 +175,7 @@ class Query:
     def choose(self, info: CollectionInfo) -> Plan:
         """The plan for this collection, which is also kept for explain()."""
         if self.hint is None:
-            plan = choose(self.program, self.sort, info.indexes, self.skip + self.limit)
+            plan = planned(self.program, self.sort, info, self.skip + self.limit)
         else:
             plan = hinted(self.program, self.sort, self.hint, info)
         self.plan = plan
@@ -280,7 +281,7 @@ class Query:
         is_plain = not (self.meta or self.skip) and (
             projection is None or not (projection.meta or projection.positional)
         )
-        variables = {"NOW": now(), **self.variables}
+        variables = self.variables if projection is None else {"NOW": now(), **self.variables}
         if is_plain and plan.is_sorted and self.is_covered(plan):
             yield from self._covered(view, info, plan)
             return

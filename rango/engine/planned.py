@@ -1,0 +1,119 @@
+"""Plans that are known already: what rango.engine.plan chooses, with less of its work.
+
+Terms       shape: a filter without its values, if those decide nothing about the choice: conditions
+            $eq, $gt, $gte, $lt, $lte on different paths (or one closed range on a path) with plain
+            values. Marks: see rango/_ext/collection_info.pyx.
+Invariants  The plan is the one that `choose` gives. It depends on the program, the sort, whether
+            there is a limit, the indexes and their marks, so recent plans are kept under these; a
+            plan is not changed once it is made, and threads share it. Which candidate wins depends
+            on the shape only (every such condition is one interval that holds no null, and all
+            together are shorter than a bound may be), so for a new program of a known shape only
+            the winner is built. An index with a partial filter looks at values: no shape then.
+Failure     none.
+Sources     rango.engine.plan; ADR-0019.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+from math import isnan
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from bson.int64 import Int64
+from bson.objectid import ObjectId
+
+from rango._ext.filter import NO_VALUE, Program
+from rango.engine.bounds import Node
+from rango.engine.implication import conjuncts_of
+from rango.engine.keyed import Conjuncts
+from rango.engine.plan import Plan, choose, id_plan, index_plan
+from rango.engine.sort import Sort
+
+if TYPE_CHECKING:
+    from rango._ext.collection_info import CollectionInfo, IndexInfo
+
+Shape = tuple[str, ...]
+ShapeKey = tuple[Shape, Sort, bool, tuple["IndexInfo", ...], tuple[int, ...]]
+
+PLANS_KEPT_MAX: Final = 256
+"""Recent plans that are kept, one for each of the programs that are (PROGRAMS_KEPT_MAX)."""
+
+SHAPES_KEPT_MAX: Final = 256
+
+SHAPE_NODES_MAX: Final = 8
+SHAPE_TEXT_MAX: Final = 60
+"""Characters of all texts together: a key has up to four bytes for each, so that eight fields stay
+within BOUND_SIZE_BYTES_MAX."""
+
+SIDES: Final = {"$eq": "=", "$gt": ">", "$gte": ">", "$lt": "<", "$lte": "<"}
+PLAIN: Final = frozenset((int, Int64, bool, datetime, ObjectId, UUID))
+
+_winners: dict[ShapeKey, int] = {}
+
+
+def planned(program: Program, sort: Sort, info: CollectionInfo, limit: int) -> Plan:
+    """The plan of a filter and a sort for this collection."""
+    indexes = info.indexes
+    if program.id_equals is not NO_VALUE:
+        return choose(program, sort, indexes, limit)
+    return _kept(program, sort, limit > 0, indexes, tuple([index.marks for index in indexes]))
+
+
+@lru_cache(maxsize=PLANS_KEPT_MAX)
+def _kept(
+    program: Program,
+    sort: Sort,
+    has_limit: bool,
+    indexes: tuple[IndexInfo, ...],
+    marks: tuple[int, ...],
+) -> Plan:
+    nodes = conjuncts_of(program.normal)
+    shape = shape_of(nodes) if nodes and program.collation is None else None
+    if shape is None or any([index.partial is not None for index in indexes]):
+        return choose(program, sort, indexes, int(has_limit))
+    key = (shape, sort, has_limit, indexes, marks)
+    number = _winners.get(key)
+    if number is None:
+        plan = choose(program, sort, indexes, int(has_limit))
+        if len(_winners) >= SHAPES_KEPT_MAX:
+            _winners.clear()
+        _winners[key] = -1 if plan.index is None else plan.rank[-1]
+        return plan
+    conjuncts = Conjuncts(nodes)
+    if number < 0:
+        return id_plan(conjuncts, sort)
+    found = index_plan(conjuncts, sort, indexes[number], int(has_limit), number)
+    assert found is not None
+    return found
+
+
+def shape_of(nodes: tuple[Node, ...]) -> Shape | None:
+    """The shape of conjuncts; None if their values count."""
+    if len(nodes) > SHAPE_NODES_MAX:
+        return None
+    shape: list[str] = []
+    text = 0
+    for node in nodes:
+        side = SIDES.get(node[0])
+        if side is None:
+            return None
+        value = node[2]
+        kind = type(value)
+        if kind is str:
+            text += len(value)
+        elif kind not in PLAIN and (kind is not float or isnan(value)):
+            return None
+        shape.append(side + node[1])
+    return tuple(shape) if text <= SHAPE_TEXT_MAX and _is_apart(shape) else None
+
+
+def _is_apart(shape: list[str]) -> bool:
+    """Whether each path has one condition, or the two sides of a range."""
+    if len(shape) < 2:
+        return True
+    known = set(shape)
+    return len(known) == len(shape) and not any(
+        each[0] == "=" and not known.isdisjoint(("<" + each[1:], ">" + each[1:])) for each in shape
+    )
