@@ -27,7 +27,7 @@ LAYERS = (
     ("rango",),
     ("rango.cli", "rango.__main__", "rango_server"),  # programs, which use the package as others do
 )
-PUBLIC_PACKAGES = {"extended_json"}
+PUBLIC_PACKAGES = {"transfer", "extended_json"}
 SIBLINGS_APART = ("rango.memory", "rango.sync", "rango.compat")
 CIMPORT = re.compile(
     r"^\s*(?:from\s+(rango[\w.]*)\s+c?import\s+(\(?[\w, ]*)|c?import\s+(rango[\w.]*))", re.MULTILINE

@@ -1,0 +1,65 @@
+"""`rango import`: documents from a file, a pipe, or a workspace of the original Rango."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from rango.cli.output import print_object, progress
+from rango.cli.session import Target, with_target
+
+
+@click.command("import")
+@click.argument("file", default="-", required=False)
+@click.option("--collection", "-c", metavar="NAME", help="Into this collection.")
+@click.option(
+    "--format",
+    "-f",
+    type=click.Choice(["auto", "jsonl", "json", "bson"]),
+    default="auto",
+    show_default=True,
+    help="JSON Lines, JSON documents or an array, BSON; auto looks at the beginning.",
+)
+@click.option(
+    "--on-duplicate",
+    type=click.Choice(["fail", "skip", "replace"]),
+    default="fail",
+    show_default=True,
+    help="What happens to a document whose key is taken.",
+)
+@click.option("--drop-meta", is_flag=True, help="Leave out _rev and what else Rango keeps itself.")
+@click.option("--rejects", metavar="FILE", help="Write what is refused to FILE.")
+@click.option("--resume", metavar="FILE", help="Keep how far it is in FILE, and go on from there.")
+@with_target()
+def command(target: Target, file: str, collection: str | None, **options: Any) -> int:
+    """Store the documents of FILE (or standard input) in a collection.
+
+    FILE is JSON Lines, an array, mongoexport's or mongodump's; gzip is recognised. Documents that
+    are refused are counted and named by number, and the others are stored: exit code 1.
+
+    \b
+    Examples:
+      rango import notes.jsonl -c notes
+      mongoexport -c notes | rango import - -c notes --on-duplicate skip
+      rango import big.jsonl.gz -c notes --resume big.state --rejects big.refused
+    """
+    if collection is None:
+        raise click.UsageError("name the collection: --collection NAME")
+    from rango.transfer import import_documents
+
+    with target.open() as db, progress("importing") as bar:
+        report = import_documents(db[collection], file, progress=bar, **options)
+    if target.as_json:
+        print_object({"collection": collection, **asdict(report)})
+        return int(report.errors > 0)
+    for refusal in report.refusals:
+        click.echo(f"{refusal.number}: {refusal.reason}", err=True)
+    if report.broken:
+        click.echo(f"stopped: {report.broken}", err=True)
+    parts = [f"{report.imported} documents imported"]
+    parts += [f"{report.replaced} replaced"] if report.replaced else []
+    parts += [f"{report.skipped} skipped"] if report.skipped else []
+    click.echo(", ".join([*parts, f"{report.errors} errors"]))
+    return int(report.errors > 0)
