@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
@@ -27,7 +27,7 @@ from rango.errors import BulkWriteError, DuplicateKey, InvalidArgument, LimitExc
 from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
 from rango.names import RESERVED_NAMES, document_check
 from rango.transfer.resume_file import Resume, begun, checked, loaded, saved
-from rango.transfer.sources import Source, SourceBroken, Unit
+from rango.transfer.sources import Given, Source, SourceBroken, Unit
 
 if TYPE_CHECKING:
     from rango.collection import Collection
@@ -79,7 +79,7 @@ class _Importer:
         self,
         handle: Handle,
         name: str,
-        source: Source,
+        source: Source | Given,
         policy: Policy,
         drop_meta: bool,
         resume_path: Path | None,
@@ -344,4 +344,23 @@ def import_documents(
     finally:
         opened.close()
     importer.report.seconds = time.perf_counter() - start
+    return importer.report
+
+
+def import_units(
+    collection: Collection,
+    documents: Iterable[dict[str, Any]],
+    *,
+    on_duplicate: Policy,
+    total: int | None,
+    progress: Callable[[int, int | None], None] | None,
+) -> ImportReport:
+    """The same for documents that were read elsewhere."""
+    handle = collection._handle
+    handle.outside("an import")
+    if on_duplicate not in POLICIES:
+        raise InvalidArgument(f"on_duplicate is {on_duplicate!r}; it must be one of {POLICIES}")
+    source = Given(documents, total)
+    importer = _Importer(handle, collection.name, source, on_duplicate, False, None, None, progress)
+    importer.run(INSERT_BATCH_COUNT_MAX)
     return importer.report

@@ -20,7 +20,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -159,6 +159,26 @@ class Source:
                 yield from JsonDocuments(self.stream, offset, is_array).units(number)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise SourceBroken(f"the gzip data is damaged or ends early: {error}") from None
+
+
+class Given:
+    """Documents that somebody else reads, as a source."""
+
+    def __init__(self, documents: Iterable[dict[str, Any]], total: int | None) -> None:
+        self._documents = documents
+        self.format = "documents"
+        self.head = b""
+        self.total = total
+        self.name = "the documents given"
+
+    def position(self, offset: int) -> int:
+        """How many were read."""
+        return offset
+
+    def units(self, offset: int, number: int) -> Iterator[Unit]:
+        """The documents, each counted as one byte."""
+        for at, document in enumerate(self._documents, 1):
+            yield Unit(number + at, offset + at, b"", document)
 
 
 def detected(head: bytes) -> str:

@@ -63,3 +63,18 @@ def test_errors_are_named_and_exit_code_1(tmp_path: Path) -> None:
     assert json.loads(skipped.stdout)["skipped"] == 1
     assert command(db, "import", str(tmp_path / "nothing"), "-c", "notes").returncode == 7
     assert command(db, "import", input="").returncode == 2
+
+
+def test_a_workspace_of_the_original(tmp_path: Path) -> None:
+    from tests.unit.test_workspace import ENTRIES, framed, workspace
+
+    db = tmp_path / "db"
+    made(db)
+    folder = workspace(tmp_path / "old", framed(ENTRIES))
+    done = command(db, "import", "--workspace", str(folder))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 documents imported, 0 errors")
+    assert command(db, "export", "-c", "a").stdout == '{"_id": 1, "text": "new"}\n'
+    again = ("import", "--workspace", str(folder), "--on-duplicate", "skip", "--json")
+    assert json.loads(command(db, *again).stdout)["entries"] == 7
+    nothing = command(db, "import", "--workspace", str(tmp_path))
+    assert (nothing.returncode, "oplog.rgo" in nothing.stderr) == (3, True)
