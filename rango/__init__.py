@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from rango import aio as aio
     from rango import errors as errors
     from rango import extended_json as extended_json
     from rango.bulk import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
@@ -48,6 +49,7 @@ __all__ = [
     "UpdateMany",
     "UpdateOne",
     "__version__",
+    "aio",
     "connect",
     "errors",
     "extended_json",
@@ -82,7 +84,7 @@ def __getattr__(name: str) -> Any:
     """Load a public name at its first use (PEP 562)."""
     from importlib import import_module
 
-    if name in {"errors", "extended_json"}:
+    if name in {"aio", "errors", "extended_json"}:
         return import_module(f"rango.{name}")
     place = _PLACES.get(name)
     if place is None:

@@ -24,6 +24,7 @@ LAYERS = (
     ("rango.*",),  # the public API: every other module that lies directly in the package
     ("rango.governance",),
     ("rango.memory", "rango.sync", "rango.compat"),
+    ("rango.aio",),
     ("rango",),
     ("rango.cli", "rango.__main__", "rango_server"),  # programs, which use the package as others do
 )

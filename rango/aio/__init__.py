@@ -1,0 +1,28 @@
+"""Rango for asyncio: the same names, awaited.
+
+    async with await rango.aio.open("./my-data") as db:
+        await db["memory"].insert_one({"kind": "summary"})
+        async for document in db["memory"].find({"kind": "summary"}):
+            ...
+
+Loaded at its first use: `import rango` alone does not load asyncio. docs/howto/asyncio.md has more.
+"""
+
+from __future__ import annotations
+
+from rango.aio.collection import AsyncCollection
+from rango.aio.cursor import AsyncCommandCursor, AsyncCursor
+from rango.aio.database import AsyncDatabase, connect, open
+from rango.aio.offload import outcome_of
+from rango.aio.transaction import AsyncTransaction
+
+__all__ = [
+    "AsyncCollection",
+    "AsyncCommandCursor",
+    "AsyncCursor",
+    "AsyncDatabase",
+    "AsyncTransaction",
+    "connect",
+    "open",
+    "outcome_of",
+]

@@ -1,0 +1,163 @@
+"""Open a database for asyncio, and what one can do with it as a whole."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from rango.aio.collection import AsyncCollection
+from rango.aio.cursor import AsyncCommandCursor
+from rango.aio.delegate import completed, reading, returning, writing
+from rango.aio.offload import CLOSED_TEXT, Pool
+from rango.aio.transaction import AsyncTransaction, running
+from rango.database import Database
+from rango.database import connect as database_connect
+from rango.database import open as database_open
+from rango.errors import DatabaseClosed, TransactionError
+
+if TYPE_CHECKING:
+    from rango.engine.core import Finding
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _opening(
+    function: Callable[P, Database],
+) -> Callable[P, Coroutine[Any, Any, AsyncDatabase]]:
+    @functools.wraps(function)
+    async def opened(*args: P.args, **options: P.kwargs) -> AsyncDatabase:
+        pool = Pool()
+        made: list[Database] = []
+        try:
+            await pool.run(lambda: made.append(function(*args, **options)), is_write=True)
+        except BaseException:
+            # a cancelled open() ends first, and what it opened is closed again
+            await pool.close(lambda: made[0].close() if made else None)
+            raise
+        return AsyncDatabase(made[0], pool)
+
+    return opened
+
+
+open = _opening(database_open)
+connect = _opening(database_connect)
+
+
+@completed(Database)
+class AsyncDatabase:
+    """One open database for asyncio: a Database whose methods are awaited.
+
+    `db["name"]` is a collection. Every call runs on a worker thread that the database owns, so
+    the event loop goes on; commits of several tasks share a flush. Made by `await
+    rango.aio.open(...)`; ended by `await db.close()` or `async with`.
+    """
+
+    __slots__ = ("_collections", "_pool", "_target", "_transactions")
+
+    def __init__(self, target: Database, pool: Pool) -> None:
+        self._target = target
+        self._pool = pool
+        self._collections: dict[str, AsyncCollection] = {}
+        self._transactions: set[AsyncTransaction] = set()
+
+    async def _run(
+        self,
+        call: Callable[[], R],
+        is_write: bool,
+        interrupt: Callable[[], None] | None = None,
+    ) -> R:
+        transaction = running(self)
+        if transaction is not None:
+            return await transaction.run(call, interrupt)
+        return await self._pool.run(call, is_write=is_write, interrupt=interrupt)
+
+    def __getitem__(self, name: str) -> AsyncCollection:
+        """The collection with that name. Raises InvalidName if there cannot be one."""
+        target = self._target[name]
+        found = self._collections.get(name)
+        if found is None:
+            found = self._collections[name] = AsyncCollection(self, target)
+        return found
+
+    def collection(self, name: str) -> AsyncCollection:
+        """The same as `db[name]`."""
+        return self[name]
+
+    async def drop_collection(self, name: str | AsyncCollection) -> None:
+        """Delete a collection with its documents and indexes; nothing happens if there is none."""
+        await (name if isinstance(name, AsyncCollection) else self[name]).drop()
+
+    def transaction(self) -> AsyncTransaction:
+        """Several statements as one: `async with db.transaction(): ...`"""
+        return AsyncTransaction(self)
+
+    def _cursor(self, cursor: Any) -> AsyncCommandCursor:
+        return AsyncCommandCursor(self, cursor)
+
+    @property
+    def path(self) -> str:
+        """The directory, as it was given to open()."""
+        return self._target.path
+
+    @property
+    def node_id(self) -> str:
+        """This node's name in revisions."""
+        return self._target.node_id
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether close() was called on this handle."""
+        return self._pool.is_closed
+
+    # ignored below: a `self` given by name, which **options would take
+    aggregate = returning(Database.aggregate, _cursor)  # type: ignore[arg-type]
+    list_collection_names = reading(Database.list_collection_names)
+    stats = reading(Database.stats)
+    limits = reading(Database.limits)
+    rename_collection = writing(Database.rename_collection)
+    set_limits = writing(Database.set_limits)  # type: ignore[arg-type]
+    expire = writing(Database.expire)
+    checkpoint = writing(Database.checkpoint)
+    flush = writing(Database.flush)
+    salvage = writing(Database.salvage)
+    backup = writing(Database.backup)
+    purges = reading(Database.purges)
+
+    async def check(self) -> AsyncIterator[Finding]:
+        """Read everything and yield what is wrong: `async for finding in db.check()`."""
+        findings = await self._run(self._target.check, False)
+        while (finding := await self._run(lambda: next(findings, None), False)) is not None:
+            yield finding
+
+    async def close(self) -> None:
+        """Wait for the statements that run, flush and release the database. May be called again.
+
+        Statements of other tasks get DatabaseClosed from now on, and an open transaction is
+        aborted. Raises TransactionError inside a transaction of this task.
+        """
+        transaction = running(self)
+        if transaction is not None and not self.is_closed:
+            raise TransactionError("close() inside a transaction; leave the block first")
+        # first of all: they may hold the lock that running statements, and the close, wait for
+        stops = [each.stop() for each in self._transactions]
+        await self._pool.close(self._target.close, [each for each in stops if each is not None])
+
+    async def __aenter__(self) -> AsyncDatabase:
+        if self.is_closed:
+            raise DatabaseClosed(CLOSED_TEXT)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        closed = " (closed)" if self.is_closed else ""
+        return f"<rango.aio.AsyncDatabase {self.path!r}{closed}>"

@@ -1,0 +1,308 @@
+"""rango.aio: the same API for asyncio, off the event loop, whole or absent under cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rango
+from rango import aio
+from rango.aio.database import AsyncDatabase
+from rango.errors import Conflict, DatabaseClosed, DuplicateKey, TransactionError
+
+Program = Callable[[AsyncDatabase], Coroutine[Any, Any, None]]
+
+
+def run(path: Path, program: Program, **options: Any) -> None:
+    """The program on a new database, which is checked afterwards, as are the threads."""
+
+    async def main() -> None:
+        async with await aio.open(path / "db", **options) as db:
+            await program(db)
+
+    asyncio.run(main())
+    assert not [each for each in threading.enumerate() if each.name.startswith("rango-aio")]
+    with rango.open(path / "db") as db:
+        assert not list(db.check())
+
+
+def test_import_rango_does_not_load_asyncio() -> None:
+    program = "import rango, sys; assert 'asyncio' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (rango.Collection, aio.AsyncCollection),
+        (rango.Database, aio.AsyncDatabase),
+    ],
+)
+def test_has_every_name_of_the_synchronous_class(source: type, target: type) -> None:
+    names = {name for name in dir(source) if not name.startswith("_")}
+    assert names <= set(dir(target))
+
+
+def test_documents_go_in_and_out(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        notes = db["notes"]
+        await notes.insert_many([{"_id": n, "even": n % 2 == 0} for n in range(1000)])
+        await notes.create_index("even")
+        assert await notes.count_documents({"even": True}) == 500
+        assert await notes.find_one(7) == {"_id": 7, "even": False}
+        assert [each["_id"] async for each in notes.find().sort("_id", -1).limit(3)] == [
+            999,
+            998,
+            997,
+        ]
+        cursor = await notes.aggregate([{"$group": {"_id": "$even", "n": {"$sum": 1}}}])
+        assert len(await cursor.to_list()) == 2
+        assert await db.list_collection_names() == ["notes"]
+        assert [finding async for finding in db.check()] == []
+        with pytest.raises(DuplicateKey):
+            await notes.insert_one({"_id": 1})
+
+    run(tmp_path, program)
+
+
+def test_a_cursor_gives_every_document_in_batches(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        await db["n"].insert_many([{"_id": n} for n in range(600)])
+        cursor = db["n"].find(batch_size=7)
+        first = [await anext(cursor) for _ in range(10)]
+        rest = await cursor.to_list(100)
+        assert [each["_id"] for each in first + rest] == list(range(110))
+        assert [each["_id"] async for each in cursor] == list(range(110, 600))
+        assert not cursor.alive
+
+    run(tmp_path, program, durability="memory")
+
+
+def test_commits_of_tasks_share_flushes(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        before = await db.stats()
+        await asyncio.gather(*(db["n"].insert_one({"_id": n}) for n in range(400)))
+        after = await db.stats()
+        commits = after["commits"] - before["commits"]
+        assert commits >= 400
+        assert after["flushes"] - before["flushes"] < commits
+
+    run(tmp_path, program)
+
+
+def test_the_event_loop_goes_on_while_a_writer_waits(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        async with db.transaction():
+            await db["n"].insert_one({"_id": "mine"})
+            other = asyncio.get_running_loop().create_task(
+                insert(db, "other"), context=contextvars.Context()
+            )
+            # a reader is not held up by the writer that waits
+            assert await db["n"].find_one("mine") is not None
+        await other
+        assert await db["n"].count_documents({}) == 2
+
+    async def insert(db: AsyncDatabase, name: str) -> None:
+        await db["n"].insert_one({"_id": name})
+
+    run(tmp_path, program)
+
+
+def test_a_transaction_is_one_commit_and_sees_its_own_writes(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        commits = (await db.stats())["commits"]
+        async with db.transaction() as transaction:
+            await db["n"].insert_one({"_id": 1})
+            await db["n"].update_one({"_id": 1}, {"$set": {"a": 2}})
+            assert await db["n"].find_one(1) == {"_id": 1, "a": 2}
+        assert transaction.is_over
+        assert (await db.stats())["commits"] == commits + 1
+
+    run(tmp_path, program, durability="memory")
+
+
+def test_an_error_in_a_transaction_aborts_it(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with db.transaction():
+                await db["n"].insert_one({"_id": 1})
+                raise ZeroDivisionError
+        assert await db["n"].find_one(1) is None
+
+    run(tmp_path, program, durability="memory")
+
+
+def test_a_transaction_belongs_to_its_task(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        async with db.transaction():
+            with pytest.raises(TransactionError):
+                await asyncio.create_task(db["n"].insert_one({"_id": 1}))
+            with pytest.raises(TransactionError):
+                async with db.transaction():
+                    pass
+            with pytest.raises(TransactionError):
+                await db.close()
+            await db["n"].insert_one({"_id": 2})
+        assert await db["n"].distinct("_id") == [2]
+
+    run(tmp_path, program, durability="memory")
+
+
+def test_tasks_that_transact_lose_no_update(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        counters = db["counters"]
+        await counters.insert_one({"_id": "c", "value": 0})
+
+        async def increment() -> None:
+            done = 0
+            while done < 5:
+                try:
+                    async with db.transaction():
+                        found = await counters.find_one("c")
+                        assert found is not None
+                        value = found["value"] + 1
+                        await counters.replace_one({"_id": "c"}, {"value": value})
+                    done += 1
+                except Conflict:
+                    pass
+
+        await asyncio.gather(*(increment() for _ in range(6)))
+        assert await counters.find_one("c") == {"_id": "c", "value": 30}
+
+    run(tmp_path, program, durability="memory")
+
+
+def test_a_cancelled_insert_is_whole_or_absent_and_says_which(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        tasks = [asyncio.create_task(insert(db, n)) for n in range(200)]
+        await asyncio.sleep(0)
+        for turn, task in enumerate(tasks):
+            if turn % 3 == 0:
+                await asyncio.wait(tasks[turn : turn + 1], timeout=0)
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks)
+        for n, outcome in enumerate(outcomes):
+            found = await db["n"].find_one(n)
+            assert found == ({"_id": n, "text": "x" * 1000} if outcome == "whole" else None)
+        assert {"whole", "absent"} == set(outcomes)
+
+    async def insert(db: AsyncDatabase, n: int) -> str | None:
+        try:
+            await db["n"].insert_one({"_id": n, "text": "x" * 1000})
+        except asyncio.CancelledError as error:
+            return aio.outcome_of(error)
+        return "whole"
+
+    run(tmp_path, program)
+
+
+def test_a_time_out_says_what_became_of_the_statement(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        with rango.open(db.path) as other, other.transaction():
+            other["n"].insert_one({"_id": "holds the lock"})
+            tasks = [asyncio.create_task(late(db, n)) for n in range(40)]
+            await asyncio.wait(tasks, timeout=0.05)
+        outcomes = await asyncio.gather(*tasks)
+        found = set(await db["n"].distinct("_id"))
+        assert {n for n, outcome in enumerate(outcomes) if outcome == "whole"} == found - {
+            "holds the lock"
+        }
+        assert "absent" in outcomes
+
+    async def late(db: AsyncDatabase, n: int) -> str | None:
+        try:
+            async with asyncio.timeout(0.01):
+                await db["n"].insert_one({"_id": n})
+        except TimeoutError as error:
+            return aio.outcome_of(error)
+        return "whole"
+
+    run(tmp_path, program)
+
+
+def test_a_cancelled_transaction_aborts(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        is_in = asyncio.Event()
+
+        async def block() -> None:
+            async with db.transaction():
+                await db["n"].insert_one({"_id": 1})
+                is_in.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(block())
+        await is_in.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await db["n"].count_documents({}) == 0
+        await db["n"].insert_one({"_id": 2})  # the append lock is free again
+
+    run(tmp_path, program)
+
+
+def test_close_waits_for_what_runs_and_refuses_the_rest(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        tasks = [asyncio.create_task(db["n"].insert_one({"_id": n})) for n in range(50)]
+        await asyncio.sleep(0)
+        await db.close()
+        assert all(each.inserted_id is not None for each in await asyncio.gather(*tasks))
+        await db.close()
+        with pytest.raises(DatabaseClosed):
+            await db["n"].find_one(1)
+
+    run(tmp_path, program)
+    with rango.open(tmp_path / "db") as db:
+        assert db["n"].count_documents({}) == 50
+
+
+def test_closing_aborts_a_transaction_of_another_task(tmp_path: Path) -> None:
+    async def program(db: AsyncDatabase) -> None:
+        is_in, is_closed = asyncio.Event(), asyncio.Event()
+
+        async def block() -> None:
+            async with db.transaction():
+                await db["n"].insert_one({"_id": 1})
+                is_in.set()
+                await is_closed.wait()
+
+        task = asyncio.create_task(block())
+        await is_in.wait()
+        waiting = asyncio.create_task(db["n"].insert_one({"_id": 2}))
+        await asyncio.sleep(0)
+        await db.close()
+        await waiting
+        is_closed.set()
+        with pytest.raises(DatabaseClosed):
+            await task
+
+    run(tmp_path, program)
+    with rango.open(tmp_path / "db") as db:
+        assert db["n"].distinct("_id") == [2]
+
+
+def test_a_cancelled_open_leaves_the_database_closed(tmp_path: Path) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(aio.open(tmp_path / "db"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert not [each for each in threading.enumerate() if each.name.startswith("rango-aio")]
+    with rango.open(tmp_path / "db") as db:
+        assert db.list_collection_names() == []
+
+
+def test_methods_keep_the_signature_and_the_help_of_the_synchronous_ones() -> None:
+    assert aio.AsyncCollection.insert_one.__doc__ == rango.Collection.insert_one.__doc__
+    assert aio.open.__doc__ == rango.open.__doc__
