@@ -12,6 +12,7 @@ Sources     MongoDB manual, "Aggregation Operations"; ADR-0016.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.record import encode
 from rango.engine.query import Document, count_check, hint_of
-from rango.errors import DatabaseClosed, InvalidArgument, Timeout, TransactionError
+from rango.errors import DatabaseClosed, InvalidArgument, LimitExceeded, Timeout, TransactionError
 from rango.limits import AGGREGATE_MEMORY_BYTES_MAX
 from rango.names import collection_name_check, document_check, id_check
 
@@ -93,9 +94,22 @@ def aggregate(
     context = start.Context(environment, start.Memory(memory), variables)
     if compiled.writer is not None:
         collection_name_check(compiled.writer.target)
-        compiled.writer.write(compiled.batches(context), context)
+        try:
+            compiled.writer.write(compiled.batches(context), context)
+        except RecursionError:
+            raise too_many_stages() from None
         return CommandCursor(handle, compiled, context, iter(()), None)
     return CommandCursor(handle, compiled, context, compiled.batches(context), transaction)
+
+
+def too_many_stages() -> LimitExceeded:
+    """Stages pull from one another, so a long pipeline needs as much of Python's stack."""
+    return LimitExceeded(
+        "PIPELINE_STAGES_MAX",
+        sys.getrecursionlimit(),
+        "the pipeline has more stages that feed one another than sys.getrecursionlimit() has room "
+        "for; join stages ($set takes many fields), or raise that limit",
+    )
 
 
 def _writer(handle: Handle) -> Callable[[Callable[[Txn], None]], None]:
@@ -175,6 +189,9 @@ class CommandCursor:
             for batch in self._batches:
                 if batch:
                     return batch
+        except RecursionError:
+            self.close()
+            raise too_many_stages() from None
         except BaseException:
             self.close()
             raise

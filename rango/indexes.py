@@ -26,7 +26,7 @@ from rango.errors import (
     LimitExceeded,
     NotFound,
 )
-from rango.limits import INDEX_EXPIRE_S_MAX, INDEX_FIELDS_MAX
+from rango.limits import FILTER_DEPTH_MAX, INDEX_EXPIRE_S_MAX, INDEX_FIELDS_MAX
 from rango.names import RESERVED_NAMES, name_check
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def asked_check(keys: IndexKeys, options: Mapping[str, Any]) -> IndexInfo:
     elif name is None:
         name = "_".join(f"{path}_{direction}" for path, direction in fields)
     return IndexInfo(
-        name_check(name, "index name"),
+        str.__str__(name_check(name, "index name")),
         0,
         fields,
         partial=partial,
@@ -311,7 +311,7 @@ def field_check(pair: Any, keys: IndexKeys) -> tuple[str, int]:
         raise InvalidArgument(
             f'index keys must be like "a" or [("a", 1)], not {keys!r}', code=CANNOT_CREATE
         )
-    path, direction = pair
+    path, direction = str.__str__(pair[0]), pair[1]
     if direction in KINDS_REFUSED or path == "$**" or path.endswith(".$**"):
         kind = "wildcard" if path.endswith("$**") else direction
         raise InvalidArgument(
@@ -373,13 +373,17 @@ def partial_check(partial: object) -> None:
     program_of(partial)
 
 
-def partial_conditions(filter: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def partial_conditions(filter: Mapping[str, Any], depth: int = 1) -> Iterator[tuple[str, str, Any]]:
     """Every condition of a filter, as (path, operator, operand)."""
+    if depth > FILTER_DEPTH_MAX:
+        raise LimitExceeded("FILTER_DEPTH_MAX", depth, code=CANNOT_CREATE)
     for name, value in filter.items():
+        if not isinstance(name, str):
+            raise InvalidFilter(f"a filter names fields by strings, not {name!r:.100}")
         if name in PARTIAL_LISTS:
             for each in value if isinstance(value, list | tuple) else ():
                 if isinstance(each, Mapping):
-                    yield from partial_conditions(each)
+                    yield from partial_conditions(each, depth + 1)
         elif name.startswith("$"):
             yield name, name, value
         elif isinstance(value, Mapping) and any(str(key).startswith("$") for key in value):

@@ -213,7 +213,7 @@ cdef class Assembler:
         cdef list operands = []
         for value in values:
             if path == "_rev" and not self.is_child and isinstance(value, str):
-                operands.append(revision_encode(value))
+                operands.append(revision_encode(str.__str__(value)))
                 continue
             type, data = operand_encode(path, value)
             if self.hooks is not None and self.hooks.fold is not None and is_foldable(type):

@@ -113,8 +113,10 @@ cdef tuple parse_filter(object filter, int depth, bint in_element):
         )
     depth_check(depth, "$and, $or, $nor, $not and $elemMatch")
     for name, value in filter.items():
-        if type(name) is not str and not isinstance(name, str):
-            raise InvalidFilter(f"a filter names fields by strings, not {name!r:.100}")
+        if type(name) is not str:
+            if not isinstance(name, str):
+                raise InvalidFilter(f"a filter names fields by strings, not {name!r:.100}")
+            name = str.__str__(name)
         if name[:1] == "$" and name not in DBREF_NAMES:
             parse_logical(name, value, depth, nodes, in_element)
         else:
@@ -209,7 +211,7 @@ cdef int parse_operators(str path, object operators, int depth, list nodes) exce
                 f"{path!r}: operators and the field {key!r} are mixed in one document; "
                 "use operators only, or $eq to compare with a whole document"
             )
-        parse_operator(path, key, value, operators, depth, nodes)
+        parse_operator(path, str.__str__(key), value, operators, depth, nodes)
     return 0
 
 

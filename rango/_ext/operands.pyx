@@ -10,6 +10,7 @@ Sources     MongoDB manual: $type, $mod, $size, $bitsAllSet, $regex.
 import math
 import re
 
+from bson.code import Code
 from bson.decimal128 import Decimal128
 from bson.regex import Regex
 
@@ -68,7 +69,8 @@ def type_codes(str path not None, operand):
     if not names:
         raise InvalidFilter(f"{path!r}: $type needs at least one type, not an empty list")
     for name in names:
-        if isinstance(name, str):
+        # Code is a str that cannot be hashed
+        if isinstance(name, str) and not isinstance(name, Code):
             if name == "number":
                 found.update(NUMBER_CODES)
                 continue

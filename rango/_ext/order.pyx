@@ -226,6 +226,8 @@ cdef class Sorter:
     cdef int finish(self) except -1:
         if not self.is_sorted:
             self.is_sorted = True
+            if not self.size:
+                return 0  # qsort may not be given NULL
             with nogil:
                 qsort(self.items, self.size, sizeof(Item), &items_compare)
         return 0

@@ -131,6 +131,7 @@ def _type(keyword: str, schema: Mapping[str, Any], where: str, _depth: int) -> R
 
 
 def _types_of(keyword: str, name: str, where: str) -> tuple[str, ...]:
+    name = str.__str__(name)  # Code is a str that cannot be hashed
     if keyword == "type":
         if name in _JSON_TYPES:
             return _JSON_TYPES[name]

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from bson.code import Code
+
 from rango._ext.normal import HEADER_NAMES, path_check
 from rango.engine.expression import compile_expression
 from rango.engine.filters import program_of
@@ -50,6 +52,11 @@ def entries_of(
 ) -> tuple[list[Entry], tuple[str, ...]]:
     """The entries of a projection, and the fields of the header that it asks for."""
     if isinstance(spec, (list, tuple, set, frozenset)):
+        for name in spec:
+            if not isinstance(name, str) or isinstance(name, Code):
+                raise InvalidFilter(
+                    f"a list as projection holds names of fields, not {name!r:.100}"
+                )
         named: Mapping[Any, Any] = dict.fromkeys(spec, True) or {"_id": True}
     elif isinstance(spec, Mapping):
         named = spec

@@ -51,12 +51,18 @@ MERGED_COUNT_FIRST: Final = 8
 """Records that are first fetched from each of several scans that are merged."""
 
 
+TIME_MS_MAX: Final = 2**31 - 1
+"""The largest max_time_ms, milliseconds. MongoDB's limit."""
+
+
 def count_check(name: str, value: object) -> int:
-    """`value` if it is a count; InvalidArgument otherwise."""
+    """`value` if it is a count (or a time, `max_time_ms`); InvalidArgument otherwise."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgument(f"{name} must be an int, not {type(value).__name__}")
     if value < 0:
         raise InvalidArgument(f"{name} is {value}; it must not be negative")
+    if name == "max_time_ms" and value > TIME_MS_MAX:
+        raise InvalidArgument(f"{name} is at most {TIME_MS_MAX}; leave it out for no limit")
     return value
 
 

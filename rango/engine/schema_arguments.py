@@ -119,8 +119,10 @@ def count_argument(schema: Mapping[str, Any], keyword: str, where: str) -> int:
 # --- values
 
 
-def searcher(pattern: str, where: str) -> Callable[[str], bool]:
+def searcher(pattern: object, where: str) -> Callable[[str], bool]:
     """Whether a string has a match, for a regular expression in a schema."""
+    if not isinstance(pattern, str):
+        raise refused(f"a pattern in {where} must be a string, not {pattern!r:.100}", TYPE_MISMATCH)
     kind, text, test = compile_regex(where, pattern, "")
 
     def search(subject: str) -> bool:

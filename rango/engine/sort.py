@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from bson.code import Code
+
 from rango._ext.filter import revision_tag
 from rango._ext.key import index_keys, key_whole
 from rango._ext.normal import HEADER_NAMES, path_check
@@ -80,8 +82,9 @@ def _field_of(pair: object) -> tuple[str, int]:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         raise InvalidFilter(f"an entry of a sort is (name, direction), not {pair!r:.100}")
     name, direction = pair
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or isinstance(name, Code) or not name:
         raise InvalidFilter(f"a sort names fields by non-empty strings, not {name!r:.100}")
+    name = str.__str__(name)  # the compiled core takes no StrEnum
     if (name.startswith("$") and name != NATURAL) or "" in name.split("."):
         raise InvalidFilter(
             f"a sort cannot use the path {name!r}: a part is empty or it starts with $"

@@ -49,7 +49,7 @@ def fill_stages(spec: object, scope: Scope) -> list[Stage]:
         name, value = next(iter(each.items()))
         if name == "value":
             constants[path] = {"$ifNull": [f"${path}", value]}
-        elif name == "method" and value in METHODS:
+        elif name == "method" and type(value) is str and value in METHODS:
             windows[path] = {METHODS[value]: f"${path}"}
         else:
             raise invalid(6050202, f"$fill: {path!r} takes a value, or the method linear or locf")

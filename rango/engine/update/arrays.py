@@ -223,8 +223,10 @@ def _encoded(value: Any) -> bytes:
     return encode(value.as_doc() if isinstance(value, DBRef) else value)
 
 
-def _is_operator(name: str) -> bool:
+def _is_operator(name: object) -> bool:
     """Whether it is an operator on a value, rather than one that combines conditions."""
+    if not isinstance(name, str):
+        return False  # the filter that it then is refuses it
     return name.startswith("$") and name not in DBREF_NAMES and name not in _COMBINING
 
 
