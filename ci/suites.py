@@ -29,9 +29,9 @@ class Suite:
 
 SUITES = (
     Suite("tidy", 2),
-    Suite("unit", 5),
+    Suite("unit", 10),
     Suite("property", 5, is_long=True),
-    Suite("conformance", 5, needs_corpus=True),
+    Suite("conformance", 6, needs_corpus=True),
     Suite("crash", 8, is_long=True),
     Suite("race", 3, is_long=True),
     Suite("security", 3),
