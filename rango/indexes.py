@@ -30,7 +30,7 @@ from rango.limits import FILTER_DEPTH_MAX, INDEX_EXPIRE_S_MAX, INDEX_FIELDS_MAX
 from rango.names import RESERVED_NAMES, name_check
 
 if TYPE_CHECKING:
-    from rango.engine.core import CollectionInfo, IndexInfo
+    from rango.engine.core import CollectionInfo, Core, IndexInfo
     from rango.transaction import Handle
 
 IndexKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
@@ -116,29 +116,27 @@ class CollectionIndexes:
         asked = asked_check(keys, {**options, "unique": unique, "name": name})
         if progress is not None and not callable(progress):
             raise InvalidArgument(f"progress must be a function, not {type(progress).__name__}")
+        self._create(core, asked, progress)
+        return asked.name
+
+    def create_indexes(self, indexes: Iterable[IndexModel]) -> list[str]:
+        """Make several indexes; their names. PyMongo's IndexModel is understood as well.
+
+        Raises what create_index raises; those before the one that failed are there then.
+        """
+        models = [asked_of(model) for model in indexes]
+        if not models:
+            raise InvalidArgument("create_indexes() needs at least one IndexModel")
+        core = self._handle.outside("create_indexes()")
+        for asked in models:
+            self._create(core, asked, None)
+        return [asked.name for asked in models]
+
+    def _create(self, core: Core, asked: IndexInfo, progress: Progress | None) -> None:
         if asked.fields != ID_FIELDS:
             core.create_index(self._name, asked, progress)
         elif core.collections().get(self._name) is None:
             core.create_collection(self._name)
-        return asked.name
-
-    def create_indexes(self, indexes: Iterable[IndexModel]) -> list[str]:
-        """Make several indexes; their names. Raises what create_index raises; those before the one
-        that failed are there then.
-        """
-        models = list(indexes)
-        for model in models:
-            if not isinstance(model, IndexModel):
-                raise InvalidArgument(
-                    f"create_indexes() takes IndexModels, not {type(model).__name__}"
-                )
-        if not models:
-            raise InvalidArgument("create_indexes() needs at least one IndexModel")
-        core = self._handle.outside("create_indexes()")
-        for model in models:
-            if model._asked.fields != ID_FIELDS:
-                core.create_index(self._name, model._asked)
-        return [model._asked.name for model in models]
 
     def modify_index(
         self,
@@ -157,7 +155,7 @@ class CollectionIndexes:
         changed: dict[str, Any] = {}
         if expire_after_s is not None:
             expire_check(found.fields, expire_after_s)
-            changed["expire_after_s"] = expire_after_s
+            changed["expire_after_s"] = int(expire_after_s)
         if hidden is not None:
             changed["hidden"] = flag_check("hidden", hidden)
         if not changed:
@@ -206,6 +204,18 @@ class CollectionIndexes:
             each.pop("name"): {**each, "key": list(each["key"].items())}
             for each in self.list_indexes()
         }
+
+
+def asked_of(model: object) -> IndexInfo:
+    """The index that an IndexModel asks for: ours, or PyMongo's."""
+    if isinstance(model, IndexModel):
+        return model._asked
+    # by its shape: PyMongo itself is not imported for this
+    document = getattr(model, "document", None)
+    if not isinstance(document, Mapping) or "key" not in document:
+        raise InvalidArgument(f"create_indexes() takes IndexModels, not {type(model).__name__}")
+    options = dict(document)
+    return asked_check(options.pop("key"), options)
 
 
 def asked_check(keys: IndexKeys, options: Mapping[str, Any]) -> IndexInfo:

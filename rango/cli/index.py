@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rango.cli.documents import document_of, sort_of
-from rango.cli.output import document_line, print_object, print_table
+from rango.cli.output import document_line, print_object, print_table, progress
 from rango.cli.session import Target, with_target
 
 
@@ -90,8 +90,8 @@ def create_index(
         options["partial_filter"] = document_of(partial, "--partial")
     if expire_after is not None:
         options["expire_after_s"] = expire_after
-    with target.open() as db:
-        made = db[collection].create_index(sort_of(keys) or [], **options)
+    with target.open() as db, progress("indexing") as bar:
+        made = db[collection].create_index(sort_of(keys) or [], progress=bar, **options)
     if target.as_json:
         print_object({"name": made})
     else:
