@@ -27,7 +27,7 @@ TRANSACTION_SIZE_BYTES_MAX: Final = 256 * 1024 * 1024
 """The mutations of one transaction as encoded, bytes. They are kept in memory until it commits."""
 
 INDEXES_PER_COLLECTION_MAX: Final = 64
-"""Indexes of one collection. MongoDB's limit."""
+"""Indexes of one collection, that of `_id` included. MongoDB's limit."""
 
 INDEX_FIELDS_MAX: Final = 32
 """Fields of one index. MongoDB's limit."""

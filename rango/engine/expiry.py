@@ -128,6 +128,12 @@ def start(core: Core) -> None:
         core.expirer = Expirer(core, interval_s)
 
 
+def remark(core: Core, finding: str) -> None:
+    """A finding, once: a disk that stays full would add one each round."""
+    if finding not in core.findings:
+        core.findings.append(finding)
+
+
 class Expirer:
     """The thread that expires in the background. Owned by its core; stops with it."""
 
@@ -164,8 +170,8 @@ class Expirer:
             # the collection was dropped or renamed in between
             return True
         except (LowDisk, DatabaseBusy) as error:
-            core.findings.append(f"documents that are due were not deleted: {error}")
+            remark(core, f"documents that are due were not deleted: {error}")
         except RangoError as error:
-            core.findings.append(f"documents that are due cannot be deleted: {error}")
+            remark(core, f"documents that are due cannot be deleted: {error}")
             return False
         return True

@@ -63,8 +63,9 @@ def create(core: Core, name: str, asked: IndexInfo, progress: Progress | None = 
             tree = info.tree_id
             if find_same(info, asked) is not None:
                 return []
-            if len(info.maintained) >= INDEXES_PER_COLLECTION_MAX:
-                raise LimitExceeded("INDEXES_PER_COLLECTION_MAX", len(info.maintained) + 1, code=67)
+            count = 1 + len(info.maintained)  # that of `_id`, and these
+            if count >= INDEXES_PER_COLLECTION_MAX:
+                raise LimitExceeded("INDEXES_PER_COLLECTION_MAX", count + 1, code=67)
         index = copy_of(asked, core.tree_take())
         changes.append((index.tree_id, index_definition(tree, index, BUILDING)))
         made.append((tree, index))

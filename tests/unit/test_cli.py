@@ -343,3 +343,15 @@ def test_backup_and_restore(run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     piece = next((tmp_path / "backup" / "segments").iterdir())
     piece.write_bytes(piece.read_bytes()[:-1])
     assert run("restore", target).code == 6
+
+
+def test_making_an_index_shows_how_far_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int | None]] = []
+    monkeypatch.setattr(
+        "rango.cli.output.Progress.__call__",
+        lambda _self, done, total=None: seen.append((done, total)),
+    )
+    run("init")
+    run("insert", "notes", '[{"_id": 1, "n": 1}, {"_id": 2, "n": 2}]')
+    assert run("index", "create", "notes", "n,-m", "--sparse").out == "n_1_m_-1\n"
+    assert seen == [(2, 2)]

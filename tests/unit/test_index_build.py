@@ -126,7 +126,7 @@ def test_the_same_index_twice_is_once_and_a_contradiction_is_refused(tmp_path: P
             core.create_index("a", wanted)
         assert caught.value.code == code
     core.create_index("a", asked("v", unique=True, name="unique"))
-    for number in range(62):
+    for number in range(61):
         core.create_index("a", asked(f"p{number}"))
     with pytest.raises(LimitExceeded):
         core.create_index("a", asked("last"))
