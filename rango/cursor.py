@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 def filter_of(filter: object) -> Mapping[str, Any]:
     """The filter that find() was given: a mapping, None for all documents, or else an `_id`."""
+    if type(filter) is dict:
+        return filter
     if filter is None:
         return {}
     return filter if isinstance(filter, Mapping) else {"_id": filter}
@@ -262,7 +264,8 @@ class Cursor:
     def explain(self) -> Document:
         """Run the query and tell how. The cursor is not moved.
 
-        `plan`        "id", "id_range", "index", "union" or "scan"; `index` its name; `class`
+        `plan`        "id", "id_range", "index", "union" or "scan"; `index` its name; `intersects`
+                      that of another one whose keys a long scan is compared with; `class`
                       its class in the planner's rule (docs/explanation/planning.md); `direction`
         `bounds`      of each field of the index, readable; `exact`: they decide, so no filter runs
         `covered`     whether the index alone answers

@@ -14,6 +14,7 @@ from bson.objectid import ObjectId
 
 from rango.cursor import Cursor, filter_of
 from rango.engine.distinct import distinct_values
+from rango.engine.explain import OPERATIONS, Operation, explained
 from rango.engine.query import (
     Document,
     ProjectionKeys,
@@ -173,6 +174,29 @@ class CollectionReads:
         info = view.catalog.collections.get(self._name)
         return 0 if info is None else view.count(info.tree_id)
 
+    def explain(
+        self,
+        filter: Any = None,
+        projection: ProjectionKeys | None = None,
+        command: Operation = "find",
+        **options: Unpack[FindOptions],
+    ) -> Document:
+        """How a command would read: the query runs on a snapshot, and nothing is changed.
+
+        `command` is "find", "count" (count_documents), "update" (update_one, update_many: which
+        documents they change) or "delete"; for one document give `limit=1`. The other arguments
+        are those of find(), the answer that of Cursor.explain(). Raises InvalidFilter,
+        InvalidArgument.
+        """
+        if command not in OPERATIONS:
+            raise InvalidArgument(
+                f"explain() has no command {command!r:.100}; known are {', '.join(OPERATIONS)}"
+            )
+        query = query_of(filter, projection, options)
+        view, _ = self._handle.view()
+        query.start_clock()
+        return explained(query, view, view.catalog.collections.get(self._name), command)
+
     def distinct(self, key: str, filter: Any = None, **options: Unpack[CountOptions]) -> list[Any]:
         """The different values of a field in the documents that match.
 
@@ -191,6 +215,11 @@ class CollectionReads:
 
 def query_of(filter: Any, projection: ProjectionKeys | None, options: Mapping[str, Any]) -> Query:
     """The query of find() and its kin; InvalidArgument for options that there are not."""
+    if not options:
+        query = Query(filter_of(filter))
+        if projection is not None:
+            query.project(projection)
+        return query
     for name, value in options.items():
         if name in REFUSED and value not in (None, False):
             raise InvalidArgument(f"find() has no {name}: {REFUSED[name]}")

@@ -81,6 +81,7 @@ def summary(query: Query, plan: Plan | None, operation: Operation) -> Document:
     return {
         "plan": plan.kind,
         "index": None if plan.index is None else plan.index.name,
+        "intersects": partner_name(plan),
         "class": plan.planner_class,
         "direction": "backward" if plan.reverse else "forward",
         "bounds": bounds_shown(plan),
@@ -88,6 +89,12 @@ def summary(query: Query, plan: Plan | None, operation: Operation) -> Document:
         "covered": is_covered(query, plan, operation),
         "sort": sort,
     }
+
+
+def partner_name(plan: Plan) -> str | None:
+    """The other index that the scan is intersected with."""
+    partner = plan.partner
+    return None if partner is None or partner.index is None else partner.index.name
 
 
 def is_covered(query: Query, plan: Plan, operation: Operation) -> bool:
@@ -209,6 +216,9 @@ def access(plan: Plan, operation: Operation, is_covered_here: bool) -> Document:
     }
     if is_count or is_covered_here:
         return found
+    if plan.partner is not None:
+        other = access(plan.partner, operation, True)
+        found = {"stage": "AND_SORTED", "inputStages": [found, other]}
     return {"stage": "FETCH", "filter": not plan.is_exact, "inputStage": found}
 
 

@@ -19,7 +19,9 @@ Invariants  Bounds are wide enough; the whole filter runs on every record that t
             one that gives the order, then a closed range before an open one before none, then
             `_id`, then fewer fields, then the indexes as they were created. A field of an index is
             used if all fields before it are points. An $or is a union, in the class of its worst
-            branch, if that is a better class than any single index has.
+            branch, if that is a better class than any single index has. A plan of class 2 that has
+            one value for each field of its index and does not decide all may be intersected with
+            the best other plan of that kind that bounds another field: see joined_scan.pyx.
 Failure     none: what cannot be bounded is scanned.
 Sources     MongoDB manual, "The ESR Rule", "Multikey Index Bounds"; storage-notes; ADR-0019.
 """
@@ -71,7 +73,8 @@ class Plan:
     """How to find the records. The intervals are of the index's keys, or without one of `_id`s.
 
     `branches` are plans whose results are united, each document once; merged in the order of the
-    sort if `is_merged`. `bounds` are those of the fields, for people.
+    sort if `is_merged`. `bounds` are those of the fields, for people. `partner`: another index that
+    the scan may be intersected with.
     """
 
     kind: Kind
@@ -85,6 +88,7 @@ class Plan:
     branches: tuple[Plan, ...] = ()
     is_merged: bool = False
     rank: Rank = (8,)
+    partner: Plan | None = None
 
     @property
     def planner_class(self) -> int:
@@ -102,12 +106,44 @@ def choose(
     conjuncts = Conjuncts(wanted, has_collation(program))
     if not wanted and not sort:
         return Plan("scan", is_sorted=True, is_exact=True)
-    best = best_of(conjuncts, sort, indexes, limit)
+    plans = [*candidates(conjuncts, sort, indexes, limit)]
+    best = min(plans, key=lambda plan: plan.rank)
     if best.planner_class > 3:
         united = union_of(conjuncts, sort, indexes, limit)
         if united is not None and united.planner_class < best.planner_class:
             return united
+    if best.planner_class == 2 and len(plans) > 2:
+        best.partner = partner_of(best, plans)
     return best
+
+
+def partner_of(plan: Plan, plans: Sequence[Plan]) -> Plan | None:
+    """The best other plan of one value for each field of its index, so that both come in the order
+    of `_id`, and of a field that the plan does not bound.
+    """
+    if plan.is_exact or not _is_one_value(plan):
+        return None
+    bounded = {field.path for field in plan.bounds}
+    others = [
+        other
+        for other in plans
+        if _is_one_value(other) and any(field.path not in bounded for field in other.bounds)
+    ]
+    return min(others, key=lambda other: other.rank, default=None)
+
+
+def _is_one_value(plan: Plan) -> bool:
+    return plan.kind == "index" and is_single(plan) and not (plan.index and plan.index.shortened)
+
+
+def is_single(plan: Plan) -> bool:
+    """Whether no document has two keys in the intervals: one point has one key of each document."""
+    index = plan.index
+    return (
+        index is not None
+        and len(plan.bounds) == len(index.fields)
+        and all(field.bounds.is_one_point for field in plan.bounds)
+    )
 
 
 def has_collation(program: Program) -> bool:

@@ -50,7 +50,7 @@ within BOUND_SIZE_BYTES_MAX."""
 SIDES: Final = {"$eq": "=", "$gt": ">", "$gte": ">", "$lt": "<", "$lte": "<"}
 PLAIN: Final = frozenset((int, Int64, bool, datetime, ObjectId, UUID))
 
-_winners: dict[ShapeKey, int] = {}
+_winners: dict[ShapeKey, tuple[int, int]] = {}
 
 
 def planned(program: Program, sort: Sort, info: CollectionInfo, limit: int) -> Plan:
@@ -74,19 +74,27 @@ def _kept(
     if shape is None or any([index.partial is not None for index in indexes]):
         return choose(program, sort, indexes, int(has_limit))
     key = (shape, sort, has_limit, indexes, marks)
-    number = _winners.get(key)
-    if number is None:
+    known = _winners.get(key)
+    if known is None:
         plan = choose(program, sort, indexes, int(has_limit))
         if len(_winners) >= SHAPES_KEPT_MAX:
             _winners.clear()
-        _winners[key] = -1 if plan.index is None else plan.rank[-1]
+        _winners[key] = (place_of(plan), place_of(plan.partner))
         return plan
     conjuncts = Conjuncts(nodes)
+    number, other = known
     if number < 0:
         return id_plan(conjuncts, sort)
     found = index_plan(conjuncts, sort, indexes[number], int(has_limit), number)
     assert found is not None
+    if other >= 0:
+        found.partner = index_plan(conjuncts, sort, indexes[other], int(has_limit), other)
     return found
+
+
+def place_of(plan: Plan | None) -> int:
+    """The number of a plan's index; -1: none."""
+    return -1 if plan is None or plan.index is None else plan.rank[-1]
 
 
 def shape_of(nodes: tuple[Node, ...]) -> Shape | None:

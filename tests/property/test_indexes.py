@@ -27,6 +27,7 @@ from rango import errors
 from rango._ext.key import key_of
 from rango._ext.record import encode
 from rango.collection import Collection
+from rango.engine import query
 from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of, has_one_of, implies
 
@@ -107,6 +108,9 @@ def filter_of(draw: random.Random, depth: int = 1) -> Document:
         found[path] = condition(draw)
     if draw.random() < 0.1:
         found["_id"] = draw.choice([draw.randrange(20), {"$gt": draw.randrange(20)}])
+    if draw.random() < 0.2:
+        # points on two paths, which two indexes may be intersected for
+        found.update({path: draw.choice([0, 1, 2, "x"]) for path in draw.sample("abc", 2)})
     if depth and draw.random() < 0.25:
         name = draw.choice(["$or", "$or", "$and", "$nor"])
         found[name] = [filter_of(draw, depth - 1) for _ in range(draw.randrange(1, 4))]
@@ -271,6 +275,8 @@ class Case:
 
 def run(draw: random.Random, states: int = 3) -> int:
     """A database from its creation to its end; how many pairs were compared."""
+    # so that two indexes are intersected from the first or the third key on
+    usual, query.JOIN_AFTER = query.JOIN_AFTER, draw.choice([0, 2])
     folder = tempfile.mkdtemp()
     pairs = 0
     try:
@@ -286,6 +292,7 @@ def run(draw: random.Random, states: int = 3) -> int:
                 if draw.random() < 0.2:
                     db.checkpoint()
     finally:
+        query.JOIN_AFTER = usual
         shutil.rmtree(folder)
     return pairs
 
