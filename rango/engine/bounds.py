@@ -348,12 +348,17 @@ def _types(codes: Iterable[int]) -> Bounds | None:
     wanted = frozenset(codes)
     if not wanted or not wanted <= CLASS_OF_CODE.keys():
         return None
-    found = {class_interval(CLASS_OF_CODE[code]) for code in wanted}
+    # one for each class, as all numbers are one: a key that is read twice would count twice
+    found = {
+        interval[0]: interval
+        for code in sorted(wanted)
+        if (interval := class_interval(CLASS_OF_CODE[code]))
+    }
     is_exact = (wanted - NUMBER_CODES) <= CODES_EXACT and wanted & NUMBER_CODES in (
         frozenset(),
         NUMBER_CODES,
     )
-    return Bounds(tuple(sorted(found, key=lambda each: each[0] or b"")), False, is_exact)
+    return Bounds(tuple(sorted(found.values(), key=lambda each: each[0] or b"")), False, is_exact)
 
 
 def _regex(pattern: Any, options: Any) -> Bounds | None:

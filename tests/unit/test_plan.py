@@ -335,3 +335,9 @@ def check_bounds(documents: list[dict[str, Any]], filter: dict[str, Any], path: 
                 listed = [each[:2] for each in bounds.intervals]
                 assert any(is_inside(listed, key + key_of(1)) for key in keys), (document, listed)
                 assert listed == sorted(listed, key=lambda each: each[0] or b"")
+
+
+def test_the_classes_of_several_types_are_disjoint() -> None:
+    found = bounds_of(("$type", "a", (1, 16, 18, 19, 2)), "a", True)
+    assert found is not None
+    assert len(found.intervals) == 2
