@@ -42,6 +42,7 @@ SCALARS: list[Any] = [
 PARTIALS: list[Document] = [
     {"b": {"$gte": 1}}, {"a": {"$exists": True}}, {"c": "x"}, {"b": {"$lt": 3}, "c": {"$gt": 0}},
 ]  # fmt: skip
+POINTS: list[Any] = [0, 1, 2, 2.5, "x", True]
 QUERIES_PER_STATE = 12
 
 
@@ -108,9 +109,6 @@ def filter_of(draw: random.Random, depth: int = 1) -> Document:
         found[path] = condition(draw)
     if draw.random() < 0.1:
         found["_id"] = draw.choice([draw.randrange(20), {"$gt": draw.randrange(20)}])
-    if draw.random() < 0.2:
-        # points on two paths, which two indexes may be intersected for
-        found.update({path: draw.choice([0, 1, 2, "x"]) for path in draw.sample("abc", 2)})
     if depth and draw.random() < 0.25:
         name = draw.choice(["$or", "$or", "$and", "$nor"])
         found[name] = [filter_of(draw, depth - 1) for _ in range(draw.randrange(1, 4))]
@@ -143,6 +141,7 @@ class Case:
         self.collection = collection
         self.draw = draw
         self.pairs = 0
+        self.has_twins = False
         self.names: dict[str, tuple[list[Field], Document]] = {}
 
     def fill(self) -> None:
@@ -150,8 +149,11 @@ class Case:
         count = self.draw.randrange(1, 30)
         for number in range(count):
             self.put(number)
-        for _ in range(self.draw.randrange(1, 4)):
-            fields, options = index_of(self.draw)
+        wanted = [index_of(self.draw) for _ in range(self.draw.randrange(1, 4))]
+        self.has_twins = self.draw.random() < 0.4
+        if self.has_twins:
+            wanted = [([(path, self.draw.choice([1, -1]))], {}) for path in "abc"] + wanted[:1]
+        for fields, options in wanted:
             try:
                 name = self.collection.create_index(fields, **options)
             except (errors.InvalidDocument, errors.IndexConflict):
@@ -177,6 +179,11 @@ class Case:
         """A filter that is one: comparing with a regular expression, for one, is refused."""
         while True:
             filter = filter_of(self.draw)
+            if self.has_twins and self.draw.random() < 0.5:
+                # points on two paths, for which two indexes are intersected
+                filter.update(
+                    {path: self.draw.choice(POINTS) for path in self.draw.sample("abc", 2)}
+                )
             try:
                 program_of(filter)
             except errors.InvalidFilter:
