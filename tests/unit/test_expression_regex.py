@@ -34,9 +34,12 @@ def test_all_matches_come_in_order_and_do_not_overlap() -> None:
     assert value_of({"$regexFindAll": {"input": "aaaa", "regex": "aa"}})[1]["idx"] == 2
 
 
-def test_empty_matches_go_on_behind_the_next_character() -> None:
+def test_empty_matches_go_on_behind_the_next_character_and_not_at_the_end() -> None:
     matches = value_of({"$regexFindAll": {"input": "\u00e9b", "regex": "x*"}})
-    assert [match["idx"] for match in matches] == [0, 1, 2]
+    assert [match["idx"] for match in matches] == [0, 1]
+    matches = value_of({"$regexFindAll": {"input": "\u00e9b", "regex": "b*"}})
+    assert [(match["match"], match["idx"]) for match in matches] == [("", 0), ("b", 1)]
+    assert len(value_of({"$regexFindAll": {"input": "", "regex": "x*"}})) == 1
 
 
 def test_match_takes_patterns_of_every_form() -> None:

@@ -97,6 +97,7 @@ def test_errors_have_the_code_of_mongodb(spec: Any, code: int) -> None:
         ({"$getField": 1}, 5654602),
         ({"$getField": {"field": "a", "x": 1}}, 3041701),
         ({"$getField": {"input": "a"}}, 3041702),
+        ({"$getField": {"field": "a"}}, 3041703),
         ({"$setField": 1}, 4161100),
         ({"$setField": {"field": "a", "input": {}, "value": 1, "x": 1}}, 4161101),
         ({"$setField": {"field": "a", "input": {}}}, 4161102),

@@ -21,7 +21,12 @@ def _get_field(operator: str, operand: Any, scope: Scope) -> Run:
         spec = {"field": operand, "input": "$$CURRENT"}
     given = named(operator, spec, ("field",), ("input",), codes=(3041701, 3041701, 3041702))
     if "input" not in given:
-        given = {**given, "input": "$$CURRENT"}
+        # MongoDB's manual names a default, its server has none; only the short form has one
+        raise InvalidExpression(
+            f"$getField needs 'input' beside 'field': {shown(operand)}; write '$$CURRENT' for the "
+            "document itself, or the short form {'$getField': name}",
+            code=3041703,
+        )
     field = scope.compile(given["field"])
     if field.is_constant and not isinstance(field.value, str):
         raise InvalidExpression(

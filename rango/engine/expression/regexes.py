@@ -83,7 +83,8 @@ def _matches(find: Find, data: bytes) -> Iterator[dict[str, Any]]:
     """Every match, from left to right, none inside another one."""
     deadline = time.monotonic() + REGEX_FIND_ALL_MS_MAX / 1000
     start = index = counted = count = 0
-    while start <= len(data):
+    # as in MongoDB, nothing matches at the very end, except in an empty string
+    while start < len(data) or start == 0:
         spans = find(data, start)
         if spans is None:
             return
