@@ -21,12 +21,14 @@ from rango.aggregation import CommandCursor, aggregate
 from rango.collection import Collection
 from rango.errors import InvalidArgument, TransactionError
 from rango.ids import UuidGenerator, node_id_check
+from rango.keys import Keys
 from rango.names import collection_name_check
 from rango.transaction import Handle, Transaction
 
 if TYPE_CHECKING:
     from rango._ext.vfs import Vfs
     from rango.engine.core import Finding, OpenOptions
+    from rango.storage.keyring import Token
 
 Durability = Literal["commit", "group", "memory"]
 StrPath = str | os.PathLike[str]
@@ -114,7 +116,7 @@ def _path(path: StrPath) -> str:
 
 def _options(
     path: StrPath,
-    secret: tuple[str | None, bytes | None, StrPath | None],
+    secret: tuple[Any, ...],
     *,
     node_id: str | None = None,
     durability: str = "commit",
@@ -129,8 +131,7 @@ def _options(
     vfs: Vfs | None = None,
 ) -> OpenOptions:
     """The engine's options, every argument checked."""
-    # The engine and the codec load when a database is opened: `import rango` stays cheap for a
-    # command-line tool.
+    # loaded when a database is opened, so that `import rango` stays cheap for a command line
     from rango._ext.seal import Entropy
     from rango._ext.vfs import POSIX
     from rango.engine.core import OpenOptions
@@ -143,7 +144,7 @@ def _options(
     for name, value in (("clock", clock), ("random", random), ("ids", ids)):
         _callable(name, value)
     now = _now if clock is None else _checked(clock)
-    passphrase, key, keyfile = secret
+    passphrase, key, keyfile, *token = secret
     if ids is None:
         ids = (
             _default_ids
@@ -153,7 +154,10 @@ def _options(
     return OpenOptions(
         path=os.path.abspath(_path(path)),  # the program may change its working directory
         secret=secret_from(
-            passphrase=passphrase, key=key, keyfile=None if keyfile is None else _path(keyfile)
+            passphrase=passphrase,
+            key=key,
+            keyfile=None if keyfile is None else _path(keyfile),
+            token=next(iter(token), None),
         ),
         node_id=None if node_id is None else node_id_check(node_id),
         durability=durability,
@@ -178,6 +182,7 @@ def open(
     passphrase: str | None = None,
     key: bytes | None = None,
     keyfile: StrPath | None = None,
+    token: Token | None = None,
     node_id: str | None = None,
     durability: Durability = "commit",
     group_delay_ms: int = 5,
@@ -192,17 +197,16 @@ def open(
 ) -> Database:
     """Open the database in the directory `path`, and create it there if it is missing.
 
-    With one of `passphrase`, `key` (32 bytes) or `keyfile` (a file of 32 bytes or 64 hex digits)
-    everything on disk is encrypted; with none of them it is plain but checksummed. Losing the
-    secret loses the data.
+    With one of `passphrase`, `key` (32 bytes), `keyfile` (a file of 32 bytes or 64 hex digits) or
+    `token` (an object whose respond(challenge) answers as a hardware token does) everything on disk
+    is encrypted; with none of them it is plain but checksummed. Losing the secret loses the data;
+    Database.keys adds others.
 
     `node_id`         this node's name in revisions; by default drawn once and kept in the database
-    `durability`      "commit": a write returns when it is on disk; "group": at once, flushed
-    within `group_delay_ms`;
-                      "memory": at once, flushed by flush(), checkpoint() and close()
+    `durability`      "commit": a write returns when it is on disk; "group": at once, flushed within
+                      `group_delay_ms`; "memory": at once, flushed by flush(), checkpoint(), close()
     `ttl_interval_s`  seconds between two looks at what TTL indexes end; 0: only expire() looks
-    `read_only`       never write, not even to repair; `create=False`: NotADatabase instead of a
-    new database
+    `read_only`       never write, not even to repair; `create=False`: NotADatabase, not a new one
     `cache_size`      bytes of opened pages to keep; by default what set_limits() says, or 64 MiB
     `clock`           returns milliseconds since 1970; `random(size)` returns that many random
     bytes; `ids()` makes the
@@ -218,7 +222,7 @@ def open(
 
     options = _options(
         path,
-        (passphrase, key, keyfile),
+        (passphrase, key, keyfile, token),
         node_id=node_id,
         durability=durability,
         group_delay_ms=group_delay_ms,
@@ -320,6 +324,11 @@ class Database:
     def is_closed(self) -> bool:
         """Whether close() was called on this handle."""
         return self._handle.is_closed
+
+    @property
+    def keys(self) -> Keys:
+        """The secrets that open this database: list, add, remove, change; and rotate()."""
+        return Keys(self._handle)
 
     def stats(self) -> dict[str, Any]:
         """Figures about the database, for people and monitors. Sizes are bytes.

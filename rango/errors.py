@@ -92,6 +92,13 @@ class InvalidArgument(RangoError, TypeError):
     """An argument has the wrong type or contradicts another one. The message says which."""
 
 
+class LastKeySlot(InvalidArgument):
+    """Removing this key slot would leave none, and nobody could open the database any more.
+
+    Add another secret first, or change this one.
+    """
+
+
 class InvalidJson(RangoError, ValueError):
     """Text is not Extended JSON: its syntax is wrong, or a wrapper such as `$date` has a bad value.
 
@@ -172,7 +179,7 @@ class DuplicateKey(RangoError):
 
 
 class NotFound(RangoError, LookupError):
-    """A collection, index or snapshot that was named does not exist.
+    """A collection, index, key slot or snapshot that was named does not exist.
 
     Create it, or correct the name.
     """

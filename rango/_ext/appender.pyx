@@ -463,12 +463,12 @@ cdef class Appender:
     def roll_over(self) -> None:
         """Go on in a new segment; all before is durable then. Under the append lock. LowDisk."""
         cdef CommitPlan plan
-        cdef uint64_t before = self.segment_id
-        if self.position > <uint64_t>SEGMENT_HEADER_SIZE:
+        cdef SegmentHeader last = self.segments[len(self.segments) - 1]
+        if self.position > <uint64_t>SEGMENT_HEADER_SIZE or last.epoch != self.keyring.epoch:
             self.usable_check()
             self.commit_plan(0, &plan)
             self.roll(&plan, 0)
-            if self.segment_id == before:
+            if self.segment_id == last.id:
                 raise LowDisk(f"no space for a new segment in {self.directory}; free some")
 
     def append_closed(self) -> None:

@@ -256,3 +256,4 @@ cdef enum:
     KEYS_KIND_EMPTY = 0
     KEYS_KIND_PASSPHRASE = 1        # Argon2id 1.3, one lane
     KEYS_KIND_RAW = 2               # 32 random bytes, given or from a key file
+    KEYS_KIND_TOKEN = 3             # the answer of a token to a challenge made from the salt

@@ -18,8 +18,11 @@ cdef class Pager:
     cdef readonly int fd
     cdef uint8_t database_id[16]
     cdef readonly object keyring
-    cdef SealKey key                    # of `epoch`; others are asked from the keyring
+    cdef SealKey key                    # of `epoch`, for writing
     cdef readonly uint32_t epoch
+    # for reading: never another one, because readers hold no lock; others are the keyring's
+    cdef SealKey read_key
+    cdef uint32_t read_epoch
     cdef dict older_keys
     cdef pthread_mutex_t mutex          # guards the cache and `loading`
     cdef int loading                    # reads of the file under way

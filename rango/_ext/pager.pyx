@@ -142,6 +142,8 @@ cdef class Pager:
         self.keyring = keyring
         self.epoch = epoch
         self.key = keyring.page_key(epoch)
+        self.read_epoch = epoch
+        self.read_key = self.key
         self.older_keys = {}
         self.forks = fork_count()
         if cache_init(&self.cache, cache_size) < 0:
@@ -231,9 +233,11 @@ cdef class Pager:
                 "the page is not the one that its link names (stale, swapped or damaged)"
             )
         image_aad(aad, self.database_id, epoch, unit, kind, length)
-        if epoch == self.epoch:
-            authentic = self.key.open(aad, AAD_SIZE, image + IMAGE_NONCE, image + IMAGE_HEADER_SIZE,
-                                      size + TAG_SIZE, opened)
+        if epoch == self.read_epoch:
+            authentic = self.read_key.open(
+                aad, AAD_SIZE, image + IMAGE_NONCE, image + IMAGE_HEADER_SIZE, size + TAG_SIZE,
+                opened
+            )
         else:
             with gil:
                 authentic = self._open_older(epoch, aad, image, size + TAG_SIZE, opened)
@@ -424,6 +428,11 @@ cdef class Pager:
                     pthread_mutex_lock(&self.mutex)
             pthread_mutex_unlock(&self.mutex)
         self.vfs.close(self.fd)
+
+    def epoch_use(self, uint32_t epoch) -> None:
+        """Seal what is written from now on under another key epoch. Under the checkpoint lock."""
+        self.key = self.keyring.page_key(epoch)
+        self.epoch = epoch
 
     def cache_resize(self, uint64_t cache_size) -> None:
         """Keep at most this many bytes of opened pages from now on."""

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "init": "rango.cli.init",
     "insert": "rango.cli.insert",
     "inspect": "rango.cli.inspect",
+    "key": "rango.cli.key",
     "purge": "rango.cli.purge",
     "restore": "rango.cli.restore",
     "salvage": "rango.cli.salvage",

@@ -68,7 +68,12 @@ def is_worth_it(core: Core) -> bool:
     )
 
 
-def run(core: Core) -> None:
+def run_anew(core: Core) -> None:
+    """Write one checkpoint even if the data file is up to date: with a slot of a new key epoch."""
+    run(core, is_forced=True)
+
+
+def run(core: Core, *, is_forced: bool = False) -> None:
     """Write one checkpoint.
 
     Under the checkpoint lock. Raises LowDisk (nothing happened), IoFailed or Corrupted (latched).
@@ -85,7 +90,7 @@ def run(core: Core) -> None:
     finally:
         core.append_lock.drop()
     named = 0 if core.slot is None else core.slot.generation
-    if view.overlay_entries == 0 and view.generation_number == named:
+    if view.overlay_entries == 0 and view.generation_number == named and not is_forced:
         return
     prove_slot(core)
     # frames after the view's commit can only be closed frames: the slot names the log's end

@@ -41,6 +41,7 @@ from rango._ext.layout import (
     KEYS_CIPHER_AES256GCM,
     KEYS_CIPHER_PLAIN,
     KEYS_KIND_EMPTY,
+    KEYS_KIND_PASSPHRASE,
     KEYS_MAC,
     KEYS_SLOT_KIND,
     KEYS_SLOTS_MAX,
@@ -49,7 +50,14 @@ from rango._ext.layout import (
 )
 from rango._ext.seal import PLAIN, Entropy, Provider, SealKey, provider_choose
 from rango._ext.vfs import Vfs
-from rango.errors import DatabaseClosed, InvalidArgument, KeyRejected, KeysCorrupted
+from rango.errors import (
+    DatabaseClosed,
+    InvalidArgument,
+    KeyRejected,
+    KeysCorrupted,
+    LastKeySlot,
+    NotFound,
+)
 from rango.storage.keys_file import (
     EMPTY_SLOT,
     SALT_SIZE,
@@ -60,6 +68,7 @@ from rango.storage.keys_file import (
     keys_mac,
     keys_path,
     read_keys,
+    slot_kdf,
     slot_make,
     slot_open,
     write_keys,
@@ -70,11 +79,14 @@ from rango.storage.providers import (
     KDF_FLOOR,
     MODERATE,
     SENSITIVE,
+    ChallengeResponse,
     Kdf,
     KeyFile,
     Passphrase,
     RawKey,
     Secret,
+    SoftwareToken,
+    Token,
     secret_from,
 )
 
@@ -84,12 +96,15 @@ __all__ = [
     "KDF_FLOOR",
     "MODERATE",
     "SENSITIVE",
+    "ChallengeResponse",
     "Kdf",
     "KeyFile",
     "Keyring",
     "Passphrase",
     "RawKey",
     "Secret",
+    "SoftwareToken",
+    "Token",
     "keys_exist",
     "secret_from",
     "signature_is_valid",
@@ -214,7 +229,7 @@ class Keyring:
             )
         if state.cipher != KEYS_CIPHER_PLAIN and secret is None:
             raise KeyRejected(
-                f"{directory} is encrypted; open it with passphrase=, key= or keyfile="
+                f"{directory} is encrypted; open it with passphrase=, key=, keyfile= or token="
             )
         root = None if secret is None else unwrap(state, secret, kdf_floor, entropy, directory)
         keyring = cls(vfs, directory, state, root, entropy)
@@ -316,9 +331,37 @@ class Keyring:
         free = [number for number, slot in enumerate(self._state.slots) if slot == EMPTY_SLOT]
         if not free:
             raise InvalidArgument(f"all {KEYS_SLOTS_MAX} key slots are taken; remove one first")
-        slot = slot_make(self.database_id, bytes(root), secret, kdf, self._sealer())
-        self._write_slot(free[0], slot)
+        self._write_slot(free[0], self._slot_tried(root, secret, kdf))
         return free[0]
+
+    def replace_slot(self, number: int, secret: Secret, *, kdf: Kdf = INTERACTIVE) -> None:
+        """Let `secret` open the database in place of what the slot held.
+
+        One write: at any moment the old or the new one opens it. The caller holds the append lock.
+        Raises KeyRejected in a plain database, NotFound.
+        """
+        self.refresh()
+        root = self._live_root()
+        if root is None:
+            raise KeyRejected(f"{self._directory} is not encrypted and has no key slots")
+        self._in_use(number)
+        self._write_slot(number, self._slot_tried(root, secret, kdf))
+
+    def slot_of(self, secret: Secret, *, kdf_floor: Kdf = KDF_FLOOR) -> int:
+        """The number of the first slot that `secret` opens. Raises KeyRejected when none does."""
+        self.refresh()
+        for number, slot in enumerate(self._state.slots):
+            if slot_open(self._state, slot, secret, kdf_floor, self._sealer()) is not None:
+                return number
+        raise KeyRejected(f"that secret opens no key slot of {self._directory}; nothing changed")
+
+    def slot_costs(self) -> dict[int, Kdf]:
+        """Number and cost of the passphrase slots."""
+        return {
+            number: slot_kdf(self._state.slots[number])
+            for number, kind in self.slots.items()
+            if kind == KEYS_KIND_PASSPHRASE
+        }
 
     def remove_slot(self, number: int) -> None:
         """Take a slot out of both copies. The caller holds the append lock.
@@ -326,10 +369,9 @@ class Keyring:
         Old backups still hold it, and so may the medium until it reuses the place.
         """
         self.refresh()
-        if number not in self.slots:
-            raise InvalidArgument(f"key slot {number} is not in use; in use: {sorted(self.slots)}")
+        self._in_use(number)
         if len(self.slots) == 1:
-            raise InvalidArgument(
+            raise LastKeySlot(
                 "this is the last key slot: nobody could open the database; add another one first"
             )
         self._write_slot(number, EMPTY_SLOT)
@@ -346,6 +388,17 @@ class Keyring:
         """Write the file again, so that both copies are whole."""
         self.refresh()
         self._write(replace(self._state, generation=self._state.generation + 1))
+
+    def _in_use(self, number: int) -> None:
+        if number not in self.slots:
+            raise NotFound(f"key slot {number} is not in use; in use: {sorted(self.slots)}")
+
+    def _slot_tried(self, root: bytearray, secret: Secret, kdf: Kdf) -> bytes:
+        """A slot that was opened once: a token that answers otherwise the next time is no key."""
+        slot = slot_make(self.database_id, bytes(root), secret, kdf, self._sealer())
+        if slot_open(self._state, slot, secret, kdf, self._sealer()) != bytes(root):
+            raise InvalidArgument("the new secret does not open what it closed; nothing changed")
+        return slot
 
     def _write_slot(self, number: int, slot: bytes) -> None:
         slots = (*self._state.slots[:number], slot, *self._state.slots[number + 1 :])

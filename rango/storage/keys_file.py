@@ -28,11 +28,12 @@ Layout      two equal copies; offsets in bytes, integers little-endian (layout.p
                              zeros in a plain database
                  4080    16  BLAKE2b-128 of bytes 0..4079
                  4096        end; the second copy follows
-            slot    0     1  kind: 0 empty, 1 passphrase (Argon2id 1.3, one lane), 2 raw key
+            slot    0     1  kind: 0 empty, 1 passphrase (Argon2id 1.3, one lane), 2 raw key,
+                             3 token
                     1     1  slot version 1
                     2     2  zeros
-                    4     4  Argon2id passes, 0 for a raw key
-                    8     8  Argon2id memory in bytes, 0 for a raw key
+                    4     4  Argon2id passes, 0 for a raw key or a token
+                    8     8  Argon2id memory in bytes, 0 for a raw key or a token
                    16    16  salt
                    32    12  nonce
                    44    48  root key, sealed under the wrapping key; AAD = file kind 4 u8 |
@@ -40,7 +41,9 @@ Layout      two equal copies; offsets in bytes, integers little-endian (layout.p
                    92   164  zeros
 
             Wrapping key: Argon2id(passphrase as UTF-8 in NFC, salt), or BLAKE2b-256(key = raw key,
-            person = "rango raw key", data = salt). Magic, version, features and the check keep
+            person = "rango raw key", data = salt), or BLAKE2b-256(person = "rango token key",
+            data = salt | the token's answer to BLAKE2b-512(person = "rango challenge",
+            data = salt)). Magic, version, features and the check keep
             their places in every version.
 
 Failure     one copy damaged: the other is used. Both damaged: KeysCorrupted. Newer version, unknown
@@ -71,8 +74,6 @@ from rango._ext.layout import (
     KEYS_FEATURES,
     KEYS_FILE_SIZE,
     KEYS_GENERATION,
-    KEYS_KIND_PASSPHRASE,
-    KEYS_KIND_RAW,
     KEYS_MAC,
     KEYS_MAGIC,
     KEYS_SIGN_NONCE,
@@ -277,7 +278,7 @@ def slot_aad(database_id: bytes, slot: bytes) -> bytes:
 def slot_make(database_id: bytes, root: bytes, secret: Secret, kdf: Kdf, sealer: Sealer) -> bytes:
     """A slot in which `secret` wraps the root key."""
     slot = bytearray(KEYS_SLOT_SIZE)
-    slot[KEYS_SLOT_KIND] = KEYS_KIND_PASSPHRASE if secret.is_stretched else KEYS_KIND_RAW
+    slot[KEYS_SLOT_KIND] = secret.kind
     slot[KEYS_SLOT_VERSION] = SLOT_VERSION
     if secret.is_stretched:
         slot[KEYS_SLOT_OPERATIONS:KEYS_SLOT_MEMORY] = kdf.operations.to_bytes(4, "little")
@@ -298,10 +299,9 @@ def slot_open(
 
     Raises KeyRejected for parameters out of bounds.
     """
-    kind = KEYS_KIND_PASSPHRASE if secret.is_stretched else KEYS_KIND_RAW
-    if slot[KEYS_SLOT_KIND] != kind or slot[KEYS_SLOT_VERSION] != SLOT_VERSION:
+    if slot[KEYS_SLOT_KIND] != secret.kind or slot[KEYS_SLOT_VERSION] != SLOT_VERSION:
         return None
-    kdf = Kdf(integer(slot, KEYS_SLOT_OPERATIONS, 4), integer(slot, KEYS_SLOT_MEMORY, 8))
+    kdf = slot_kdf(slot)
     if secret.is_stretched and not kdf.is_within(floor, KDF_CEILING):
         raise KeyRejected(
             f"a passphrase slot asks for Argon2id with {kdf.operations} passes over {kdf.memory}"
@@ -315,3 +315,8 @@ def slot_open(
     return key.open_bytes(
         slot_aad(state.database_id, slot), nonce, slot[KEYS_SLOT_WRAPPED:KEYS_SLOT_EXTRA]
     )
+
+
+def slot_kdf(slot: bytes) -> Kdf:
+    """The cost of Argon2id that a passphrase slot asks for."""
+    return Kdf(integer(slot, KEYS_SLOT_OPERATIONS, 4), integer(slot, KEYS_SLOT_MEMORY, 8))

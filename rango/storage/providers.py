@@ -1,30 +1,38 @@
 """What a user gives to open a database, and how it becomes the key that wraps the root key.
 
-Terms       secret: a passphrase, 32 raw bytes, or a file that holds them. Wrapping key: 32 bytes
-            made from a secret and a slot's salt. A hardware token would be one more class here
-            with the same two members.
+Terms       secret: a passphrase, 32 raw bytes, a file that holds them, or a token. Wrapping key: 32
+            bytes made from a secret and a slot's salt. Token: a thing that answers a challenge with
+            bytes that nobody can work out without it, always the same for the same challenge.
 Invariants  a secret never appears in repr(), in a message or in a file.
 Failure     a secret that cannot be one (empty, wrong type or size): InvalidArgument. Parameters
             below the floor are refused (a header that was made cheaper), parameters above the
-            ceiling too (a header that asks for 1 TiB).
+            ceiling too (a header that asks for 1 TiB). A token that fails: InvalidArgument for an
+            OSError or an answer that is none; what else it raises passes through.
 Sources     RFC 9106 (Argon2id; its second recommended choice is the default here, with one lane,
-            as libsodium has it); architecture section 4.
+            as libsodium has it); RFC 2104 (HMAC); architecture section 4.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import unicodedata
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
 
+from rango._ext.layout import KEYS_KIND_PASSPHRASE, KEYS_KIND_RAW, KEYS_KIND_TOKEN
 from rango.errors import InvalidArgument
 
 SECRET_SIZE: Final = 32
+CHALLENGE_SIZE: Final = 64
+"""Bytes that a token is asked; what the HMAC slots of hardware tokens take at most."""
+ANSWER_SIZE_MIN: Final = 20
+"""Bytes of HMAC-SHA1, the shortest answer that is no guess."""
+ANSWER_SIZE_MAX: Final = 1024
 KEY_FILE_SIZE_MAX: Final = 4096
 """A key file is read up to here, bytes: room for white space; never all of /dev/zero."""
 
@@ -58,6 +66,7 @@ class Passphrase:
 
     __slots__ = ("_bytes",)
     is_stretched: Final = True
+    kind: Final = KEYS_KIND_PASSPHRASE
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
@@ -88,6 +97,7 @@ class RawKey:
 
     __slots__ = ("_bytes",)
     is_stretched: Final = False
+    kind: Final = KEYS_KIND_RAW
 
     def __init__(self, key: bytes | bytearray) -> None:
         if not isinstance(key, bytes | bytearray):
@@ -114,6 +124,7 @@ class KeyFile:
 
     __slots__ = ("_path",)
     is_stretched: Final = False
+    kind: Final = KEYS_KIND_RAW
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike):
@@ -149,18 +160,85 @@ class KeyFile:
         return f"KeyFile({str(self._path)!r})"
 
 
-Secret = Passphrase | RawKey | KeyFile
+class Token(Protocol):
+    """What a hardware token has to offer, or a program that stands for one."""
+
+    def respond(self, challenge: bytes) -> bytes:
+        """20 to 1024 bytes, always the same for the same 64 bytes, secret without the token."""
+
+
+class ChallengeResponse:
+    """A token: what it answers to a challenge made from the slot's salt opens the slot."""
+
+    __slots__ = ("_token",)
+    is_stretched: Final = False
+    kind: Final = KEYS_KIND_TOKEN
+
+    def __init__(self, token: Token) -> None:
+        if not callable(getattr(token, "respond", None)):
+            raise InvalidArgument(
+                f"token= takes an object with respond(challenge), not {type(token).__name__}"
+            )
+        self._token = token
+
+    def wrapping_key(self, salt: bytes, _kdf: Kdf) -> bytes:
+        """Ask the token. Raises InvalidArgument if it has no usable answer."""
+        challenge = blake2b(salt, digest_size=CHALLENGE_SIZE, person=b"rango challenge").digest()
+        try:
+            answer: object = self._token.respond(challenge)
+        except OSError as error:
+            raise InvalidArgument(
+                f"the token did not answer: {error.strerror}; plug it in"
+            ) from error
+        if not isinstance(answer, bytes | bytearray):
+            raise InvalidArgument(f"the token answered {type(answer).__name__}, not bytes")
+        if not ANSWER_SIZE_MIN <= len(answer) <= ANSWER_SIZE_MAX:
+            raise InvalidArgument(
+                f"the token answered {len(answer)} bytes; it must be from {ANSWER_SIZE_MIN} to "
+                f"{ANSWER_SIZE_MAX}"
+            )
+        return blake2b(salt + answer, digest_size=SECRET_SIZE, person=b"rango token key").digest()
+
+    def __repr__(self) -> str:
+        return "ChallengeResponse(...)"
+
+
+class SoftwareToken:
+    """A token in software: HMAC-SHA256 under 32 bytes. For tests, and to show what a token is."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: object) -> None:
+        if not isinstance(key, bytes) or len(key) != SECRET_SIZE:
+            raise InvalidArgument(f"a software token has a key of {SECRET_SIZE} bytes")
+        self._key = key
+
+    def respond(self, challenge: bytes) -> bytes:
+        """HMAC-SHA256 of the challenge."""
+        return hmac.digest(self._key, challenge, "sha256")
+
+    def __repr__(self) -> str:
+        return "SoftwareToken(...)"
+
+
+Secret = Passphrase | RawKey | KeyFile | ChallengeResponse
 
 
 def secret_from(
     passphrase: str | None = None,
     key: bytes | bytearray | None = None,
     keyfile: str | os.PathLike[str] | None = None,
+    token: Token | None = None,
 ) -> Secret | None:
     """The secret that was given, or None. Raises InvalidArgument for several, or a bad one."""
     given = [
         name
-        for name, value in (("passphrase", passphrase), ("key", key), ("keyfile", keyfile))
+        for name, value in (
+            ("passphrase", passphrase),
+            ("key", key),
+            ("keyfile", keyfile),
+            ("token", token),
+        )
         if value is not None
     ]
     if len(given) > 1:
@@ -171,4 +249,6 @@ def secret_from(
         return RawKey(key)
     if keyfile is not None:
         return KeyFile(keyfile)
+    if token is not None:
+        return ChallengeResponse(token)
     return None

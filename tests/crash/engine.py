@@ -16,7 +16,7 @@ from rango._ext.vfs import PythonVfs
 from rango.database import Database, _options
 from rango.engine.check import index_described
 from rango.engine.core import Core
-from rango.errors import IoFailed, RangoError
+from rango.errors import IoFailed, KeyRejected, RangoError
 from rango.transaction import Handle
 from tests.crash.disk import Disk
 from tests.crash.ledger import State
@@ -24,6 +24,7 @@ from tests.crash.ledger import State
 ROOT = "/simulated"
 DATA_FILE = f"{ROOT}/data.rango"
 KEY = bytes(range(32))
+KEYS = (KEY, bytes(range(1, 33)), bytes(range(2, 34)))
 
 
 class Clock:
@@ -125,3 +126,17 @@ class EngineSubject:
 
     def close(self, database: Database) -> None:
         database.close()
+
+
+class ManyKeys(EngineSubject):
+    """A database whose secret changes: one of KEYS has to open it, whatever happened."""
+
+    def open(self, disk: Disk) -> Database:
+        for key in KEYS[:-1]:
+            self.key = key
+            try:
+                return super().open(disk)
+            except KeyRejected:
+                continue
+        self.key = KEYS[-1]
+        return super().open(disk)

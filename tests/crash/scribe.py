@@ -147,6 +147,10 @@ class Scribe:
         self.database.checkpoint()
         self.ledger.acknowledge()  # what a superblock slot names is durable (I-18)
 
+    def rotate(self) -> None:
+        self.database.keys.rotate()
+        self.ledger.acknowledge()  # it takes a checkpoint
+
     def flush(self) -> None:
         self.database.flush()
         self.ledger.acknowledge()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from tests.crash.engine import DATA_FILE, EngineSubject
+from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys
 from tests.crash.scribe import Scribe
 from tests.crash.simulator import Session, Workload
 
@@ -156,6 +156,32 @@ def purges(session: Session) -> None:
     scribe.purge("a", [20, 5])
     scribe.reopen()
     scribe.insert("a", document(rng, 30))
+    scribe.verify()
+
+
+def rotations(session: Session) -> None:
+    """Secrets come, change and go, and new key epochs begin, between commits and checkpoints."""
+    scribe, rng = Scribe(session), session.rng
+    first, second, third = KEYS
+    for turn in range(3):
+        for n in range(6):
+            scribe.insert("a", document(rng, 10 * turn + n, 300))
+        scribe.rotate()
+        scribe.update("a", rng.choice(scribe.ids("a")), {"n": turn, "text": "u" * 700})
+    scribe.database.keys.add(key=second)
+    scribe.rotate()
+    scribe.rotate()
+    scribe.insert("b", document(rng, 1))
+    scribe.database.keys.change(first, key=third)
+    scribe.reopen()
+    scribe.database.keys.remove(1)
+    scribe.rotate()
+    scribe.reopen()
+    scribe.insert_many("b", [document(rng, n, 150) for n in range(2, 8)])
+    scribe.checkpoint()
+    scribe.rotate()
+    scribe.database.keys.change(0, key=first)
+    scribe.delete("a", [1, 2])
     scribe.verify()
 
 
@@ -342,6 +368,7 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "indexes of many fields": (many_fields, EngineSubject),
     "purges": (purges, lambda: EngineSubject(segment_size_max=32 * 1024)),
     "purges, plain": (purges, lambda: EngineSubject(key=None)),
+    "rotations": (rotations, ManyKeys),
     "collections": (collections, EngineSubject),
     "large documents": (
         large_documents,

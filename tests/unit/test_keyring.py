@@ -16,6 +16,8 @@ from rango.errors import (
     InvalidArgument,
     KeyRejected,
     KeysCorrupted,
+    LastKeySlot,
+    NotFound,
 )
 from rango.storage.keyring import (
     Keyring,
@@ -135,9 +137,9 @@ def test_a_removed_slot_is_in_neither_copy(place: str) -> None:
 
 def test_slots_that_cannot_be(place: str) -> None:
     keyring = create(place)
-    with pytest.raises(InvalidArgument, match="last key slot"):
+    with pytest.raises(LastKeySlot, match="last key slot"):
         keyring.remove_slot(0)
-    with pytest.raises(InvalidArgument, match="not in use"):
+    with pytest.raises(NotFound, match="not in use"):
         keyring.remove_slot(5)
     for number in range(1, layout.KEYS_SLOTS_MAX):
         assert keyring.add_slot(OTHER) == number

@@ -1,0 +1,166 @@
+"""`db.keys`: the secrets that open a database, and new keys for what is written from now on.
+
+Terms       slot: one of eight places in the `keys` file, each holding the root key locked by one
+            secret. Any one of them opens the database.
+Invariants  No secret leaves through a message, a repr() or a file. Nothing here rewrites data.
+Failure     A change is whole or absent, after a crash too. Refused: read_only (ReadOnly), a plain
+            database (KeyRejected), the last slot (LastKeySlot), an open transaction
+            (TransactionError).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from rango.errors import InvalidArgument, KeyRejected
+
+if TYPE_CHECKING:
+    from rango.engine.core import Core
+    from rango.storage.keyring import Secret, Token
+    from rango.transaction import Handle
+
+StrPath = str | os.PathLike[str]
+
+KINDS: Final = ("empty", "passphrase", "key", "token")
+"""Names of KEYS_KIND_*, by number."""
+
+
+class KeySlot(NamedTuple):
+    """One slot in use, without anything secret."""
+
+    number: int
+    kind: str
+    """"passphrase", "key" (given as such, or in a key file), "token", or "unknown" (of a newer
+    Rango)."""
+    operations: int | None
+    """Passes of Argon2id; None unless it is a passphrase."""
+    memory_bytes: int | None
+    """Memory of Argon2id; None unless it is a passphrase."""
+
+
+Slots = list[KeySlot]
+
+
+class Keys:
+    """The keys of one open database; `db.keys` makes it."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def list(self) -> Slots:
+        """The slots in use, by number. Raises KeyRejected for a plain database."""
+        keyring = self._handle.core.keyring
+        if not keyring.is_encrypted:
+            raise KeyRejected(f"{self._handle.path} is not encrypted and has no key slots")
+        costs = keyring.slot_costs()
+        slots = []
+        for number, kind in sorted(keyring.slots.items()):
+            name = KINDS[kind] if kind < len(KINDS) else "unknown"
+            cost = costs.get(number)
+            passes, memory = (None, None) if cost is None else (cost.operations, cost.memory)
+            slots.append(KeySlot(number, name, passes, memory))
+        return slots
+
+    @property
+    def epoch(self) -> int:
+        """The newest key epoch, from 1; rotate() adds one."""
+        return int(self._handle.core.keyring.epoch)
+
+    def add(
+        self,
+        *,
+        passphrase: str | None = None,
+        key: bytes | None = None,
+        keyfile: StrPath | None = None,
+        token: Token | None = None,
+    ) -> int:
+        """Let one more secret open the database; returns the number of its slot.
+
+        Raises InvalidArgument (none or several secrets, or all eight slots are taken), LowDisk,
+        IoFailed, and what the module says.
+        """
+        from rango.engine.keys import changed
+
+        core = self._core("keys.add()")
+        secret = _one(passphrase=passphrase, key=key, keyfile=keyfile, token=token)
+        return changed(core, lambda keyring: keyring.add_slot(secret))
+
+    def remove(self, number: int) -> None:
+        """Let the secret of a slot open the database no more.
+
+        A copy of the old `keys` file, in a backup for example, is still opened by it, and then the
+        root key is known, which rotate() does not change. Raises NotFound (no such slot),
+        LastKeySlot, LowDisk, IoFailed, and what the module says.
+        """
+        from rango.engine.keys import changed
+
+        core = self._core("keys.remove()")
+        slot = _number(number)
+        changed(core, lambda keyring: keyring.remove_slot(slot))
+
+    def change(
+        self,
+        old: int | str | bytes | os.PathLike[str] | Token,
+        *,
+        passphrase: str | None = None,
+        key: bytes | None = None,
+        keyfile: StrPath | None = None,
+        token: Token | None = None,
+    ) -> int:
+        """Replace a secret by another one; returns the number of the slot.
+
+        `old` is a slot's number, or the secret itself: a passphrase (str), a key (bytes), a key
+        file (a path, not a str) or a token. The new one is tried before the old one goes, and both
+        happen in one write, so at any moment one of them opens the database. Raises KeyRejected
+        (`old` opens no slot), NotFound (no such slot), LowDisk, IoFailed, and what the module says.
+        """
+        from rango.engine.keys import replace
+
+        core = self._core("keys.change()")
+        secret = _one(passphrase=passphrase, key=key, keyfile=keyfile, token=token)
+        return replace(core, _old(old), secret)
+
+    def rotate(self) -> int:
+        """Seal what is written from now on under new keys; returns the number of the new epoch.
+
+        What was written before stays under its keys and readable. Rotate to bound how much is
+        sealed under one key; it does not lock out somebody who knows the root key. Takes a
+        checkpoint. Raises LowDisk, IoFailed, and what the module says.
+        """
+        from rango.engine.keys import rotate
+
+        return rotate(self._core("keys.rotate()"))
+
+    def _core(self, what: str) -> Core:
+        return self._handle.outside(what)
+
+    def __repr__(self) -> str:
+        return f"<rango.Keys of {self._handle.path!r}>"
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidArgument(f"a key slot is named by its number, not {type(value).__name__}")
+    return value
+
+
+def _one(**given: Any) -> Secret:
+    from rango.storage.keyring import secret_from
+
+    secret = secret_from(**given)
+    if secret is None:
+        raise InvalidArgument("give the new secret: passphrase=, key=, keyfile= or token=")
+    return secret
+
+
+def _old(old: object) -> int | Secret:
+    if isinstance(old, int):
+        return _number(old)
+    if isinstance(old, str):
+        return _one(passphrase=old)
+    if isinstance(old, bytes | bytearray):
+        return _one(key=old)
+    return _one(keyfile=old) if isinstance(old, os.PathLike) else _one(token=old)
