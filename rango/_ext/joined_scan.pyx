@@ -38,17 +38,6 @@ cdef enum:
 cdef class JoinedScan:
     """A running scan of two indexes; both must go the same way. One thread at a time."""
 
-    cdef Scan own
-    cdef Scan other
-    cdef Program program
-    cdef Entry entry                # of the other scan, valid while it runs
-    cdef size_t split
-    cdef int state
-    cdef bint reverse
-    cdef uint64_t join_after        # own keys before the other scan starts
-    cdef uint64_t probed
-    cdef uint64_t shared
-
     def __cinit__(
         self, Scan own not None, Scan other not None, Program program not None, bint reverse,
         uint64_t join_after

@@ -349,11 +349,8 @@ def _types(codes: Iterable[int]) -> Bounds | None:
     if not wanted or not wanted <= CLASS_OF_CODE.keys():
         return None
     # one for each class, as all numbers are one: a key that is read twice would count twice
-    found = {
-        interval[0]: interval
-        for code in sorted(wanted)
-        if (interval := class_interval(CLASS_OF_CODE[code]))
-    }
+    classes = [class_interval(CLASS_OF_CODE[code]) for code in sorted(wanted)]
+    found = {interval[0]: interval for interval in classes}
     is_exact = (wanted - NUMBER_CODES) <= CODES_EXACT and wanted & NUMBER_CODES in (
         frozenset(),
         NUMBER_CODES,
