@@ -43,7 +43,8 @@ def name_check(name: object, what: str) -> str:
 
 def collection_name_check(name: object) -> str:
     """`name` if it can name a collection; InvalidName says why not."""
-    text = name_check(name, "collection name")
+    # a plain str: Code is one that cannot be hashed
+    text = str.__str__(name_check(name, "collection name"))
     if "$" in text:
         raise InvalidName(f"collection name {text!r} must not have a '$'")
     if text.startswith("system."):

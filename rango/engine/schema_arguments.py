@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from typing import Any, Final
 
+from bson.code import Code
 from bson.decimal128 import Decimal128
 
 from rango._ext.key import key_whole
@@ -60,7 +61,7 @@ def names_argument(given: object, keyword: str, where: str) -> list[str]:
     """An array of different strings."""
     names = filled_array(given, keyword, where)
     for name in names:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or isinstance(name, Code):
             raise refused(
                 f"$jsonSchema keyword {keyword!r} in {where} must be an array of strings, "
                 f"but it has a {type_name(name)}",

@@ -65,6 +65,8 @@ LONG = 2**63
             InvalidFilter,
         ),
         (lambda it: it.find_many({"$jsonSchema": {"type": CODE}}), InvalidFilter),
+        (lambda it: list(it.aggregate([{"$count": CODE}])), InvalidPipeline),
+        (lambda it: it.find_many({"$jsonSchema": {"required": [CODE]}}), InvalidFilter),
         (lambda it: it.update_one({}, {"$pull": {"arr": {1: 2}}}), RangoError),
         (lambda it: it.create_index("b", partialFilterExpression={1: 2}), InvalidFilter),
         (lambda it: it.create_index("b", partialFilterExpression=nested(5000)), LimitExceeded),

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+from bson.code import Code
+
 from rango.engine.aggregate.keys import sort_key
 from rango.engine.aggregate.memory import KEPT_SIZE_BYTES, size_of
 from rango.engine.aggregate.spec import (
@@ -264,7 +266,7 @@ def sample_stage(spec: object, scope: Scope) -> Stage:
 
 def count_stage(spec: object, scope: Scope) -> Stage:
     """$count"""
-    if not isinstance(spec, str):
+    if not isinstance(spec, str) or isinstance(spec, Code):
         raise invalid(40156, f"$count names the field of the answer by a string, not {shown(spec)}")
     if not spec:
         raise invalid(40157, "$count: the name of the field is empty")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bson.code import Code
 from bson.int64 import Int64
 
 from rango.engine.expression import Expression, compile_expression
@@ -45,7 +46,7 @@ def known_fields(name: str, spec: Mapping[str, Any], known: Sequence[str], code:
 
 def text_of(name: str, value: object, code: int) -> str:
     """A value that is a string and not empty."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or isinstance(value, Code) or not value:
         raise invalid(code, f"{name} is a string that is not empty, not {shown(value)}")
     return value
 
