@@ -16,6 +16,7 @@ from rango.database import Database
 from rango.database import connect as database_connect
 from rango.database import open as database_open
 from rango.errors import DatabaseClosed, TransactionError
+from rango.keys import Keys
 
 if TYPE_CHECKING:
     from rango.engine.core import Finding
@@ -44,6 +45,30 @@ def _opening(
 
 open = _opening(database_open)
 connect = _opening(database_connect)
+
+
+class AsyncKeys:
+    """The secrets that open a database, for asyncio: Keys whose methods are awaited."""
+
+    __slots__ = ("_database", "_target")
+
+    def __init__(self, database: AsyncDatabase, target: Keys) -> None:
+        self._database = database
+        self._target = target
+
+    async def _run(self, call: Callable[[], R], is_write: bool) -> R:
+        return await self._database._run(call, is_write)
+
+    @property
+    def epoch(self) -> int:
+        """The newest key epoch."""
+        return self._target.epoch
+
+    list = reading(Keys.list)
+    add = writing(Keys.add)
+    remove = writing(Keys.remove)
+    change = writing(Keys.change)
+    rotate = writing(Keys.rotate)
 
 
 @completed(Database)
@@ -101,6 +126,11 @@ class AsyncDatabase:
     def path(self) -> str:
         """The directory, as it was given to open()."""
         return self._target.path
+
+    @property
+    def keys(self) -> AsyncKeys:
+        """The secrets that open this database: list, add, remove, change; and rotate()."""
+        return AsyncKeys(self, self._target.keys)
 
     @property
     def node_id(self) -> str:

@@ -15,8 +15,9 @@ import pytest
 
 import rango
 from rango import aio
-from rango.aio.database import AsyncDatabase
+from rango.aio.database import AsyncDatabase, AsyncKeys
 from rango.errors import Conflict, DatabaseClosed, DuplicateKey, TransactionError
+from rango.keys import Keys
 
 Program = Callable[[AsyncDatabase], Coroutine[Any, Any, None]]
 
@@ -306,3 +307,23 @@ def test_a_cancelled_open_leaves_the_database_closed(tmp_path: Path) -> None:
 def test_methods_keep_the_signature_and_the_help_of_the_synchronous_ones() -> None:
     assert aio.AsyncCollection.insert_one.__doc__ == rango.Collection.insert_one.__doc__
     assert aio.open.__doc__ == rango.open.__doc__
+
+
+def test_keys_are_awaited(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with await aio.open(tmp_path / "db", key=b"k" * 32) as db:
+            await db["a"].insert_one({"_id": 1})
+            number = await db.keys.add(key=b"n" * 32)
+            assert len(await db.keys.list()) == 2
+            epoch = db.keys.epoch
+            assert await db.keys.rotate() == epoch + 1
+            await db.keys.remove(0 if number else 1)
+        async with await aio.open(tmp_path / "db", key=b"n" * 32) as db:
+            assert await db["a"].find_one(1) == {"_id": 1}
+
+    asyncio.run(main())
+
+
+def test_keys_have_every_name_of_the_synchronous_class() -> None:
+    names = {name for name in dir(Keys) if not name.startswith("_")}
+    assert names == {name for name in dir(AsyncKeys) if not name.startswith("_")}
