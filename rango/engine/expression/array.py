@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from rango.engine.expression.operands import fixed, named, refuse_kind, unary, variadic
+from rango.engine.expression.operands import fixed, named, refuse_kind, size_check, unary, variadic
 from rango.engine.expression.scope import Compiler, Run, Scope, check_variable_written
 from rango.engine.expression.string import index_argument
 from rango.engine.numbers import whole_of
@@ -101,6 +101,8 @@ def _concat_arrays(values: list[Any]) -> Any:
             return None
         if type(value) is not list:
             raise refuse_kind("$concatArrays", "arrays", value, 28664)
+        # an element of an array takes four bytes at the least
+        size_check("$concatArrays", 4 * (len(made) + len(value)))
         made += value
     return made
 

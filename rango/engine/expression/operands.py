@@ -11,7 +11,8 @@ from typing import Any
 
 from rango.engine.expression.scope import Compiler, Node, Run, Scope
 from rango.engine.values import MISSING, shown, type_name
-from rango.errors import ExpressionFailed, InvalidExpression
+from rango.errors import ExpressionFailed, InvalidExpression, LimitExceeded
+from rango.limits import DOCUMENT_SIZE_BYTES_MAX
 
 
 def operands(
@@ -116,3 +117,18 @@ def refuse_kind(operator: str, wanted: str, value: Any, code: int) -> Expression
     return ExpressionFailed(
         f"{operator} needs {wanted}, not {type_name(value)}: {shown(value)}", code=code
     )
+
+
+def size_check(operator: str, size: int) -> None:
+    """LimitExceeded if a value of this many bytes (at the least) could never be stored.
+
+    Without it forty doublings of a short string would take all memory there is.
+    """
+    if size > DOCUMENT_SIZE_BYTES_MAX:
+        raise LimitExceeded(
+            "DOCUMENT_SIZE_BYTES_MAX",
+            size,
+            f"{operator} would make a value of at least {size} bytes; a document has at most "
+            f"{DOCUMENT_SIZE_BYTES_MAX}",
+            code=10334,
+        )

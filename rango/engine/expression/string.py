@@ -12,7 +12,14 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from rango.engine.expression.operands import fixed, named, operands, refuse_kind, variadic
+from rango.engine.expression.operands import (
+    fixed,
+    named,
+    operands,
+    refuse_kind,
+    size_check,
+    variadic,
+)
 from rango.engine.expression.scope import Compiler, Run, Scope
 from rango.engine.expression.texts import text_of
 from rango.engine.numbers import double_of, whole_of
@@ -39,6 +46,7 @@ def _concat(operator: str, operand: Any, scope: Scope) -> Run:
             if not isinstance(value, str):
                 raise refuse_kind("$concat", "strings", value, 16702)
             parts.append(value)
+        size_check(operator, sum(map(len, parts)))
         return "".join(parts)
 
     return run
@@ -228,6 +236,9 @@ def _replace(operator: str, operand: Any, scope: Scope) -> Run:
         text, find, replacement = values
         if not all(isinstance(value, str) for value in values):
             return None
+        if len(replacement) > len(find):
+            times = min(text.count(find), count) if count >= 0 else text.count(find)
+            size_check(operator, len(text) + times * (len(replacement) - len(find)))
         return text.replace(find, replacement, count)
 
     return run
