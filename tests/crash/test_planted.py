@@ -202,7 +202,7 @@ SEAMS: dict[type[Seam], str] = {
 def crash_until_found(workload: str, seed: int, **options: Any) -> Report:
     """Several seeds, until something is found."""
     report = Report(workload, seed)
-    for turn in range(3):
+    for turn in range(10):
         _, make = WORKLOADS[workload]
         subject = make()
         for name, value in options.items():
