@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson.regex import Regex
 
-from rango.engine import expiry, index
+from rango.engine import index
 from rango.engine.filters import program_of
 from rango.errors import (
     InvalidArgument,
@@ -161,7 +161,7 @@ class CollectionIndexes:
         if not changed:
             raise InvalidArgument("modify_index() needs expire_after_s or hidden")
         index.modify(core, self._name, found.name, changed)
-        expiry.start(core)
+        core.expirer.start()
 
     def drop_index(self, index_or_name: IndexKeys) -> None:
         """Delete an index, given by its name or its keys; "*" means all but that of `_id`.

@@ -4,8 +4,7 @@ Terms       core: this; append lock: one thread appends at a time; latch: no wri
             database is opened again.
 Invariants  I-1, I-10, I-16. One core per (device, inode) in a process: two would not see each
             other's locks.
-States      open -> closed (last release) ; open -> forked (in a child: every use raises
-            ForkedHandle).
+States      open -> closed (last release); open -> forked (in a child: uses raise ForkedHandle).
             Writable cores can be latched: reads go on from the last durable state, writes raise
             what happened.
 Failure     A commit that raises IoFailed has an unknown outcome: it is whole or absent after the
@@ -90,7 +89,7 @@ class Core:
         self.commits = 0
         self.checkpoints = 0
         self.flusher: Flusher | None = None
-        self.expirer: expiry.Expirer | None = None
+        self.expirer = expiry.Expirer(self)
         state = recovery.open_database(options)
         self.lock = state.lock
         self.keyring = state.keyring
@@ -140,7 +139,7 @@ class Core:
         purge.resume(self)
         if self.durability == "group":
             self.flusher = Flusher(self, self.options.group_delay_ms)
-        expiry.start(self)
+        self.expirer.start()
 
     def join(self, options: OpenOptions) -> None:
         """Another handle of this process: the same secret, opened the same way."""
@@ -416,7 +415,7 @@ class Core:
     ) -> None:
         """Build an index over what is there and maintain it from now on (index.create)."""
         index.create(self, name, asked, progress)
-        expiry.start(self)
+        self.expirer.start()
 
     def drop_index(self, name: str, *index_names: str) -> None:
         """Drop indexes. Raises NotFound; then all are there still."""
@@ -445,6 +444,7 @@ class Core:
             "flushes": appender.flush_count if appender is not None else 0,
             "data_bytes": self._data_bytes(),
             "pages": store.pager.stats(),
+            "expiry": self.expirer.stats(),
             "findings": list(self.findings),
         }
 

@@ -5,18 +5,23 @@ Terms       due: the earliest date that the index holds of a document is at leas
 Invariants  Deleting is an ordinary logged mutation (I-7, I-8), found through the index, under the
             append lock, EXPIRE_RECORDS at a time: writers go on in between, and a document that was
             given a later date meanwhile stays. Readers never expire anything.
-States      the thread: waiting (interval_s, or until it is stopped) -> expiring -> waiting; over
-            when it is stopped, its core is collected, closed or latched.
-Failure     IoFailed and Corrupted are latched in the core: there is nobody to raise them to here.
-            LowDisk and DatabaseBusy become a finding of the core, and the next round tries again.
+States      the thread: off (no index ends documents) -> waiting (interval_s, longer after a
+            failure, or until it is stopped) -> expiring -> waiting; over when it is stopped, its
+            core is collected, closed or latched.
+Failure     There is nobody to raise to here. Every failure is logged (logger "rango.expiry"), a
+            finding of the core, and shown by stats() until a round succeeds. IoFailed and Corrupted
+            are latched in the core, and the thread is over. After any other RangoError it tries
+            again, after twice the time at each failure, at most RETRY_S_MAX. What is no RangoError
+            ends the thread through threading.excepthook, and a successor tries again as late.
 Sources     MongoDB manual, "TTL Indexes".
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bson.datetime_ms import DatetimeMS
 
@@ -24,11 +29,9 @@ from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.key import key_of
 from rango.errors import (
     Corrupted,
-    DatabaseBusy,
     DatabaseClosed,
     ForkedHandle,
     IoFailed,
-    LowDisk,
     NotFound,
     RangoError,
 )
@@ -41,6 +44,9 @@ EXPIRE_RECORDS: Final = 500
 
 STOP_WAIT_S: Final = 5.0
 """How long close() waits for a round that is under way; it ends at its next commit anyway."""
+
+RETRY_S_MAX: Final = 600.0
+"""The longest wait after failures, seconds; the interval itself, if that is longer."""
 
 DATES: Final = key_of(DatetimeMS(-(1 << 40)))[:1]
 """The class byte of dates: nothing else is looked at."""
@@ -121,13 +127,6 @@ def upper_of(index: IndexInfo, now_ms: int) -> bytes:
     return key_of(DatetimeMS(now_ms - 1000 * index.expire_after_s + 1))
 
 
-def start(core: Core) -> None:
-    """Expire in the background from now on, if there is anything that can be due."""
-    interval_s = core.options.ttl_interval_s
-    if core.expirer is None and interval_s and has_expiring(core):
-        core.expirer = Expirer(core, interval_s)
-
-
 def remark(core: Core, finding: str) -> None:
     """A finding, once: a disk that stays full would add one each round."""
     if finding not in core.findings:
@@ -135,43 +134,105 @@ def remark(core: Core, finding: str) -> None:
 
 
 class Expirer:
-    """The thread that expires in the background. Owned by its core; stops with it."""
+    """What expires in the background, and its thread. Owned by its core; stops with it."""
 
-    def __init__(self, core: Core, interval_s: float) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = weakref.ref(core)
-        self._interval_s = interval_s
+        self._interval_s = core.options.ttl_interval_s
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rango-expirer", daemon=True)
-        self._thread.start()
+        # reentrant: a handle that is collected in here may stop it
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._rounds = 0
+        self._deleted = 0
+        self._failures = 0
+        self._error: str | None = None
+
+    def start(self) -> None:
+        """Expire in the background from now on, if there is anything that can be due."""
+        core = self._core()
+        if core is not None and self._interval_s and has_expiring(core):
+            with self._lock:
+                if self._thread is None:
+                    self._launch()
 
     def stop(self) -> None:
         """End the thread; what is still due is deleted by the next one that opens."""
-        self._stopping.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join(STOP_WAIT_S)
+        with self._lock:
+            self._stopping.set()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(STOP_WAIT_S)
+
+    def stats(self) -> dict[str, Any]:
+        """What it did, and the error that it waits to try again after, or ended with."""
+        thread = self._thread
+        return {
+            "running": thread is not None and thread.is_alive(),
+            "rounds": self._rounds,
+            "deleted": self._deleted,
+            "failures": self._failures,
+            "error": self._error,
+        }
+
+    def _launch(self) -> None:
+        if not self._stopping.is_set():
+            self._thread = threading.Thread(target=self._run, name="rango-expirer", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval_s):
-            core = self._core()
-            if core is None or core.error is not None or not self._round(core):
-                return
-            del core
+        is_over = False
+        try:
+            while not self._stopping.wait(self._wait_s()):
+                core = self._core()
+                if core is None or core.error is not None or not self._round(core):
+                    break
+                del core
+            is_over = True
+        finally:
+            if not is_over:
+                self._hand_over(sys.exc_info()[1])
+
+    def _wait_s(self) -> float:
+        """How long until the next round."""
+        longest = max(RETRY_S_MAX, self._interval_s)
+        return float(min(self._interval_s * 2.0 ** min(self._failures, 30), longest))
 
     def _round(self, core: Core) -> bool:
         """Expire once; whether to go on."""
         try:
-            expire(core, core.clock(), self._stopping)
+            self._deleted += expire(core, core.clock(), self._stopping)
         except (DatabaseClosed, ForkedHandle):
             return False
         except (IoFailed, Corrupted) as error:
             core.latch(error)
+            self._fail(core, error)
             return False
         except NotFound:
             # the collection was dropped or renamed in between
             return True
-        except (LowDisk, DatabaseBusy) as error:
-            remark(core, f"documents that are due were not deleted: {error}")
         except RangoError as error:
-            remark(core, f"documents that are due cannot be deleted: {error}")
-            return False
+            self._fail(core, error)
+            return True
+        self._rounds += 1
+        self._failures = 0
+        self._error = None
         return True
+
+    def _fail(self, core: Core | None, error: BaseException | None) -> None:
+        """Say everywhere that documents stay which are due."""
+        self._failures += 1
+        self._error = f"{type(error).__name__}: {error}"
+        finding = f"documents that are due were not deleted: {error}"
+        if core is not None:
+            remark(core, finding)
+        # imported when it is needed: it would be a part of the price of every start
+        import logging
+
+        logging.getLogger("rango.expiry").error("%s (%s)", finding, type(error).__name__)
+
+    def _hand_over(self, error: BaseException | None) -> None:
+        """Another thread goes on after this one, which an unexpected error ends."""
+        self._fail(self._core(), error)
+        with self._lock:
+            self._launch()

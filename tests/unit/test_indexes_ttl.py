@@ -18,6 +18,7 @@ from tests.unit.api_case import START_MS, engine_database
 START = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 SOON_S = 0.001
 LONG_S = 30.0
+ENDS_AT_ONCE = {"expireAfterSeconds": 0}
 
 
 class Clock:
@@ -284,4 +285,128 @@ def test_a_failed_disk_is_raised_to_the_next_caller(
         thread.join(LONG_S)
     with pytest.raises(errors.IoFailed, match="the disk is gone"):
         database["a"].insert_one({"at": START})
+    database.close()
+
+
+def test_two_threads_that_make_the_first_ttl_index_start_one_expirer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_look = threading.Barrier(2)
+    has_expiring = expiry.has_expiring
+
+    def has(core: Any) -> bool:
+        found = has_expiring(core)
+        if found:
+            both_look.wait(LONG_S)
+        return found
+
+    before = set(expirers())
+    with engine_database(tmp_path / "db", ttl_interval_s=LONG_S) as database:
+        monkeypatch.setattr(expiry, "has_expiring", has)
+        makers = [
+            threading.Thread(target=database[name].create_index, args=("at",), kwargs=ENDS_AT_ONCE)
+            for name in ("a", "b")
+        ]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join(LONG_S)
+        assert len(set(expirers()) - before) == 1
+    assert set(expirers()) == before
+
+
+def test_an_index_made_while_the_database_closes_starts_no_expirer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_expiring = expiry.has_expiring
+    before = set(expirers())
+    database = engine_database(tmp_path / "db", ttl_interval_s=LONG_S)
+
+    def has_then_closed(core: Any) -> bool:
+        found = has_expiring(core)
+        database.close()
+        return found
+
+    monkeypatch.setattr(expiry, "has_expiring", has_then_closed)
+    database["a"].create_index("at", expireAfterSeconds=0)
+    assert set(expirers()) == before
+
+
+def test_a_round_that_fails_is_logged_shown_and_tried_again(
+    tmp_path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with engine_database(tmp_path / "db", clock=clock, ttl_interval_s=SOON_S) as database:
+        with monkeypatch.context() as patch:
+            rounds = Rounds(patch, errors.InvalidDocument("nobody expects this"))
+            database["a"].create_index("at", expireAfterSeconds=0)
+            database["a"].insert_one({"at": START})
+            rounds.wait(3)
+            shown = database.stats()["expiry"]
+            assert shown["running"]
+            assert shown["failures"] >= 2
+            assert shown["error"] == "InvalidDocument: nobody expects this"
+            assert any("nobody expects this" in each for each in database.stats()["findings"])
+            assert "nobody expects this" in caplog.text
+        Rounds(monkeypatch).wait(2)
+        assert ids(database) == []
+        shown = database.stats()["expiry"]
+        assert (shown["deleted"], shown["failures"], shown["error"]) == (1, 0, None)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_expirer_that_a_bug_ended_has_a_successor(
+    tmp_path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    with engine_database(tmp_path / "db", clock=clock, ttl_interval_s=SOON_S) as database:
+        with monkeypatch.context() as patch:
+            rounds = Rounds(patch, ZeroDivisionError("a bug"))
+            database["a"].create_index("at", expireAfterSeconds=0)
+            database["a"].insert_one({"at": START})
+            rounds.wait(3)
+            assert database.stats()["expiry"]["error"] == "ZeroDivisionError: a bug"
+            assert "a bug" in caplog.text
+        Rounds(monkeypatch).wait(2)
+        assert ids(database) == []
+        assert database.stats()["expiry"]["error"] is None
+        assert len(expirers()) == 1
+    assert [each.exc_type for each in ended[:2]] == [ZeroDivisionError] * 2
+
+
+def test_failures_make_it_wait_longer_and_longer_but_never_for_ever(tmp_path: Path) -> None:
+    with engine_database(tmp_path / "db", ttl_interval_s=60) as database:
+        expirer = database._handle.core.expirer
+        waits = []
+        for failures in (0, 1, 2, 3, 4, 10_000):
+            expirer._failures = failures
+            waits.append(expirer._wait_s())
+        assert waits == [60, 120, 240, 480, expiry.RETRY_S_MAX, expiry.RETRY_S_MAX]
+
+
+def test_stats_say_that_a_latched_database_expires_nothing(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = Rounds(monkeypatch, errors.IoFailed("the disk is gone"))
+    database = engine_database(tmp_path / "db", clock=clock, ttl_interval_s=SOON_S)
+    assert database.stats()["expiry"] == {
+        "running": False,
+        "rounds": 0,
+        "deleted": 0,
+        "failures": 0,
+        "error": None,
+    }
+    database["a"].create_index("at", expireAfterSeconds=0)
+    rounds.wait()
+    for thread in expirers():
+        thread.join(LONG_S)
+    shown = database.stats()["expiry"]
+    assert not shown["running"]
+    assert shown["error"] == "IoFailed: the disk is gone"
     database.close()
