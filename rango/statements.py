@@ -291,7 +291,7 @@ def updating(
         update,
         array_filters=array_filters,
         variables=query.variables,
-        collation=options.get("collation"),
+        collation=query.collation,
     )
     return Alteration(handle, name, query, changer, conditions if upsert else None, is_many)
 

@@ -62,11 +62,11 @@ class Projected:
 
     __slots__ = ("_projection", "_query")
 
-    def __init__(self, query: Query, projection: ProjectionKeys | None, collation: object) -> None:
+    def __init__(self, query: Query, projection: ProjectionKeys | None) -> None:
         self._query = query
         self._projection: Projection | None = None
         if projection is not None:
-            self._projection = projection_of(projection, query.variables, collation)
+            self._projection = projection_of(projection, query.variables, query.collation)
 
     def __call__(self, bson: bytes | None) -> Document | None:
         if bson is None:
@@ -328,7 +328,7 @@ class CollectionWrites:
     ) -> Document | None:
         """Delete the first document that matches, and return it; None if none does."""
         statement = removing(self._name, filter, sort=sort, hint=hint, let=let, collation=collation)
-        shaped = Projected(statement.query, projection, collation)
+        shaped = Projected(statement.query, projection)
         return shaped(executed(self._handle, statement).before)
 
     def find_one_and_replace(
@@ -361,7 +361,7 @@ class CollectionWrites:
             let=let,
             collation=collation,
         )
-        return self._found_and_changed(statement, projection, collation, return_document)
+        return self._found_and_changed(statement, projection, return_document)
 
     def find_one_and_update(
         self,
@@ -395,13 +395,12 @@ class CollectionWrites:
             let=let,
             collation=collation,
         )
-        return self._found_and_changed(statement, projection, collation, return_document)
+        return self._found_and_changed(statement, projection, return_document)
 
     def _found_and_changed(
         self,
         statement: Alteration,
         projection: ProjectionKeys | None,
-        collation: object,
         is_after: bool,
     ) -> Document | None:
         if not isinstance(is_after, bool):
@@ -409,7 +408,7 @@ class CollectionWrites:
                 "return_document must be ReturnDocument.BEFORE or ReturnDocument.AFTER, "
                 f"not {is_after!r:.60}"
             )
-        shaped = Projected(statement.query, projection, collation)
+        shaped = Projected(statement.query, projection)
         outcome = executed(self._handle, statement)
         return shaped(outcome.after if is_after else outcome.before)
 

@@ -15,7 +15,7 @@ Sources     MongoDB manual, "Collation"; Unicode Technical Standard 10. Not ICU:
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from bson.code import Code
 from bson.dbref import DBRef
 
 from rango._ext.record import decode_trusted, encode
+from rango.engine.values import order_key
 from rango.errors import InvalidArgument
 
 LOCALES: Final = ("de", "en", "en_GB", "en_US", "fr", "id", "it", "ms", "nl", "pt", "root")
@@ -115,6 +116,14 @@ class Collation:
     def fold_bson(self, data: bytes) -> bytes:
         """The same of a document as BSON."""
         return encode(self.fold_value(decode_trusted(data)))
+
+
+def order_keys(collation: Collation | None) -> Callable[[Any], bytes]:
+    """A function from values to bytes that are ordered as the values are."""
+    if collation is None:
+        return order_key
+    fold = collation.fold_value
+    return lambda value: order_key(fold(value))
 
 
 def _options_of(collation: object) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Hooks:
     def expression(self, spec: Any) -> DocumentTest:
         """The test of $expr."""
         let = dict(self.let or {})
-        evaluate = compile_expression(spec, frozenset(let)).evaluate
+        evaluate = compile_expression(spec, frozenset(let), collation=self.fold).evaluate
         variables = {"NOW": now(), **let}
         return lambda document: truth(evaluate(document, variables))
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from bson.code import Code
 
 from rango._ext.normal import HEADER_NAMES, path_check
-from rango.engine.expression import compile_expression
+from rango.engine.expression import Expression, compile_expression
 from rango.engine.filters import program_of
 from rango.engine.values import is_integer, is_number, truth
 from rango.errors import InvalidFilter
@@ -130,7 +130,7 @@ class _Reader:
             elif isinstance(value, Mapping):
                 yield from self._nested(path, value)
             else:
-                yield Entry(path, "compute", compile_expression(value, self._variables))
+                yield Entry(path, "compute", self._expression(value))
 
     def _nested(self, path: str, value: Mapping[Any, Any]) -> Iterator[Entry]:
         first = next(iter(value), None)
@@ -156,7 +156,10 @@ class _Reader:
                 code=17308,
             )
         else:
-            yield Entry(path, "compute", compile_expression(value, self._variables))
+            yield Entry(path, "compute", self._expression(value))
+
+    def _expression(self, value: Any) -> Expression:
+        return compile_expression(value, self._variables, collation=self._collation)
 
     def _match(self, path: str, value: Mapping[str, Any]) -> Entry:
         condition = value["$elemMatch"]

@@ -111,8 +111,8 @@ class Query:
         collation: Any = None,
     ) -> None:
         self.filter = filter
-        self.variables: dict[str, Any] = {} if let is None else variables_of(let)
         self.collation: Collation | None = collation_of(collation)
+        self.variables: dict[str, Any] = {} if let is None else variables_of(let, self.collation)
         self.program: Program = program_of(
             filter, let=self.variables or None, collation=self.collation
         )

@@ -16,7 +16,7 @@ from rango.engine.values import MISSING, now
 from rango.errors import InvalidArgument
 
 
-def variables_of(let: object) -> dict[str, Any]:
+def variables_of(let: object, collation: Any = None) -> dict[str, Any]:
     """The values by name; each is an expression that sees no document."""
     if let is None:
         return {}
@@ -24,7 +24,9 @@ def variables_of(let: object) -> dict[str, Any]:
         raise InvalidArgument(f"let must be a dict of variables, not {type(let).__name__}")
     time = {"NOW": now()}
     values = {
-        check_variable_written("let", name): compile_expression(value).evaluate({}, time)
+        check_variable_written("let", name): compile_expression(
+            value, collation=collation
+        ).evaluate({}, time)
         for name, value in let.items()
     }
     return {name: None if value is MISSING else value for name, value in values.items()}

@@ -329,6 +329,60 @@ def test_a_collation_reaches_every_stage(db: Database) -> None:
     assert run(db, {"$match": {"a": "a"}}, collation={"locale": "simple"}) == [{"_id": 2, "a": "a"}]
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ({"$eq": ["$a", "x"]}, True),
+        ({"$eq": ["x", "$a"]}, True),
+        ({"$eq": ["X", "x"]}, True),
+        ({"$ne": ["$a", "x"]}, False),
+        ({"$cmp": ["$a", "x"]}, 0),
+        ({"$gt": ["$a", "a"]}, True),
+        ({"$lt": ["$l", ["x", "z"]]}, True),
+        ({"$in": ["x", "$l"]}, True),
+        ({"$indexOfArray": ["$l", "y"]}, 1),
+        ({"$setUnion": [["x"], "$l"]}, ["x", "Y"]),
+        ({"$setIntersection": ["$l", ["y"]]}, ["Y"]),
+        ({"$setDifference": ["$l", ["y"]]}, ["X"]),
+        ({"$setEquals": ["$l", ["x", "y"]]}, True),
+        ({"$setIsSubset": [["x"], "$l"]}, True),
+        ({"$min": ["$a", "a"]}, "a"),
+        ({"$max": ["$a", "a"]}, "X"),
+        ({"$minN": {"n": 1, "input": ["$a", "a"]}}, ["a"]),
+        ({"$sortArray": {"input": ["b", "A", "a", "B"], "sortBy": 1}}, ["A", "a", "b", "B"]),
+        ({"$map": {"input": "$l", "in": {"$eq": ["$$this", "x"]}}}, [True, False]),
+        ({"$switch": {"branches": [{"case": {"$eq": ["$a", "x"]}, "then": 1}], "default": 2}}, 1),
+        ({"$eq": [{"k": "$a"}, {"k": "x"}]}, True),
+        # what works on the text itself does not follow it
+        ({"$indexOfCP": ["$a", "x"]}, -1),
+        ({"$split": ["$a", "x"]}, ["X"]),
+        ({"$regexMatch": {"input": "$a", "regex": "x"}}, False),
+        ({"$replaceAll": {"input": "$a", "find": "x", "replacement": "-"}}, "X"),
+    ],
+)
+def test_expressions_follow_the_collation(db: Database, expression: Any, expected: Any) -> None:
+    document = {"_id": 1, "a": "X", "l": ["X", "Y"]}
+    filled(db, [document])
+    (found,) = run(db, {"$set": {"r": expression}}, collation=COLLATION)
+    assert found["r"] == expected
+    things = db["c"]
+    (found,) = things.find({}, {"r": expression}, collation=COLLATION)
+    assert found["r"] == expected
+    things.update_one({}, [{"$set": {"r": expression}}], collation=COLLATION)
+    assert things.find_one(1) == {**document, "r": expected}
+    same = {"$expr": {"$eq": [expression, {"$literal": expected}]}}
+    assert things.count_documents(same, collation=COLLATION) == 1
+
+
+def test_variables_and_constants_follow_the_collation(db: Database) -> None:
+    filled(db, [{"_id": 1, "a": True}])
+    equal = {"$eq": ["x", "X"]}
+    assert run(db, {"$match": {"$expr": {"$eq": ["$a", equal]}}}, collation=COLLATION)
+    assert run(db, {"$match": {"$expr": "$$v"}}, collation=COLLATION, let={"v": equal})
+    assert db["c"].find_one({"$expr": "$$v"}, let={"v": equal}, collation=COLLATION)
+    assert not run(db, {"$match": {"$expr": {"$eq": ["$a", equal]}}})
+
+
 def test_expressions_in_filters_see_the_variables(db: Database) -> None:
     filled(db, [{"_id": at, "a": at, "b": at % 2} for at in range(6)])
     stage = {"$match": {"$expr": {"$gt": ["$a", "$$low"]}, "b": 1}}

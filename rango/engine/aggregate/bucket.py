@@ -21,10 +21,10 @@ from bson.decimal128 import Decimal128
 from rango.engine.aggregate.columns import Column, columns_of
 from rango.engine.aggregate.granularity import NAMES, Granularity
 from rango.engine.aggregate.group import Groups, answers
-from rango.engine.aggregate.keys import order_keys
 from rango.engine.aggregate.memory import KEPT_SIZE_BYTES, size_of
 from rango.engine.aggregate.spec import count_of, expression_of, invalid, names_in
 from rango.engine.aggregate.stage import BATCH_COUNT, Batch, Batches, Context, Names, Scope, Stage
+from rango.engine.collation import order_keys
 from rango.engine.values import MISSING, is_number, shown, type_name
 from rango.errors import ExpressionFailed
 
@@ -50,11 +50,11 @@ class Bucket(Stage):
         self.columns = columns
         self.key_of = order_keys(scope.collation)
         self.keys = [self.key_of(each) for each in boundaries]
-        self.expression = expression_of(spec["groupBy"], scope.variables)
+        self.expression = expression_of(spec["groupBy"], scope)
         self.has_default = "default" in spec
         self.default: Any = None
         if self.has_default:
-            self.default = expression_of(spec["default"], scope.variables).value
+            self.default = expression_of(spec["default"], scope).value
 
     def run(self, source: Batches, context: Context) -> Batches:
         account = context.memory.account(self.name)
@@ -155,7 +155,7 @@ def bucket_stage(spec: object, scope: Scope) -> Stage:
 
 def _constant(spec: object, scope: Scope) -> Any:
     """The value of an expression that reads no field and no variable; else MISSING."""
-    expression = expression_of(spec, scope.variables)
+    expression = expression_of(spec, scope)
     return expression.value if expression.is_constant else MISSING
 
 
@@ -199,7 +199,7 @@ class BucketAuto(Stage):
         self.count = count
         self.columns = columns
         self.key_of = order_keys(scope.collation)
-        self.expression = expression_of(spec["groupBy"], scope.variables)
+        self.expression = expression_of(spec["groupBy"], scope)
         name = spec.get("granularity")
         self.granularity = None if name is None else Granularity(name)
 

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from rango.engine.aggregate import accumulators, ranked
 from rango.engine.aggregate.accumulators import Accumulator
-from rango.engine.aggregate.keys import group_keys, order_keys, sort_key
+from rango.engine.aggregate.keys import group_keys, sort_key
 from rango.engine.aggregate.memory import Account
 from rango.engine.aggregate.order import sort_spec
 from rango.engine.aggregate.spec import expression_of, invalid, known_fields, names_in, whole_of
 from rango.engine.aggregate.stage import Batch, Context, Scope
+from rango.engine.collation import order_keys
 from rango.engine.values import MISSING, is_number, shown
 from rango.errors import ExpressionFailed
 
@@ -92,13 +93,13 @@ def inputs_for(spec: object, scope: Scope) -> InputsOf:
     """The function from documents to the values of an expression."""
     field = plain_field(spec)
     if field is not None:
-        expression_of(spec, scope.variables)
+        expression_of(spec, scope)
 
         def by_field(batch: Batch) -> list[Any]:
             return [document.get(field, MISSING) for document in batch]
 
         return lambda context: by_field
-    evaluate = expression_of(spec, scope.variables).evaluate
+    evaluate = expression_of(spec, scope).evaluate
 
     def opened(context: Context) -> Inputs:
         variables = context.variables
@@ -182,7 +183,7 @@ def _fields(operator: str, operand: object, fields: Sequence[str], code: int) ->
 
 def _count_for(operator: str, spec: object, scope: Scope) -> Callable[[Context], int]:
     """n, which is an expression without the fields of documents."""
-    expression = expression_of(spec, scope.variables)
+    expression = expression_of(spec, scope)
 
     def of(context: Context) -> int:
         number = whole_of(expression.evaluate({}, context.variables))

@@ -194,7 +194,7 @@ class Documents(Stage):
 
     def __init__(self, spec: Any, scope: Scope) -> None:
         self.spec = spec
-        self.expression = expression_of(spec, scope.variables)
+        self.expression = expression_of(spec, scope)
 
     def run(self, source: Batches, context: Context) -> Batches:
         values = self.expression.evaluate({}, context.variables)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rango.engine.aggregate.spec import expression_of, field_path, invalid, names_in
+from rango.engine.aggregate.spec import Known, expression_of, field_path, invalid, names_in
 from rango.engine.expression import Expression
 from rango.engine.values import MISSING, is_number, shown, truth, type_name
 
@@ -188,7 +188,7 @@ class Fields:
         return frozenset(self.node.kept)
 
 
-def additions_of(name: str, spec: object, variables: frozenset[str] = frozenset()) -> Fields:
+def additions_of(name: str, spec: object, scope: Known) -> Fields:
     """The fields that $addFields or $set adds. Raises InvalidPipeline, InvalidExpression."""
     if not isinstance(spec, Mapping):
         raise invalid(40272, f"{name} takes a document, not {shown(spec)} ({type_name(spec)})")
@@ -196,7 +196,7 @@ def additions_of(name: str, spec: object, variables: frozenset[str] = frozenset(
         raise invalid(40177, f"{name} needs at least one field")
     node = Node()
     for path, value in entries(name, spec, "", True):
-        node.compute(path, expression_of(value, variables))
+        node.compute(path, expression_of(value, scope))
     fields = Fields(node, _adder(node), frozenset(node.order), False)
     fields.reads = names_in(list(spec.values()))
     return fields
@@ -249,7 +249,7 @@ def _excluding(node: Node) -> Fields:
     return Fields(node, build, names, False)
 
 
-def projection_of(name: str, spec: object, variables: frozenset[str] = frozenset()) -> Fields:
+def projection_of(name: str, spec: object, scope: Known) -> Fields:
     """The fields of $project. Raises InvalidPipeline, InvalidExpression."""
     if not isinstance(spec, Mapping):
         raise invalid(15969, f"{name} takes a document, not {shown(spec)} ({type_name(spec)})")
@@ -269,7 +269,7 @@ def projection_of(name: str, spec: object, variables: frozenset[str] = frozenset
         node.kept.add("_id")
     for path, value in listed:
         if not _is_flag(value):
-            node.compute(path, expression_of(value, variables))
+            node.compute(path, expression_of(value, scope))
             found = names_in(value)
             reads = None if reads is None or found is None else reads | found
         elif truth(value):

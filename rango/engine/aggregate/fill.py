@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from rango.engine.aggregate.keys import group_keys, order_keys
+from rango.engine.aggregate.keys import group_keys
 from rango.engine.aggregate.shape import add_fields_stage
 from rango.engine.aggregate.spec import field_path, invalid, known_fields, whole_of
 from rango.engine.aggregate.stage import Batches, Context, Document, Scope, Stage, in_batches
 from rango.engine.aggregate.unwind import value_at, with_value
 from rango.engine.aggregate.window import plain, window_stage
 from rango.engine.aggregate.window_functions import UNITS, moved
+from rango.engine.collation import order_keys
 from rango.engine.values import MISSING, date_of_ms, is_date, is_number, ms_of_date, shown
 from rango.errors import ExpressionFailed, LimitExceeded
 

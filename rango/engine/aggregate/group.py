@@ -127,10 +127,8 @@ class Group(Stage):
         self._plain = scope.collation is None
         self._parts: list[tuple[str, Any]] | None = None
         if isinstance(id_spec, Mapping) and id_spec and not _is_operator(id_spec):
-            self._parts = [
-                (name, expression_of(each, scope.variables)) for name, each in id_spec.items()
-            ]
-        self._id = expression_of(id_spec, scope.variables)
+            self._parts = [(name, expression_of(each, scope)) for name, each in id_spec.items()]
+        self._id = expression_of(id_spec, scope)
 
     @property
     def is_constant(self) -> bool:

@@ -20,9 +20,9 @@ from bson.int64 import Int64
 from bson.objectid import ObjectId
 
 from rango._ext.key import key_whole
-from rango.engine.collation import Collation
+from rango.engine.collation import Collation, order_keys
 from rango.engine.sort import INVERTED, Sort
-from rango.engine.values import MISSING, order_key
+from rango.engine.values import MISSING
 
 Key = Callable[[Any], Any]
 
@@ -57,14 +57,6 @@ def group_keys(collation: Collation | None) -> Key:
         return group_key
     fold = collation.fold_value
     return lambda value: group_key(fold(value))
-
-
-def order_keys(collation: Collation | None) -> Key:
-    """A function from values to bytes that are ordered as the values are."""
-    if collation is None:
-        return order_key
-    fold = collation.fold_value
-    return lambda value: order_key(fold(value))
 
 
 def path_values(value: Any, parts: Sequence[str]) -> Iterator[Any]:

@@ -185,7 +185,7 @@ def let_of(spec: object, scope: Scope) -> dict[str, Expression]:
         raise invalid(9, f"let is a document of variables, not {shown(spec)}")
     for name in spec:
         check_variable_written("let", name)
-    return {name: expression_of(each, scope.variables) for name, each in spec.items()}
+    return {name: expression_of(each, scope) for name, each in spec.items()}
 
 
 def lookup_stage(spec: object, scope: Scope) -> Stage:
@@ -226,7 +226,7 @@ class GraphLookup(Stage):
         self.spec = spec
         self.collection: str = spec["from"]
         self.collation = scope.collation
-        self.start = expression_of(spec["startWith"], scope.variables)
+        self.start = expression_of(spec["startWith"], scope)
         self.link_from = field_path("$graphLookup: connectFromField", spec["connectFromField"])
         self.link_to = field_path("$graphLookup: connectToField", spec["connectToField"])
         self.target = field_path("$graphLookup: as", spec["as"]).split(".")

@@ -145,17 +145,17 @@ class Reshape(Stage):
 
 def project_stage(spec: object, scope: Scope) -> Stage:
     """$project"""
-    return Reshape("$project", spec, projection_of("$project", spec, scope.variables))
+    return Reshape("$project", spec, projection_of("$project", spec, scope))
 
 
 def add_fields_stage(spec: object, scope: Scope) -> Stage:
     """$addFields"""
-    return Reshape("$addFields", spec, additions_of("$addFields", spec, scope.variables))
+    return Reshape("$addFields", spec, additions_of("$addFields", spec, scope))
 
 
 def set_stage(spec: object, scope: Scope) -> Stage:
     """$set"""
-    return Reshape("$set", spec, additions_of("$set", spec, scope.variables))
+    return Reshape("$set", spec, additions_of("$set", spec, scope))
 
 
 def unset_stage(spec: object, scope: Scope) -> Stage:
@@ -179,7 +179,7 @@ class ReplaceRoot(Stage):
         self.title = name
         self.spec = spec
         self.root = root
-        self.expression = expression_of(root, scope.variables)
+        self.expression = expression_of(root, scope)
 
     def run(self, source: Batches, context: Context) -> Batches:
         evaluate, variables = self.expression.evaluate, context.variables
@@ -230,7 +230,7 @@ class Redact(Stage):
 
     def __init__(self, spec: Any, scope: Scope) -> None:
         self.spec = spec
-        self.expression = expression_of(spec, scope.variables | set(REDACT_VARIABLES))
+        self.expression = expression_of(spec, scope, REDACT_VARIABLES)
 
     def run(self, source: Batches, context: Context) -> Batches:
         variables = {**context.variables, **REDACT_VARIABLES}

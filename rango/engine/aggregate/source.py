@@ -23,6 +23,7 @@ from rango._ext.filter import Program
 from rango.engine.aggregate.order import Limit, Skip, SortStage
 from rango.engine.aggregate.shape import Match, match_of
 from rango.engine.aggregate.stage import BATCH_COUNT, Batch, Batches, Context, Names, Stage
+from rango.engine.collation import Collation
 from rango.engine.explain import summary
 from rango.engine.expression import compile_expression
 from rango.engine.query import Hint, Query
@@ -159,7 +160,11 @@ class Source:
         if self.match is None:
             return Match({}).program({})
         match = self.match
-        known = bounded_by(match.spec, context.variables) if match.has_expression else []
+        known = (
+            bounded_by(match.spec, context.variables, match.collation)
+            if match.has_expression
+            else []
+        )
         if known:
             match = match_of([*known, match.spec], match.collation)
         return match.program(context.variables)
@@ -219,7 +224,9 @@ class Source:
         return {"$cursor": shown}
 
 
-def bounded_by(spec: Mapping[str, Any], variables: Mapping[str, Any]) -> list[Document]:
+def bounded_by(
+    spec: Mapping[str, Any], variables: Mapping[str, Any], collation: Collation | None
+) -> list[Document]:
     """Filters that follow from the $expr equalities of a filter, for the sake of an index.
 
     {$expr: {$eq: ["$a", v]}} holds only where {a: v} does, as long as v is a plain scalar; the
@@ -229,25 +236,27 @@ def bounded_by(spec: Mapping[str, Any], variables: Mapping[str, Any]) -> list[Do
     for name, value in spec.items():
         if name == "$and" and isinstance(value, list):
             for each in value:
-                found += bounded_by(each, variables)
+                found += bounded_by(each, variables, collation)
         elif name == "$expr":
-            found += _equalities(value, variables)
+            found += _equalities(value, variables, collation)
     return found
 
 
-def _equalities(expression: Any, variables: Mapping[str, Any]) -> list[Document]:
+def _equalities(
+    expression: Any, variables: Mapping[str, Any], collation: Collation | None
+) -> list[Document]:
     if not isinstance(expression, Mapping) or len(expression) != 1:
         return []
     operator, operands = next(iter(expression.items()))
     if not isinstance(operands, list):
         return []
     if operator == "$and":
-        return [part for each in operands for part in _equalities(each, variables)]
+        return [part for each in operands for part in _equalities(each, variables, collation)]
     if operator != "$eq" or len(operands) != 2:
         return []
     for path, other in (operands, operands[::-1]):
         if isinstance(path, str) and path[:1] == "$" and path[1:2] != "$" and len(path) > 1:
-            value = _value_of(other, variables)
+            value = _value_of(other, variables, collation)
             is_scalar = type(value) in _SCALARS or (
                 isinstance(value, (float, Decimal128)) and str(value).lower() != "nan"
             )
@@ -256,10 +265,10 @@ def _equalities(expression: Any, variables: Mapping[str, Any]) -> list[Document]
     return []
 
 
-def _value_of(spec: Any, variables: Mapping[str, Any]) -> Any:
+def _value_of(spec: Any, variables: Mapping[str, Any], collation: Collation | None) -> Any:
     """The value of a variable or a constant, else MISSING."""
     if isinstance(spec, str) and spec.startswith("$$"):
         name = spec[2:]
         return variables.get(name, MISSING) if "." not in name else MISSING
-    expression = compile_expression(spec, frozenset(variables))
+    expression = compile_expression(spec, frozenset(variables), collation=collation)
     return expression.value if expression.is_constant else MISSING

@@ -5,8 +5,8 @@ Failure     InvalidPipeline with MongoDB's code, naming the stage, the field and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from bson.code import Code
 from bson.int64 import Int64
@@ -91,9 +91,22 @@ def field_path(name: str, path: object) -> str:
     return path
 
 
-def expression_of(spec: object, variables: frozenset[str]) -> Expression:
-    """A compiled expression. Raises InvalidExpression."""
-    return compile_expression(spec, variables)
+class Known(Protocol):
+    """What an expression needs of the place where it stands; a stage's Scope has it."""
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables that it may use."""
+
+    @property
+    def collation(self) -> Any:
+        """How strings compare."""
+
+
+def expression_of(spec: object, scope: Known, more: Iterable[str] = ()) -> Expression:
+    """A compiled expression, which may use `more` variables. Raises InvalidExpression."""
+    names = scope.variables.union(more) if more else scope.variables
+    return compile_expression(spec, names, collation=scope.collation)
 
 
 READ_ANYTHING = frozenset(("$getField", "$setField", "$unsetField"))

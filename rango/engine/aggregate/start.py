@@ -39,15 +39,18 @@ def compiled(
     except InvalidDocument as error:
         raise invalid(14, f"the pipeline holds what BSON cannot: {error}") from None
     now = date_of_ms(now_ms)
+    folding = collation_of(collation)
     variables: dict[str, Any] = {"NOW": now}
     if not isinstance(let, Mapping):
         raise invalid(14, f"let is a document of variables, not {let!r:.100}")
     variables |= {
         name: expression.evaluate({}, {"NOW": now})
-        for name, expression in let_of(let, Scope(collection, compile_pipeline)).items()
+        for name, expression in let_of(
+            let, Scope(collection, compile_pipeline, collation=folding)
+        ).items()
     }
     names = frozenset(name for name in variables if name != "NOW")
-    scope = Scope(collection, compile_pipeline, names, collation_of(collation))
+    scope = Scope(collection, compile_pipeline, names, folding)
     made = compile_pipeline(stages, scope)
     made.source.hint = hint
     return made, variables

@@ -20,13 +20,14 @@ from typing import Any, Final
 from bson.decimal128 import Decimal128
 
 from rango.engine.aggregate.columns import ACCUMULATORS, Column, column_of
-from rango.engine.aggregate.keys import group_keys, order_keys, sort_key
+from rango.engine.aggregate.keys import group_keys, sort_key
 from rango.engine.aggregate.memory import Account
 from rango.engine.aggregate.order import sort_spec
 from rango.engine.aggregate.spec import expression_of, field_path, invalid, known_fields, whole_of
 from rango.engine.aggregate.stage import Batches, Context, Document, Scope, Stage, in_batches
 from rango.engine.aggregate.unwind import value_at, with_value
 from rango.engine.aggregate.window_functions import FUNCTIONS, UNITS, Part, moved
+from rango.engine.collation import order_keys
 from rango.engine.sort import Sort
 from rango.engine.values import MISSING, is_date, is_number, ms_of_date, shown
 from rango.errors import ExpressionFailed
@@ -47,7 +48,7 @@ class SetWindowFields(Stage):
     def __init__(self, spec: Any, sort: Sort, fields: list[Field], scope: Scope) -> None:
         self.spec = spec
         self.fields = fields
-        self.partition = expression_of(spec.get("partitionBy"), scope.variables)
+        self.partition = expression_of(spec.get("partitionBy"), scope)
         self.group_of = group_keys(scope.collation)
         self.order_of = order_keys(scope.collation)
         self.key_of = sort_key(sort, scope.collation) if sort else None

@@ -101,8 +101,8 @@ def _shift(operator: str, operand: Any, sort: Sort, scope: Scope) -> Function:
     by = whole_of(operand.get("by"))
     if by is None or "output" not in operand:
         raise invalid(9, f"{operator} needs output and by, a whole number")
-    output = expression_of(operand["output"], scope.variables)
-    default = expression_of(operand.get("default"), scope.variables)
+    output = expression_of(operand["output"], scope)
+    default = expression_of(operand.get("default"), scope)
     if not default.is_constant:
         raise invalid(5433105, f"{operator}: the default is a constant")
 
@@ -156,7 +156,7 @@ def _rate(operator: str, operand: Any, sort: Sort, scope: Scope) -> Function:
     unit = operand.get("unit")
     if unit is not None and unit not in UNITS_MS:
         raise invalid(5490704, f"{operator}: the unit is one of {', '.join(UNITS_MS)}")
-    expression = expression_of(operand["input"], scope.variables)
+    expression = expression_of(operand["input"], scope)
 
     def function(
         part: Part, account: Account, context: Context, spans: Sequence[tuple[int, int]]
@@ -204,7 +204,7 @@ def _moving(operator: str, operand: Any, sort: Sort, scope: Scope) -> Function:
     if alpha is None or not 0 < alpha < 1 + ("N" in operand):
         raise invalid(9, f"{operator}: alpha lies between 0 and 1")
     factor = alpha
-    expression = expression_of(operand["input"], scope.variables)
+    expression = expression_of(operand["input"], scope)
 
     def function(part: Part, account: Account, context: Context) -> list[Any]:
         found: list[float | None] = []
@@ -223,7 +223,7 @@ def _covariance(operator: str, operand: Any, sort: Sort, scope: Scope) -> Functi
     """$covariancePop, $covarianceSamp"""
     if not isinstance(operand, list) or len(operand) != 2:
         raise invalid(9, f"{operator} takes two expressions, not {shown(operand)}")
-    first, second = (expression_of(each, scope.variables) for each in operand)
+    first, second = (expression_of(each, scope) for each in operand)
     least = 1 if operator == "$covariancePop" else 2
 
     def function(
@@ -251,7 +251,7 @@ def _covariance_of(pairs: list[tuple[float | None, float | None]], least: int) -
 
 def _carried(operator: str, operand: Any, sort: Sort, scope: Scope) -> Function:
     """$locf: the last value that was not null."""
-    expression = expression_of(operand, scope.variables)
+    expression = expression_of(operand, scope)
 
     def function(part: Part, account: Account, context: Context) -> list[Any]:
         found: list[Any] = []
@@ -267,7 +267,7 @@ def _carried(operator: str, operand: Any, sort: Sort, scope: Scope) -> Function:
 def _linear(operator: str, operand: Any, sort: Sort, scope: Scope) -> Function:
     """$linearFill: on the line between the neighbours that are known."""
     _sorted(operator, sort, True)
-    expression = expression_of(operand, scope.variables)
+    expression = expression_of(operand, scope)
 
     def function(part: Part, account: Account, context: Context) -> list[Any]:
         values = _values(expression, part, context)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from rango.engine.collation import Collation
 from rango.engine.expression import (
     accumulated,
     arithmetic,
@@ -84,12 +85,17 @@ class Expression:
 
 
 def compile_expression(
-    spec: Any, variables: Iterable[str] = frozenset(), *, fold: bool = True
+    spec: Any,
+    variables: Iterable[str] = frozenset(),
+    *,
+    collation: Collation | None = None,
+    fold: bool = True,
 ) -> Expression:
     """Check and compile an expression.
 
     `variables` are the names that "$$name" may use besides ROOT, CURRENT, REMOVE and NOW; a caller
     gives their values to `evaluate`. InvalidExpression names the operator that is not understood.
+    `collation` is how strings compare, wherever two values are compared.
     `fold` False leaves constant parts to be evaluated every time (for tests).
     """
     if spec is not MISSING:
@@ -97,6 +103,6 @@ def compile_expression(
             spec = normalised(spec)
         except InvalidDocument as error:
             raise InvalidExpression(f"an expression holds what BSON cannot: {error}") from None
-    scope = Scope(variables, is_folding=fold)
+    scope = Scope(variables, is_folding=fold, collation=collation)
     node = scope.compile(spec)
     return Expression(node.run, node.value)

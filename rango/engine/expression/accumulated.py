@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from bson.decimal128 import Decimal128
 
-from rango.engine.expression.operands import named, operands, refuse_kind
-from rango.engine.expression.scope import Compiler, Run, Scope
+from rango.engine.expression.operands import named, operands, ordered, refuse_kind
+from rango.engine.expression.scope import Compiler, Key, Run, Scope
 from rango.engine.numbers import DECIMAL, Total, decimal_of, double_of
-from rango.engine.values import MISSING, is_number, order_key, shown
+from rango.engine.values import MISSING, is_number, shown
 from rango.errors import InvalidExpression
 
 Apply = Callable[[list[Any]], Any]
@@ -64,12 +65,12 @@ def _held(values: list[Any]) -> list[Any]:
     return [value for value in values if value is not None and value is not MISSING]
 
 
-def _min(values: list[Any]) -> Any:
-    return min(_held(values), key=order_key, default=None)
+def _min(key_of: Key, values: list[Any]) -> Any:
+    return min(_held(values), key=key_of, default=None)
 
 
-def _max(values: list[Any]) -> Any:
-    return max(_held(values), key=order_key, default=None)
+def _max(key_of: Key, values: list[Any]) -> Any:
+    return max(_held(values), key=key_of, default=None)
 
 
 def _deviation(values: list[Any], fewer: int) -> float | None:
@@ -130,9 +131,9 @@ def _ranked(value: Any, ranks: list[float]) -> list[float | None]:
 
 OPERATORS: Final[dict[str, Compiler]] = {
     "$avg": _over(_avg),
-    "$max": _over(_max),
+    "$max": ordered(lambda key_of: _over(partial(_max, key_of))),
     "$median": _percentile,
-    "$min": _over(_min),
+    "$min": ordered(lambda key_of: _over(partial(_min, key_of))),
     "$percentile": _percentile,
     "$stdDevPop": _over(lambda values: _deviation(values, 0)),
     "$stdDevSamp": _over(lambda values: _deviation(values, 1)),

@@ -8,6 +8,7 @@ Sources     MongoDB manual, "Array Expression Operators".
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from rango.engine.expression.operands import fixed, named, refuse_kind, size_check, unary, variadic
@@ -20,7 +21,6 @@ from rango.engine.values import (
     MISSING,
     fields_of,
     is_number,
-    order_key,
     shown,
     truth,
 )
@@ -89,7 +89,7 @@ def _some(operator: str, operand: Any, scope: Scope) -> Run:
         if operator == "$lastN":
             return array[-count:]
         held = [value for value in array if value is not None]
-        return sorted(held, key=order_key, reverse=operator == "$maxN")[:count]
+        return sorted(held, key=scope.key_of, reverse=operator == "$maxN")[:count]
 
     return run
 
@@ -194,29 +194,38 @@ def _reduce(operator: str, operand: Any, scope: Scope) -> Run:
     return run
 
 
-def _in(value: Any, array: Any) -> bool:
+def _in(operator: str, operand: Any, scope: Scope) -> Run:
+    return fixed(2, partial(_is_in, scope))(operator, operand, scope)
+
+
+def _is_in(scope: Scope, value: Any, array: Any) -> bool:
     if type(array) is not list:
         raise refuse_kind("$in", "an array as its second argument", array, 40081)
-    return index_of(array, value, 0, len(array)) >= 0
+    return _index_of(scope, array, value, 0, len(array)) >= 0
 
 
-def index_of(array: list[Any], value: Any, start: int, end: int) -> int:
+def _index_of(scope: Scope, array: list[Any], value: Any, start: int, end: int) -> int:
     """The first position from `start` to before `end` that holds an equal value, or -1."""
     kind = type(value)
+    is_plain, key_of = kind in scope.plain, scope.key_of
     key: bytes | None = None
     for place in range(start, min(end, len(array))):
         element = array[place]
-        if type(element) is kind and (kind is int or kind is str):
+        if is_plain and type(element) is kind:
             if element == value:
                 return place
             continue
-        key = order_key(value) if key is None else key
-        if order_key(element) == key:
+        key = key_of(value) if key is None else key
+        if key_of(element) == key:
             return place
     return -1
 
 
-def _index_of_array(values: list[Any]) -> Any:
+def _index_of_array(operator: str, operand: Any, scope: Scope) -> Run:
+    return variadic(partial(_first_place, scope), 2, 4)(operator, operand, scope)
+
+
+def _first_place(scope: Scope, values: list[Any]) -> Any:
     array, wanted = values[:2]
     if array is None or array is MISSING:
         return None
@@ -225,7 +234,7 @@ def _index_of_array(values: list[Any]) -> Any:
         raise refuse_kind(name, "an array as its first argument", array, 40090)
     start = index_argument(name, values[2], "starting index") if len(values) > 2 else 0
     end = index_argument(name, values[3], "ending index") if len(values) > 3 else len(array)
-    return index_of(array, wanted, start, end)
+    return _index_of(scope, array, wanted, start, end)
 
 
 def _range(values: list[Any]) -> list[int]:
@@ -344,7 +353,7 @@ def _sort_array(operator: str, operand: Any, scope: Scope) -> Run:
         made = list(array)
         # from the last field to the first: each sort keeps what the ones before it made
         for names, direction in reversed(fields):
-            made.sort(key=lambda element: order_key(_dotted(element, names)), reverse=direction < 0)
+            made.sort(key=lambda each: scope.key_of(_dotted(each, names)), reverse=direction < 0)
         return made
 
     return run
@@ -386,8 +395,8 @@ OPERATORS: Final[dict[str, Compiler]] = {
     "$filter": _filter,
     "$first": unary(_first),
     "$firstN": _some,
-    "$in": fixed(2, _in),
-    "$indexOfArray": variadic(_index_of_array, 2, 4),
+    "$in": _in,
+    "$indexOfArray": _index_of_array,
     "$isArray": fixed(1, lambda value: type(value) is list),
     "$last": unary(_last),
     "$lastN": _some,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rango.engine.expression.scope import Compiler, Node, Run, Scope
+from rango.engine.expression.scope import Compiler, Key, Node, Run, Scope
 from rango.engine.values import MISSING, shown, type_name
 from rango.errors import ExpressionFailed, InvalidExpression, LimitExceeded
 from rango.limits import DOCUMENT_SIZE_BYTES_MAX
@@ -110,6 +110,11 @@ def variadic(apply: Callable[[list[Any]], Any], least: int = 0, most: int = -1) 
         return lambda root, variables: apply([run(root, variables) for run in runs])
 
     return compile_variadic
+
+
+def ordered(make: Callable[[Key], Compiler]) -> Compiler:
+    """An operator that compares values: `make` is given the function of their order."""
+    return lambda operator, operand, scope: make(scope.key_of)(operator, operand, scope)
 
 
 def refuse_kind(operator: str, wanted: str, value: Any, code: int) -> ExpressionFailed:

@@ -20,10 +20,12 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from rango.engine.collation import Collation, order_keys
 from rango.engine.values import MISSING, fields_of, now, shown
 from rango.errors import InvalidExpression
 
 Run = Callable[[Any, dict[str, Any]], Any]
+Key = Callable[[Any], bytes]
 
 SYSTEM_VARIABLES: Final = frozenset({"ROOT", "CURRENT", "REMOVE", "NOW"})
 UNAVAILABLE: Final = {
@@ -36,6 +38,8 @@ NAME_READ: Final = re.compile(r"[A-Za-z\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010fff
 NAME_WRITTEN: Final = re.compile(r"[a-z\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*")
 REFERENCE_NAMES: Final = frozenset({"$id", "$ref", "$db"})
 NO_VALUE: Final = object()
+PLAIN: Final = frozenset({int, str})
+PLAIN_FOLDED: Final = frozenset({int})
 
 
 class Node:
@@ -70,18 +74,26 @@ def constant(value: Any) -> Node:
 
 
 class Scope:
-    """What is known while compiling: the variables that may be used, and whether $$CURRENT is still
-    the root.
+    """What is known while compiling: the variables that may be used, whether $$CURRENT is still
+    the root, and how values compare: `key_of` gives bytes that are in their order, and `plain` has
+    the types whose values compare as Python's do.
     """
 
-    __slots__ = ("is_folding", "names", "reads", "rebinds_current")
+    __slots__ = ("collation", "is_folding", "key_of", "names", "plain", "reads", "rebinds_current")
 
     def __init__(
-        self, names: Iterable[str], rebinds_current: bool = False, is_folding: bool = True
+        self,
+        names: Iterable[str],
+        rebinds_current: bool = False,
+        is_folding: bool = True,
+        collation: Collation | None = None,
     ) -> None:
         self.names = frozenset(names)
         self.rebinds_current = rebinds_current
         self.is_folding = is_folding
+        self.collation = collation
+        self.key_of = order_keys(collation)
+        self.plain = PLAIN if collation is None else PLAIN_FOLDED
         # nodes that depend on the document, a variable or chance: see fold
         self.reads = 0
 
@@ -103,7 +115,10 @@ class Scope:
         """The function of a specification that may use these variables too."""
         bound = frozenset(names)
         inner = Scope(
-            self.names | bound, self.rebinds_current or "CURRENT" in bound, self.is_folding
+            self.names | bound,
+            self.rebinds_current or "CURRENT" in bound,
+            self.is_folding,
+            self.collation,
         )
         node = inner.compile(spec)
         self.reads += inner.reads

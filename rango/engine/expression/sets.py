@@ -8,21 +8,22 @@ Sources     MongoDB manual, "Set Expression Operators".
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
-from rango.engine.expression.operands import fixed, operands, refuse_kind, variadic
-from rango.engine.expression.scope import Compiler, Run, Scope
-from rango.engine.values import MISSING, order_key, shown, truth
+from rango.engine.expression.operands import fixed, operands, ordered, refuse_kind
+from rango.engine.expression.scope import Compiler, Key, Run, Scope
+from rango.engine.values import MISSING, shown, truth
 from rango.errors import InvalidExpression
 
 
-def _elements(operator: str, value: Any, code: int) -> dict[bytes, Any]:
+def _elements(key_of: Key, operator: str, value: Any, code: int) -> dict[bytes, Any]:
     """The elements by their keys; the first of equal ones."""
     if type(value) is not list:
         raise refuse_kind(operator, "arrays", value, code)
     made: dict[bytes, Any] = {}
     for element in value:
-        made.setdefault(order_key(element), element)
+        made.setdefault(key_of(element), element)
     return made
 
 
@@ -30,14 +31,19 @@ def _in_order(elements: dict[bytes, Any]) -> list[Any]:
     return [elements[key] for key in sorted(elements)]
 
 
-def _union(values: list[Any]) -> Any:
-    made: dict[bytes, Any] = {}
-    for value in values:
-        if value is None or value is MISSING:
-            return None
-        for key, element in _elements("$setUnion", value, 17043).items():
-            made.setdefault(key, element)
-    return _in_order(made)
+def _union(operator: str, operand: Any, scope: Scope) -> Run:
+    runs = [node.run for node in operands(operator, operand, scope, 0, -1)]
+
+    def run(root: Any, variables: dict[str, Any]) -> Any:
+        made: dict[bytes, Any] = {}
+        for value in [each(root, variables) for each in runs]:
+            if value is None or value is MISSING:
+                return None
+            for key, element in _elements(scope.key_of, operator, value, 17043).items():
+                made.setdefault(key, element)
+        return _in_order(made)
+
+    return run
 
 
 def _intersection(operator: str, operand: Any, scope: Scope) -> Run:
@@ -49,7 +55,7 @@ def _intersection(operator: str, operand: Any, scope: Scope) -> Run:
             value = each(root, variables)
             if value is None or value is MISSING:
                 return None
-            elements = _elements(operator, value, 17047)
+            elements = _elements(scope.key_of, operator, value, 17047)
             if made is None:
                 made = elements
             else:
@@ -61,11 +67,11 @@ def _intersection(operator: str, operand: Any, scope: Scope) -> Run:
     return run
 
 
-def _difference(left: Any, right: Any) -> Any:
+def _difference(key_of: Key, left: Any, right: Any) -> Any:
     if left is None or left is MISSING or right is None or right is MISSING:
         return None
-    elements = _elements("$setDifference", left, 17048)
-    others = _elements("$setDifference", right, 17049)
+    elements = _elements(key_of, "$setDifference", left, 17048)
+    others = _elements(key_of, "$setDifference", right, 17049)
     return [element for key, element in elements.items() if key not in others]
 
 
@@ -82,7 +88,7 @@ def _equals(operator: str, operand: Any, scope: Scope) -> Run:
         first: Any = None
         is_equal = True
         for each in runs:
-            keys = _elements(operator, each(root, variables), 17044).keys()
+            keys = _elements(scope.key_of, operator, each(root, variables), 17044).keys()
             if first is None:
                 first = keys
             is_equal = is_equal and first == keys
@@ -91,9 +97,9 @@ def _equals(operator: str, operand: Any, scope: Scope) -> Run:
     return run
 
 
-def _is_subset(left: Any, right: Any) -> bool:
-    elements = _elements("$setIsSubset", left, 17046)
-    others = _elements("$setIsSubset", right, 17042)
+def _is_subset(key_of: Key, left: Any, right: Any) -> bool:
+    elements = _elements(key_of, "$setIsSubset", left, 17046)
+    others = _elements(key_of, "$setIsSubset", right, 17042)
     return elements.keys() <= others.keys()
 
 
@@ -112,9 +118,9 @@ def _any(value: Any) -> bool:
 OPERATORS: Final[dict[str, Compiler]] = {
     "$allElementsTrue": fixed(1, _all),
     "$anyElementTrue": fixed(1, _any),
-    "$setDifference": fixed(2, _difference),
+    "$setDifference": ordered(lambda key_of: fixed(2, partial(_difference, key_of))),
     "$setEquals": _equals,
     "$setIntersection": _intersection,
-    "$setIsSubset": fixed(2, _is_subset),
-    "$setUnion": variadic(_union),
+    "$setIsSubset": ordered(lambda key_of: fixed(2, partial(_is_subset, key_of))),
+    "$setUnion": _union,
 }

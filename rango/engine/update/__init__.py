@@ -43,7 +43,9 @@ def compile_update(
         # loaded at its first use: most updates need no expressions
         from rango.engine.update.pipeline import compile_pipeline
 
-        return compile_pipeline(update, array_filters=array_filters, variables=variables)
+        return compile_pipeline(
+            update, array_filters=array_filters, variables=variables, collation=collation
+        )
     if isinstance(update, Mapping | list | tuple):
         raise refusal(
             FAILED_TO_PARSE, "an update is empty; name at least one operator, such as $set"

@@ -12,11 +12,12 @@ Sources     MongoDB manual, "Updates with Aggregation Pipeline".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from rango.engine.aggregate.fields import additions_of, exclusion_of, projection_of
-from rango.engine.expression import compile_expression
+from rango.engine.aggregate.spec import expression_of
 from rango.engine.update.compiled import keep_id
 from rango.engine.update.paths import RESERVED
 from rango.engine.update.refusal import BAD_VALUE, FAILED_TO_PARSE, INVALID_OPTIONS, refusal
@@ -67,11 +68,20 @@ class PipelineUpdate:
         return keep_id(document, dict(changed), may_be_new=is_insert)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What its expressions may use; see aggregate/spec.py."""
+
+    variables: frozenset[str]
+    collation: Any
+
+
 def compile_pipeline(
     pipeline: Sequence[Any],
     *,
     array_filters: object = None,
     variables: Mapping[str, Any] | None = None,
+    collation: Any = None,
 ) -> PipelineUpdate:
     """Check an update that is a pipeline; `variables` are the values of `let`."""
     if array_filters:
@@ -79,11 +89,11 @@ def compile_pipeline(
             FAILED_TO_PARSE, "array_filters cannot be given with a pipeline; use $map and $cond"
         )
     values = dict(variables or {})
-    names = frozenset(values)
-    return PipelineUpdate([_stage(stage, names) for stage in pipeline], values)
+    known = _Known(frozenset(values), collation)
+    return PipelineUpdate([_stage(stage, known) for stage in pipeline], values)
 
 
-def _stage(stage: Any, names: frozenset[str]) -> Stage:
+def _stage(stage: Any, known: _Known) -> Stage:
     if not isinstance(stage, Mapping) or len(stage) != 1:
         raise refusal(
             UNKNOWN_STAGE, f"a stage of a pipeline is a mapping with one field, not {stage!r:.100}"
@@ -94,9 +104,9 @@ def _stage(stage: Any, names: frozenset[str]) -> Stage:
             INVALID_OPTIONS, f"{name!r:.60} cannot be in an update; use {', '.join(STAGES)}"
         )
     if name in ("$addFields", "$set"):
-        return additions_of(name, spec, names).build
+        return additions_of(name, spec, known).build
     if name == "$project":
-        return projection_of(name, spec, names).build
+        return projection_of(name, spec, known).build
     if name == "$unset":
         return exclusion_of(name, spec).build
     if name == "$replaceRoot":
@@ -105,11 +115,11 @@ def _stage(stage: Any, names: frozenset[str]) -> Stage:
                 NO_NEW_ROOT, f"$replaceRoot needs {{'newRoot': an expression}}, not {spec!r:.100}"
             )
         spec = spec["newRoot"]
-    return _replacing(name, spec, names)
+    return _replacing(name, spec, known)
 
 
-def _replacing(name: str, spec: Any, names: frozenset[str]) -> Stage:
-    expression = compile_expression(spec, names)
+def _replacing(name: str, spec: Any, known: _Known) -> Stage:
+    expression = expression_of(spec, known)
 
     def stage(document: Document, variables: dict[str, Any]) -> Document:
         value = expression.evaluate(document, variables)
