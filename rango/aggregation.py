@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.record import encode
+from rango.engine.deadline import deadline_check, deadline_of
 from rango.engine.query import Document, count_check, hint_of
-from rango.errors import DatabaseClosed, InvalidArgument, LimitExceeded, Timeout, TransactionError
+from rango.errors import DatabaseClosed, InvalidArgument, LimitExceeded, TransactionError
 from rango.limits import AGGREGATE_MEMORY_BYTES_MAX
 from rango.names import collection_name_check, document_check, id_check
 
@@ -38,6 +38,8 @@ CAMEL_CASE: Final = {
 }
 IGNORED: Final = ("allow_disk_use", "bypass_document_validation", "comment", "session")
 """Accepted so that programs written for PyMongo run: they change nothing here."""
+
+ADVICE: Final = "narrow the $match of the aggregation, or allow more"
 
 OPTIONS: Final = ("batch_size", "collation", "hint", "let", "max_time_ms", "memory_bytes_max")
 
@@ -82,13 +84,13 @@ def aggregate(
     )
     view, transaction = handle.view()
     handle.metrics.queries += 1
-    deadline_ns, check = _deadline(options.get("max_time_ms"))
+    deadline_ns = deadline_of(count_check("max_time_ms", options.get("max_time_ms", 0)))
     environment = start.Environment(
         view=view,
         random=os.urandom,
         write=_writer(handle),
         encoded=_encoder(handle),
-        check=check,
+        check=lambda: deadline_check(deadline_ns, ADVICE),
         deadline_ns=deadline_ns,
     )
     context = start.Context(environment, start.Memory(memory), variables)
@@ -128,22 +130,6 @@ def _encoder(handle: Handle) -> Callable[[Document], bytes]:
         return encode(document, id_value)
 
     return encoded
-
-
-def _deadline(max_time_ms: object) -> tuple[int, Callable[[], None]]:
-    """When the time is over (0: never), and a function that raises Timeout from then on."""
-    limit = count_check("max_time_ms", 0 if max_time_ms is None else max_time_ms)
-    end = time.monotonic_ns() + limit * 1_000_000 if limit else 0
-
-    def check() -> None:
-        if end and time.monotonic_ns() > end:
-            raise Timeout(
-                f"the aggregation took longer than {limit} ms; narrow its $match, or allow more "
-                "time with max_time_ms",
-                code=50,
-            )
-
-    return end, check
 
 
 class CommandCursor:

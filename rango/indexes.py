@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bson.regex import Regex
 
 from rango.engine import index
+from rango.engine.deadline import deadline_check
 from rango.engine.filters import program_of
 from rango.errors import (
     InvalidArgument,
@@ -28,6 +29,7 @@ from rango.errors import (
 )
 from rango.limits import FILTER_DEPTH_MAX, INDEX_EXPIRE_S_MAX, INDEX_FIELDS_MAX
 from rango.names import RESERVED_NAMES, name_check
+from rango.statements import deadline
 
 if TYPE_CHECKING:
     from rango.engine.core import CollectionInfo, Core, IndexInfo
@@ -47,7 +49,7 @@ ID_FIELDS: Final = (("_id", 1),)
 KINDS_REFUSED: Final = ("text", "2d", "2dsphere", "geoHaystack", "hashed", "columnstore")
 """Kinds of index that MongoDB has and Rango does not."""
 
-IGNORED: Final = frozenset({"background", "comment", "session", "maxTimeMS", "commitQuorum", "v"})
+IGNORED: Final = frozenset({"background", "comment", "session", "commitQuorum", "v"})
 """Options of PyMongo that mean nothing here."""
 
 PARTIAL_OPERATORS: Final = frozenset(
@@ -105,7 +107,8 @@ class CollectionIndexes:
 
         The options are those of IndexModel. Documents that are there already are indexed before it
         returns, a batch at a time; others may read and write meanwhile. `progress(done, total)` is
-        called after each batch. Nothing happens if the same index exists.
+        called after each batch. `max_time_ms` (`maxTimeMS`): raise Timeout after so long; no index
+        is there then. Nothing happens if the same index exists.
 
         Raises DuplicateKey if `unique` and two documents have the same value; IndexConflict if
         there is an index of that name or on those fields with other options; InvalidDocument if two
@@ -113,10 +116,11 @@ class CollectionIndexes:
         InvalidFilter, LimitExceeded; TransactionError inside a transaction.
         """
         core = self._handle.outside("create_index()")
+        deadline_ns = deadline(one_of(options, "maxTimeMS", "max_time_ms"))
         asked = asked_check(keys, {**options, "unique": unique, "name": name})
         if progress is not None and not callable(progress):
             raise InvalidArgument(f"progress must be a function, not {type(progress).__name__}")
-        self._create(core, asked, progress)
+        self._create(core, asked, timed(progress, deadline_ns))
         return asked.name
 
     def create_indexes(self, indexes: Iterable[IndexModel]) -> list[str]:
@@ -216,6 +220,19 @@ def asked_of(model: object) -> IndexInfo:
         raise InvalidArgument(f"create_indexes() takes IndexModels, not {type(model).__name__}")
     options = dict(document)
     return asked_check(options.pop("key"), options)
+
+
+def timed(progress: Progress | None, deadline_ns: int) -> Progress | None:
+    """What to call after each batch, so that it ends with Timeout when the time is over."""
+    if not deadline_ns:
+        return progress
+
+    def step(done: int, total: int) -> None:
+        deadline_check(deadline_ns, "there is no such index; give it more time")
+        if progress is not None:
+            progress(done, total)
+
+    return step
 
 
 def asked_check(keys: IndexKeys, options: Mapping[str, Any]) -> IndexInfo:

@@ -12,21 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rango._ext.key import key_of
 from rango._ext.record import decode_trusted, encode, record_parts
 from rango.cursor import filter_check
-from rango.engine.query import Document, Query, SortKeys
+from rango.engine.deadline import deadline_check, deadline_of
+from rango.engine.projection import Projection, projection_of
+from rango.engine.query import Document, ProjectionKeys, Query, SortKeys, count_check
 from rango.engine.update import compile_update
 from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
 from rango.engine.update.upsert import seed_of, upsert_check
+from rango.engine.values import now
 from rango.errors import DuplicateKey, InvalidArgument
 from rango.names import document_check, id_check, replacement_check
 
 if TYPE_CHECKING:
     from rango.engine.core import CollectionInfo, Txn
     from rango.transaction import Handle
+
+
+NOTHING_WRITTEN: Final = "this write changed nothing; give it more time, or an index for its filter"
 
 
 class Changer(Protocol):
@@ -140,6 +146,7 @@ def candidates(txn: Txn, name: str, query: Query) -> Iterator[tuple[CollectionIn
     info = view.catalog.collections.get(name)
     if info is not None:
         for batch in query.records(view, info):
+            deadline_check(query.deadline_ns, NOTHING_WRITTEN)
             for record in batch:
                 yield info, record
 
@@ -245,6 +252,30 @@ class Removal:
         return outcome
 
 
+class Projected:
+    """What find_one_and_* return: a document with the fields that are asked for."""
+
+    __slots__ = ("_projection", "_query")
+
+    def __init__(self, query: Query, projection: ProjectionKeys | None) -> None:
+        self._query = query
+        self._projection: Projection | None = None
+        if projection is not None:
+            self._projection = projection_of(projection, query.variables, query.collation)
+
+    def __call__(self, bson: bytes | None) -> Document | None:
+        if bson is None:
+            return None
+        document, projection = decode_trusted(bson), self._projection
+        if projection is None:
+            return document
+        position = None
+        if projection.positional is not None:
+            position = self._query.program.position(bson)
+        variables = {"NOW": now(), **self._query.variables}
+        return projection.apply(document, position, variables)
+
+
 def stored(txn: Txn, info: CollectionInfo, record: bytes | None, data: bytes) -> None:
     """Put a document, new or in the place of a record. DuplicateKey says the index's pattern."""
     try:
@@ -334,10 +365,17 @@ def query_of(
     let: Mapping[str, Any] | None = None,
     collation: object = None,
     sort: SortKeys | None = None,
+    deadline_ns: int = 0,
 ) -> Query:
     """The query that finds the candidates of a write."""
     query = Query(filter, let=let, collation=collation)
+    query.deadline_ns = deadline_ns
     return query.options(hint=hint, sort=sort, limit=0 if is_many else 1)
+
+
+def deadline(max_time_ms: object) -> int:
+    """When a write is over that may take so long from now; 0: never. Raises InvalidArgument."""
+    return deadline_of(count_check("max_time_ms", 0 if max_time_ms is None else max_time_ms))
 
 
 def executed(handle: Handle, statement: Statement) -> Outcome:

@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rango._ext.record import decode_trusted
 from rango.bulk import bulk_details, run_requests
 from rango.changes import insert_batches
 from rango.cursor import filter_check
-from rango.engine.projection import Projection, projection_of
 from rango.engine.purge import purge as engine_purge
 from rango.engine.query import Document, ProjectionKeys, Query, SortKeys
-from rango.engine.values import now
 from rango.errors import (
     BulkWriteError,
     DuplicateKey,
@@ -39,6 +36,8 @@ from rango.results import (
 from rango.statements import (
     Alteration,
     Outcome,
+    Projected,
+    deadline,
     encoded,
     executed,
     flag_check,
@@ -57,30 +56,6 @@ UpdateKeys = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """Operators, or the stages of a pipeline."""
 
 
-class Projected:
-    """What find_one_and_* return: a document with the fields that are asked for."""
-
-    __slots__ = ("_projection", "_query")
-
-    def __init__(self, query: Query, projection: ProjectionKeys | None) -> None:
-        self._query = query
-        self._projection: Projection | None = None
-        if projection is not None:
-            self._projection = projection_of(projection, query.variables, query.collation)
-
-    def __call__(self, bson: bytes | None) -> Document | None:
-        if bson is None:
-            return None
-        document, projection = decode_trusted(bson), self._projection
-        if projection is None:
-            return document
-        position = None
-        if projection.positional is not None:
-            position = self._query.program.position(bson)
-        variables = {"NOW": now(), **self._query.variables}
-        return projection.apply(document, position, variables)
-
-
 class CollectionWrites:
     """The methods of a Collection that write.
 
@@ -92,6 +67,7 @@ class CollectionWrites:
     `hint`           the name or the keys of the index to use
     `let`            variables for `$expr` and for an update that is a pipeline
     `collation`      how strings compare
+    `max_time_ms`    raise Timeout after so long, counted from the call; then nothing was written
     `comment`, `session`, `bypass_document_validation`  taken and not used: there is no server log,
                      no session, and no validation that could be passed by
     """
@@ -196,6 +172,7 @@ class CollectionWrites:
         hint: object = None,
         let: Mapping[str, Any] | None = None,
         sort: SortKeys | None = None,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
     ) -> UpdateResult:
@@ -218,6 +195,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             sort=sort,
+            deadline_ns=deadline(max_time_ms),
         )
         return _updated(executed(self._handle, statement))
 
@@ -232,6 +210,7 @@ class CollectionWrites:
         collation: object = None,
         hint: object = None,
         let: Mapping[str, Any] | None = None,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
     ) -> UpdateResult:
@@ -247,6 +226,7 @@ class CollectionWrites:
             collation=collation,
             hint=hint,
             let=let,
+            deadline_ns=deadline(max_time_ms),
         )
         return _updated(executed(self._handle, statement))
 
@@ -261,6 +241,7 @@ class CollectionWrites:
         hint: object = None,
         let: Mapping[str, Any] | None = None,
         sort: SortKeys | None = None,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
     ) -> UpdateResult:
@@ -281,6 +262,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             sort=sort,
+            deadline_ns=deadline(max_time_ms),
         )
         return _updated(executed(self._handle, statement))
 
@@ -291,11 +273,19 @@ class CollectionWrites:
         hint: object = None,
         *,
         let: Mapping[str, Any] | None = None,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
     ) -> DeleteResult:
         """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
-        statement = removing(self._name, filter, collation=collation, hint=hint, let=let)
+        statement = removing(
+            self._name,
+            filter,
+            collation=collation,
+            hint=hint,
+            let=let,
+            deadline_ns=deadline(max_time_ms),
+        )
         return DeleteResult(executed(self._handle, statement).deleted)
 
     def delete_many(
@@ -305,12 +295,19 @@ class CollectionWrites:
         hint: object = None,
         *,
         let: Mapping[str, Any] | None = None,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
     ) -> DeleteResult:
         """Delete every document that matches, all or none. For `{}`, drop() is cheaper."""
         statement = removing(
-            self._name, filter, is_many=True, collation=collation, hint=hint, let=let
+            self._name,
+            filter,
+            is_many=True,
+            collation=collation,
+            hint=hint,
+            let=let,
+            deadline_ns=deadline(max_time_ms),
         )
         return DeleteResult(executed(self._handle, statement).deleted)
 
@@ -323,11 +320,20 @@ class CollectionWrites:
         *,
         let: Mapping[str, Any] | None = None,
         collation: object = None,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
     ) -> Document | None:
         """Delete the first document that matches, and return it; None if none does."""
-        statement = removing(self._name, filter, sort=sort, hint=hint, let=let, collation=collation)
+        statement = removing(
+            self._name,
+            filter,
+            sort=sort,
+            hint=hint,
+            let=let,
+            collation=collation,
+            deadline_ns=deadline(max_time_ms),
+        )
         shaped = Projected(statement.query, projection)
         return shaped(executed(self._handle, statement).before)
 
@@ -343,6 +349,7 @@ class CollectionWrites:
         *,
         let: Mapping[str, Any] | None = None,
         collation: object = None,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
     ) -> Document | None:
@@ -360,6 +367,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             collation=collation,
+            deadline_ns=deadline(max_time_ms),
         )
         return self._found_and_changed(statement, projection, return_document)
 
@@ -376,6 +384,7 @@ class CollectionWrites:
         *,
         let: Mapping[str, Any] | None = None,
         collation: object = None,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
     ) -> Document | None:
@@ -394,6 +403,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             collation=collation,
+            deadline_ns=deadline(max_time_ms),
         )
         return self._found_and_changed(statement, projection, return_document)
 
@@ -418,6 +428,7 @@ class CollectionWrites:
         ordered: bool = True,
         bypass_document_validation: object = None,  # noqa: ARG002
         *,
+        max_time_ms: int | None = None,
         comment: object = None,  # noqa: ARG002
         session: None = None,  # noqa: ARG002
         let: Mapping[str, Any] | None = None,
@@ -429,8 +440,12 @@ class CollectionWrites:
         committed together, at most 1,000 or 4 MiB at a time; those of many are commits of their
         own. Raises BulkWriteError, whose `details` say which were refused and what was done;
         InvalidArgument, InvalidDocument, InvalidUpdate or LimitExceeded before anything is written.
+        `max_time_ms` is for all of them: Timeout says how many were committed before, the others
+        did nothing.
         """
-        return BulkWriteResult(run_requests(self._handle, self._name, requests, ordered, let))
+        return BulkWriteResult(
+            run_requests(self._handle, self._name, requests, ordered, let, deadline(max_time_ms))
+        )
 
     def purge(
         self,

@@ -129,7 +129,7 @@ cdef class Scan:
 
     cdef int _check_time(self) except -1 with gil:
         if monotonic_ns() > self.deadline_ns:
-            raise Timeout(OUT_OF_TIME)
+            raise Timeout(OUT_OF_TIME, code=50)
 
     cdef int _seek(self) except -1:
         cdef Tree *tree = self.view.generation.tree(self.scanned)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.entry_scan import EntryScan
@@ -24,6 +23,7 @@ from rango._ext.filter import Program
 from rango._ext.joined_scan import JoinedScan
 from rango._ext.key import key_of
 from rango.engine.collation import Collation, collation_of
+from rango.engine.deadline import deadline_of
 from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
 from rango.engine.keyed import Conjuncts, IndexLike
@@ -187,8 +187,7 @@ class Query:
 
     def start_clock(self) -> None:
         """Count the time that the query may take from now."""
-        if self.max_time_ms:
-            self.deadline_ns = monotonic_ns() + 1_000_000 * self.max_time_ms
+        self.deadline_ns = deadline_of(self.max_time_ms)
 
     def choose(self, info: CollectionInfo) -> Plan:
         """The plan for this collection, which is also kept for explain()."""
@@ -222,6 +221,7 @@ class Query:
         other = view.scan_intervals(
             info.tree_id, index.tree_id, partner.intervals, plan.reverse, None, None
         )
+        other.deadline_ns = self.deadline_ns
         self.scans.append(other)
         return JoinedScan(own, other, self.program, plan.reverse, JOIN_AFTER)
 

@@ -63,7 +63,7 @@ class Out(Writing):
 
     def work(self, txn: Txn, batches: Batches, context: Context) -> None:
         info = txn.create_collection(self.target)
-        for record in _records(txn, info):
+        for record in _records(txn, info, context):
             txn.delete(info, record)
         encoded = context.environment.encoded
         for batch in batches:
@@ -72,9 +72,11 @@ class Out(Writing):
                 txn.insert(info, encoded(document))
 
 
-def _records(txn: Txn, info: CollectionInfo) -> Iterator[bytes]:
+def _records(txn: Txn, info: CollectionInfo, context: Context) -> Iterator[bytes]:
     view = txn.view
-    for batch in open_query(program_of({})).records(view, info):
+    query = open_query(program_of({}))
+    query.deadline_ns = context.environment.deadline_ns
+    for batch in query.records(view, info):
         yield from batch
 
 
