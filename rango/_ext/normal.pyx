@@ -39,7 +39,7 @@ cdef frozenset DBREF_NAMES = frozenset(("$ref", "$id", "$db"))
 cdef frozenset COMPARISONS = frozenset(("$eq", "$gt", "$gte", "$lt", "$lte"))
 cdef frozenset LOGICAL = frozenset((
     "$and", "$or", "$nor", "$expr", "$jsonSchema", "$comment", "$alwaysTrue", "$alwaysFalse",
-    "$ref", "$id", "$db", "$where", "$text",
+    "$sampleRate", "$ref", "$id", "$db", "$where", "$text",
 ))
 cdef frozenset BITS = frozenset(("$bitsAllSet", "$bitsAnySet", "$bitsAllClear", "$bitsAnyClear"))
 cdef dict REFUSED = {
@@ -55,7 +55,7 @@ cdef str KNOWN = (
     "$eq $ne $in $nin $gt $gte $lt $lte $exists $type $mod $regex $options $all $elemMatch $size "
     "$bitsAllSet $bitsAnySet $bitsAllClear $bitsAnyClear $not"
 )
-cdef str KNOWN_TOP = "$and $or $nor $expr $jsonSchema $comment"
+cdef str KNOWN_TOP = "$and $or $nor $expr $jsonSchema $sampleRate $comment"
 
 
 def filter_parse(filter):
@@ -151,6 +151,13 @@ cdef int parse_logical(str name, object value, int depth, list nodes, bint in_el
         if value != 1 or isinstance(value, bool):
             raise InvalidFilter(f"{name} needs the number 1, not {value!r:.100}", code=9)
         add(nodes, TRUE if name == "$alwaysTrue" else FALSE)
+    elif name == "$sampleRate":
+        if in_element or not is_rate(value):
+            raise InvalidFilter(
+                f"$sampleRate stands at the top of a filter and needs a number from 0 to 1, not "
+                f"{value!r:.100}"
+            )
+        nodes.append(("$expr", {"$lt": [{"$rand": {}}, value]}))
     elif name in REFUSED:
         raise InvalidFilter(f"{name} is not supported: {REFUSED[name]}")
     else:
@@ -159,6 +166,13 @@ cdef int parse_logical(str name, object value, int depth, list nodes, bint in_el
             f"{{'field': {{'{name}': ...}}}}; known here are {KNOWN_TOP}"
         )
     return 0
+
+
+cdef bint is_rate(object value) except -1:
+    if isinstance(value, Decimal128):
+        value = value.to_decimal()
+        return not value.is_nan() and 0 <= value <= 1
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 cdef int parse_branches(str name, object value, int depth, list nodes, bint in_element) except -1:

@@ -67,7 +67,7 @@ def type_codes(str path not None, operand):
     cdef set found = set()
     cdef object names = operand if isinstance(operand, (list, tuple)) else (operand,)
     if not names:
-        raise InvalidFilter(f"{path!r}: $type needs at least one type, not an empty list")
+        raise InvalidFilter(f"{path!r}: $type needs at least one type, not an empty list", code=9)
     for name in names:
         # Code is a str that cannot be hashed
         if isinstance(name, str) and not isinstance(name, Code):
@@ -83,7 +83,8 @@ def type_codes(str path not None, operand):
             continue
         if not is_number(name):
             raise InvalidFilter(
-                f"{path!r}: $type needs the number or the name of a type, not {name!r:.100}"
+                f"{path!r}: $type needs the number or the name of a type, not {name!r:.100}",
+                code=14,
             )
         code = whole_number(name)
         if code == -1:
@@ -120,8 +121,7 @@ cdef object size_operand(str path, object operand):
     cdef object size = whole_number(operand)
     if size is None or size < 0:
         raise InvalidFilter(
-            f"{path!r}: $size needs a whole number that is not negative, not {operand!r:.100}",
-            code=9,
+            f"{path!r}: $size needs a whole number that is not negative, not {operand!r:.100}"
         )
     return size
 
@@ -145,7 +145,8 @@ cdef tuple bits_operand(str path, str name, object operand):
     if whole is None or whole < 0:
         raise InvalidFilter(
             f"{path!r}: {name} needs a mask (a whole number from 0 to 2^63 - 1, or bytes) or a "
-            f"list of positions, not {operand!r:.100}"
+            f"list of positions, not {operand!r:.100}",
+            code=9 if is_number(operand) else 2,
         )
     data = (<object>whole).to_bytes(8, "little")
     return tuple([(place, data[place]) for place in range(8) if data[place]])

@@ -172,6 +172,18 @@ def test_densify(db: Database) -> None:
     ]  # fmt: skip
 
 
+def test_densify_fills_a_given_range_without_values(db: Database) -> None:
+    given = {"$densify": {"field": "v", "range": {"step": 2, "bounds": [0, 4]}}}
+    made = [{"v": 0}, {"v": 2}]
+    assert over(db, [], given) == made
+    nothing = [{"_id": 1, "v": None}, {"_id": 2}]
+    assert over(db, nothing, given) == nothing + made
+    given["$densify"]["partitionByFields"] = ["p"]
+    assert over(db, nothing, given) == nothing
+    full = {"$densify": {"field": "v", "range": {"step": 2, "bounds": "full"}}}
+    assert over(db, nothing, full) == nothing
+
+
 def test_densify_dates_and_its_limit(db: Database) -> None:
     day = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
     documents = [{"t": day}, {"t": day + datetime.timedelta(days=3)}]

@@ -144,6 +144,7 @@ def test_parts_of_timestamps() -> None:
     assert typed({"$tsSecond": Timestamp(7, 3)}) == ("long", 7)
     assert typed({"$tsIncrement": Timestamp(7, 3)}) == ("long", 3)
     fails({"$tsSecond": 5}, None, 5687301)
+    fails({"$tsIncrement": 5}, None, 5687302)
 
 
 def test_hashes_are_those_of_hashed_indexes() -> None:

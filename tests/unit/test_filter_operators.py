@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from typing import Any
@@ -230,6 +231,18 @@ def test_what_is_refused_is_named(filter: dict[str, Any], message: str) -> None:
         program_of(filter)
 
 
+@pytest.mark.parametrize("zero", [0, 0.0, Decimal128("0")])
+def test_a_sample_rate_is_the_chance_of_each_document(zero: Any) -> None:
+    document = encode({"_id": 1, "a": 1})
+    assert program_of({"$sampleRate": 1}).matches_bson(document)
+    assert not program_of({"$sampleRate": zero}).matches_bson(document)
+    assert not program_of({"$and": [{"a": 1}, {"$sampleRate": zero}]}).matches_bson(document)
+    half = program_of({"a": 1, "$sampleRate": 0.5})
+    found = sum(half.matches_bson(document) for _ in range(2000))
+    # both ends are more than 40 standard deviations away
+    assert 0 < found < 2000
+
+
 def test_variables_of_expressions() -> None:
     filter = {"$expr": {"$gt": ["$a", "$$least"]}}
     assert program_of(filter, let={"least": 1}).matches_bson(encode({"a": 2}))
@@ -338,7 +351,22 @@ def test_malformed_documents_are_named() -> None:
         ({"$foo": 1}, 2),
         ({"a": {"$in": 5}}, 2),
         ({"a": {"$mod": [0, 1]}}, 2),
-        ({"a": {"$size": -1}}, 9),
+        ({"a": {"$size": -1}}, 2),
+        ({"a": {"$type": []}}, 9),
+        ({"a": {"$type": {}}}, 14),
+        ({"a": {"$type": [True]}}, 14),
+        ({"a": {"$type": "nothing"}}, 2),
+        ({"a": {"$bitsAllSet": -1}}, 9),
+        ({"a": {"$bitsAllSet": 1.5}}, 9),
+        ({"a": {"$bitsAllSet": math.nan}}, 9),
+        ({"a": {"$bitsAllSet": "x"}}, 2),
+        ({"a": {"$bitsAllSet": [-1]}}, 2),
+        ({"$sampleRate": 1.5}, 2),
+        ({"$sampleRate": -1}, 2),
+        ({"$sampleRate": math.nan}, 2),
+        ({"$sampleRate": True}, 2),
+        ({"$sampleRate": "x"}, 2),
+        ({"a": {"$elemMatch": {"$sampleRate": 0.5}}}, 2),
         ({"a": {"$regex": "("}}, 51091),
         ({"a": {"$regex": "(?=x)"}}, 51091),
         ({"a": {"$regex": "x", "$options": "q"}}, 51108),

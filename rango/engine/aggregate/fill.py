@@ -115,6 +115,9 @@ class Densify(Stage):
                 key = tuple(self.group_of(value_at(document, name)) for name in self.names)
                 parts.setdefault(key, []).append((self._place(value), document))
         yield from in_batches(rest)
+        if not self.names and isinstance(self.bounds, list):
+            # two values are a range even where no document lies in it
+            parts.setdefault((), [])
         places = [place for part in parts.values() for place, _ in part]
         added = 0
         for part in self._ordered(parts):

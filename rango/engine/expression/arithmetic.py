@@ -79,7 +79,7 @@ def _sum(values: Any) -> Any:
             total = _shifted("$add", ms_of_date(value), total)
             has_date = True
         else:
-            raise refuse_kind("$add", "numbers or one date", value, 16554)
+            raise refuse_kind("$add", "numbers or one date", value, 14)
     return date_of_ms(total) if has_date else total
 
 
@@ -113,12 +113,12 @@ def _subtract(left: Any, right: Any) -> Any:
         if is_number(right):
             return date_of_ms(_shifted("$subtract", ms, numbers.subtract(0, right)))
         raise ExpressionFailed(
-            f"can't $subtract {type_name(right)} from a date: {shown(right)}", code=16613
+            f"can't $subtract {type_name(right)} from a date: {shown(right)}", code=14
         )
     raise ExpressionFailed(
         f"can't $subtract {type_name(right)} from {type_name(left)}: "
         f"{shown(right)} from {shown(left)}",
-        code=16556,
+        code=14,
     )
 
 
@@ -152,7 +152,7 @@ def _product(values: Any) -> Any:
         if value is None or value is MISSING:
             return None
         if not is_number(value):
-            raise refuse_kind("$multiply", "numbers", value, 16555)
+            raise refuse_kind("$multiply", "numbers", value, 14)
         total = numbers.multiply(total, value)
     return total
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from rango.engine.expression.operands import refuse_kind, unary, variadic
 from rango.engine.expression.scope import Compiler
 from rango.engine.numbers import integer, is_long
-from rango.engine.values import MISSING, is_integer
+from rango.engine.values import MISSING, is_integer, is_number
 
 
 def _folded(name: str, start: int, apply: Callable[[int, int], int]) -> Compiler:
@@ -35,7 +35,7 @@ def _folded(name: str, start: int, apply: Callable[[int, int], int]) -> Compiler
 
 def _not(value: Any) -> Any:
     if not is_integer(value):
-        raise refuse_kind("$bitNot", "an int or a long", value, 28765)
+        raise refuse_kind("$bitNot", "an int or a long", value, 14 if is_number(value) else 28765)
     return integer(~value, is_long(value))
 
 

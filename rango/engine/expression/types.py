@@ -19,7 +19,7 @@ from rango.engine.expression.operands import fixed, named, operands, refuse_kind
 from rango.engine.expression.scope import Compiler, Run, Scope
 from rango.engine.numbers import whole_of
 from rango.engine.values import MISSING, fields_of, is_number, shown, type_name
-from rango.errors import ExpressionFailed
+from rango.errors import ExpressionFailed, InvalidExpression
 
 CODES: Final = {
     1: "double",
@@ -111,7 +111,16 @@ def _convert(operator: str, operand: Any, scope: Scope) -> Run:
 
 
 def _short(target: str) -> Compiler:
-    return unary(TARGETS[target])
+    compile_one = unary(TARGETS[target])
+
+    def compile_short(operator: str, operand: Any, scope: Scope) -> Run:
+        if isinstance(operand, list) and len(operand) != 1:
+            raise InvalidExpression(
+                f"{operator} takes a single argument, it was given {len(operand)}", code=50723
+            )
+        return compile_one(operator, operand, scope)
+
+    return compile_short
 
 
 def _type(operator: str, operand: Any, scope: Scope) -> Run:
@@ -136,10 +145,10 @@ def _bson_size(value: Any) -> int:
     return len(encode(fields))
 
 
-def _ts(name: str, part: Callable[[Any], int]) -> Compiler:
+def _ts(name: str, part: Callable[[Any], int], code: int) -> Compiler:
     def apply(value: Any) -> Any:
         if not isinstance(value, Timestamp):
-            raise refuse_kind(name, "a timestamp", value, 5687301)
+            raise refuse_kind(name, "a timestamp", value, code)
         return Int64(part(value))
 
     return unary(apply)
@@ -159,7 +168,7 @@ OPERATORS: Final[dict[str, Compiler]] = {
     "$toObjectId": _short("objectId"),
     "$toString": _short("string"),
     "$toUUID": unary(to_uuid),
-    "$tsIncrement": _ts("$tsIncrement", lambda value: int(value.inc)),
-    "$tsSecond": _ts("$tsSecond", lambda value: int(value.time)),
+    "$tsIncrement": _ts("$tsIncrement", lambda value: int(value.inc), 5687302),
+    "$tsSecond": _ts("$tsSecond", lambda value: int(value.time), 5687301),
     "$type": _type,
 }
