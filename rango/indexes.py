@@ -5,7 +5,7 @@ Terms       keys: what the caller calls the fields of an index; a model: one ind
 Invariants  Whatever can be refused without looking at the collection is refused before anything is
             changed.
 Failure     InvalidName and InvalidArgument say what to change, with MongoDB's code where it has
-            one (67: an index that cannot be made; 72, 197: not for that of `_id`).
+            one (67: an index that cannot be made; 2, 72, 197: not for that of `_id`).
 Sources     MongoDB manual, "createIndexes", "Partial Indexes", "TTL Indexes".
 """
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 IndexKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
 Progress = Callable[[int, int], object]
 
+BAD_VALUE: Final = 2
 CANNOT_CREATE: Final = 67
 INVALID_OPTIONS: Final = 72
 INVALID_ID_OPTION: Final = 197
@@ -45,6 +46,7 @@ NOT_FOUND: Final = 27
 
 ID_INDEX: Final = "_id_"
 ID_FIELDS: Final = (("_id", 1),)
+ID_BACKWARDS: Final = (("_id", -1),)
 
 KINDS_REFUSED: Final = ("text", "2d", "2dsphere", "geoHaystack", "hashed", "columnstore")
 """Kinds of index that MongoDB has and Rango does not."""
@@ -258,6 +260,14 @@ def asked_check(keys: IndexKeys, options: Mapping[str, Any]) -> IndexInfo:
             f"{unknown[0]!r} is not an option of an index; there are {', '.join(FLAGS)}, name, "
             "partialFilterExpression, expireAfterSeconds",
             code=CANNOT_CREATE,
+        )
+    if fields == ID_BACKWARDS:
+        raise InvalidArgument(
+            "the index on _id is always {'_id': 1}: it is read both ways", code=BAD_VALUE
+        )
+    if name == ID_INDEX and fields != ID_FIELDS:
+        raise InvalidArgument(
+            f"the name {ID_INDEX} is kept for the index on _id; give another", code=BAD_VALUE
         )
     if fields == ID_FIELDS and (
         flags["sparse"] or flags["hidden"] or partial is not None or expire_after_s is not None

@@ -186,6 +186,19 @@ def test_the_index_on_id_takes_no_options(things: Collection, options: dict[str,
     assert caught.value.code == 197
 
 
+@pytest.mark.parametrize(
+    ("keys", "options"),
+    [([("_id", -1)], {}), ("a", {"name": "_id_"}), ([("_id", -1)], {"name": "x"})],
+)
+def test_no_other_index_takes_the_place_of_that_on_id(
+    things: Collection, keys: Any, options: dict[str, Any]
+) -> None:
+    with pytest.raises(errors.InvalidArgument, match="_id") as caught:
+        things.create_index(keys, **options)
+    assert caught.value.code == 2
+    assert things.create_index([("_id", 1)], name="any") == "_id_"
+
+
 def test_only_one_field_can_end_documents(things: Collection) -> None:
     with pytest.raises(errors.InvalidArgument, match="one field") as caught:
         things.create_index([("a", 1), ("b", 1)], expireAfterSeconds=5)
