@@ -40,6 +40,7 @@ CLOCK_MS_MAX: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, where Python's dates end."""
 
 _DURABILITIES: Final = ("commit", "group", "memory")
+_SECRETS: Final = ("passphrase", "key", "keyfile", "token", "keyring")
 
 
 def _now() -> int:
@@ -144,7 +145,9 @@ def _options(
     for name, value in (("clock", clock), ("random", random), ("ids", ids)):
         _callable(name, value)
     now = _now if clock is None else _checked(clock)
-    passphrase, key, keyfile, *token = secret
+    given = dict(zip(_SECRETS, secret, strict=False))
+    if given["keyfile"] is not None:
+        given["keyfile"] = _path(given["keyfile"])
     if ids is None:
         ids = (
             _default_ids
@@ -153,12 +156,7 @@ def _options(
         )
     return OpenOptions(
         path=os.path.abspath(_path(path)),  # the program may change its working directory
-        secret=secret_from(
-            passphrase=passphrase,
-            key=key,
-            keyfile=None if keyfile is None else _path(keyfile),
-            token=next(iter(token), None),
-        ),
+        secret=secret_from(**given),
         node_id=None if node_id is None else node_id_check(node_id),
         durability=durability,
         group_delay_ms=_integer("group_delay_ms", group_delay_ms, 0, GROUP_DELAY_MS_MAX),
@@ -183,6 +181,7 @@ def open(
     key: bytes | None = None,
     keyfile: StrPath | None = None,
     token: Token | None = None,
+    keyring: bool = False,
     node_id: str | None = None,
     durability: Durability = "commit",
     group_delay_ms: int = 5,
@@ -198,8 +197,9 @@ def open(
     """Open the database in the directory `path`, and create it there if it is missing.
 
     With one of `passphrase`, `key` (32 bytes), `keyfile` (a file of 32 bytes or 64 hex digits) or
-    `token` (an object whose respond(challenge) answers as a hardware token does) everything on disk
-    is encrypted; with none of them it is plain but checksummed. Losing the secret loses the data;
+    `token` (an object whose respond(challenge) answers as a hardware token does) or `keyring=True`
+    (the operating system's keyring holds a key) everything on disk is encrypted; with none of them
+    it is plain but checksummed. Losing the secret loses the data;
     Database.keys adds others.
 
     `node_id`         this node's name in revisions; by default drawn once and kept in the database
@@ -208,11 +208,9 @@ def open(
     `ttl_interval_s`  seconds between two looks at what TTL indexes end; 0: only expire() looks
     `read_only`       never write, not even to repair; `create=False`: NotADatabase, not a new one
     `cache_size`      bytes of opened pages to keep; by default what set_limits() says, or 64 MiB
-    `clock`           returns milliseconds since 1970; `random(size)` returns that many random
-    bytes; `ids()` makes the
-                      `_id` of a document that has none. Give them to make a run repeatable
-    `vfs`             the table of file operations: the seam of the crash simulator, not for
-    programs
+    `clock`           returns milliseconds since 1970; `random(size)` that many random bytes;
+                      `ids()` an `_id`. Give them to make a run repeatable
+    `vfs`             the table of file operations: for the crash simulator, not for programs
 
     Raises KeyRejected (wrong secret), NotADatabase, FormatTooNew, DatabaseBusy (another process
     has it; retry later), Corrupted and its kin (see rango.salvage), ReadOnly (a read-only mount),
@@ -222,7 +220,7 @@ def open(
 
     options = _options(
         path,
-        (passphrase, key, keyfile, token),
+        (passphrase, key, keyfile, token, keyring),
         node_id=node_id,
         durability=durability,
         group_delay_ms=group_delay_ms,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 
-KINDS: Final = ("empty", "passphrase", "key", "token")
+KINDS: Final = ("empty", "passphrase", "key", "token", "keyring")
 """Names of KEYS_KIND_*, by number."""
 
 
@@ -31,8 +31,8 @@ class KeySlot(NamedTuple):
 
     number: int
     kind: str
-    """"passphrase", "key" (given as such, or in a key file), "token", or "unknown" (of a newer
-    Rango)."""
+    """"passphrase", "key" (given as such, or in a key file), "token", "keyring" (the operating
+    system's), or "unknown" (of a newer Rango)."""
     operations: int | None
     """Passes of Argon2id; None unless it is a passphrase."""
     memory_bytes: int | None
@@ -76,17 +76,33 @@ class Keys:
         key: bytes | None = None,
         keyfile: StrPath | None = None,
         token: Token | None = None,
+        keyring: bool = False,
     ) -> int:
         """Let one more secret open the database; returns the number of its slot.
 
-        Raises InvalidArgument (none or several secrets, or all eight slots are taken), LowDisk,
-        IoFailed, and what the module says.
+        With `keyring=True` the keyring of the operating system gets a random key, and whoever is
+        logged in as this user opens the database. Raises InvalidArgument (none or several secrets,
+        or all eight slots are taken), KeyRejected (no keyring), LowDisk, IoFailed, and what the
+        module says.
         """
         from rango.engine.keys import changed
 
         core = self._core("keys.add()")
-        secret = _one(passphrase=passphrase, key=key, keyfile=keyfile, token=token)
+        secret = _one(passphrase=passphrase, key=key, keyfile=keyfile, token=token, keyring=keyring)
         return changed(core, lambda keyring: keyring.add_slot(secret))
+
+    def find(
+        self,
+        *,
+        passphrase: str | None = None,
+        key: bytes | None = None,
+        keyfile: StrPath | None = None,
+        token: Token | None = None,
+        keyring: bool = False,
+    ) -> int:
+        """The number of the first slot that a secret opens. Raises KeyRejected if none does."""
+        secret = _one(passphrase=passphrase, key=key, keyfile=keyfile, token=token, keyring=keyring)
+        return self._handle.core.keyring.slot_of(secret)
 
     def remove(self, number: int) -> None:
         """Let the secret of a slot open the database no more.
@@ -109,6 +125,7 @@ class Keys:
         key: bytes | None = None,
         keyfile: StrPath | None = None,
         token: Token | None = None,
+        keyring: bool = False,
     ) -> int:
         """Replace a secret by another one; returns the number of the slot.
 
@@ -120,7 +137,7 @@ class Keys:
         from rango.engine.keys import replace
 
         core = self._core("keys.change()")
-        secret = _one(passphrase=passphrase, key=key, keyfile=keyfile, token=token)
+        secret = _one(passphrase=passphrase, key=key, keyfile=keyfile, token=token, keyring=keyring)
         return replace(core, _old(old), secret)
 
     def rotate(self) -> int:
@@ -152,7 +169,7 @@ def _one(**given: Any) -> Secret:
 
     secret = secret_from(**given)
     if secret is None:
-        raise InvalidArgument("give the new secret: passphrase=, key=, keyfile= or token=")
+        raise InvalidArgument("give a secret: passphrase=, key=, keyfile=, token= or keyring=True")
     return secret
 
 

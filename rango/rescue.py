@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rango.database import StrPath, _options, _path
+
+if TYPE_CHECKING:
+    from rango.storage.keyring import Token
 
 
 def salvage(
@@ -16,6 +19,8 @@ def salvage(
     passphrase: str | None = None,
     key: bytes | None = None,
     keyfile: StrPath | None = None,
+    token: Token | None = None,
+    keyring: bool = False,
 ) -> dict[str, Any]:
     """Write what is intact in a database that does not open to the new directory `to`.
 
@@ -24,7 +29,8 @@ def salvage(
     """
     from rango.engine.core import salvage as engine_salvage
 
-    options = _options(path, (passphrase, key, keyfile), read_only=True, create=False)
+    secret = (passphrase, key, keyfile, token, keyring)
+    options = _options(path, secret, read_only=True, create=False)
     report: dict[str, Any] = engine_salvage(options, os.path.abspath(_path(to)))
     return report
 
@@ -36,6 +42,8 @@ def restore(
     passphrase: str | None = None,
     key: bytes | None = None,
     keyfile: StrPath | None = None,
+    token: Token | None = None,
+    keyring: bool = False,
     node_id: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +55,7 @@ def restore(
     """
     from rango.engine.backup import restore as engine_restore
 
-    options = _options(to, (passphrase, key, keyfile), node_id=node_id)
+    options = _options(to, (passphrase, key, keyfile, token, keyring), node_id=node_id)
     return engine_restore(options, os.path.abspath(_path(backup)), progress)
 
 

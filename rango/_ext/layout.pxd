@@ -257,3 +257,4 @@ cdef enum:
     KEYS_KIND_PASSPHRASE = 1        # Argon2id 1.3, one lane
     KEYS_KIND_RAW = 2               # 32 random bytes, given or from a key file
     KEYS_KIND_TOKEN = 3             # the answer of a token to a challenge made from the salt
+    KEYS_KIND_KEYRING = 4           # 32 random bytes that the operating system's keyring holds

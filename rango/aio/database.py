@@ -65,6 +65,7 @@ class AsyncKeys:
         return self._target.epoch
 
     list = reading(Keys.list)
+    find = reading(Keys.find)
     add = writing(Keys.add)
     remove = writing(Keys.remove)
     change = writing(Keys.change)

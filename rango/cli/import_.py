@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from rango.cli.output import print_object, progress
-from rango.cli.session import Target, passphrase_read, with_target
+from rango.cli.secret import passphrase_read
+from rango.cli.session import Target, with_target
 
 
 @click.command("import")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rango.cli.output import print_object, size_text
+from rango.cli.secret import passphrase_asked
 from rango.cli.session import PATH_ARGUMENT, Target, with_target
 from rango.errors import InvalidArgument
 
@@ -43,11 +44,7 @@ def command(
     if os.path.exists(os.path.join(target.path, "keys")):
         raise InvalidArgument(f"{target.path} holds a database already; nothing was changed")
     if encrypt:
-        phrase = click.prompt(
-            "New passphrase", hide_input=True, confirmation_prompt="Again", err=True
-        )
-        target = Target(target.path, phrase, None, target.keyfile, target.as_json)
-        secret: dict[str, Any] = {"passphrase": phrase}
+        secret: dict[str, Any] = {"passphrase": passphrase_asked()}
     else:
         secret = target.secret(is_new=True)
     import rango

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 import rango
 from rango.cli.output import print_object, print_table, size_text
-from rango.cli.session import Target, passphrase_read, with_target
+from rango.cli.secret import Given, is_terminal, passphrase_asked, with_secret
+from rango.cli.session import Target, with_target
 from rango.errors import InvalidArgument
-
-NEW_PASSPHRASE: Final = "RANGO_NEW_PASSPHRASE"
 
 
 @click.group("key")
@@ -35,40 +29,20 @@ def command() -> None:
     """
 
 
-def with_new_secret(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a new secret; it gets them as one `new`, a function."""
+with_new_secret = with_secret("new-", "new")
 
-    @click.option(
-        "--new-passphrase-file",
-        metavar="FILE",
-        help='Read the new passphrase from the first line of FILE ("-": standard input).',
+
+def new_secret(new: Given) -> dict[str, Any]:
+    """The new secret: an option, the environment, or a passphrase asked twice on a terminal."""
+    secret = new.arguments()
+    if secret is not None:
+        return secret
+    if is_terminal():
+        return {"passphrase": passphrase_asked()}
+    raise InvalidArgument(
+        "give the new secret: --new-passphrase-file, --new-keyfile, --new-token-command, "
+        "--new-os-keyring, RANGO_NEW_PASSPHRASE, RANGO_NEW_KEYFILE or RANGO_NEW_KEY"
     )
-    @click.option(
-        "--new-keyfile", metavar="FILE", help="A file with the new key: 32 bytes or 64 hex digits."
-    )
-    @functools.wraps(function)
-    def called(new_passphrase_file: str | None, new_keyfile: str | None, **rest: Any) -> Any:
-        return function(new=lambda: new_secret(new_passphrase_file, new_keyfile), **rest)
-
-    return called
-
-
-def new_secret(passphrase_file: str | None, keyfile: str | None) -> dict[str, Any]:
-    """The new secret: an option, RANGO_NEW_PASSPHRASE, or asked twice on a terminal."""
-    if passphrase_file is not None and keyfile is not None:
-        raise InvalidArgument("give a new key file or a new passphrase, not both")
-    if keyfile is not None:
-        return {"keyfile": keyfile}
-    if passphrase_file is not None:
-        return {"passphrase": passphrase_read(passphrase_file)}
-    if NEW_PASSPHRASE in os.environ:
-        return {"passphrase": os.environ[NEW_PASSPHRASE]}
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        text = click.prompt(
-            "New passphrase", hide_input=True, confirmation_prompt="Again", err=True
-        )
-        return {"passphrase": text}
-    raise InvalidArgument(f"give --new-passphrase-file, --new-keyfile or {NEW_PASSPHRASE}")
 
 
 @command.command("list")
@@ -104,16 +78,18 @@ def list_slots(target: Target) -> None:
 @command.command("add")
 @with_new_secret
 @with_target()
-def add(target: Target, new: Callable[[], dict[str, Any]]) -> None:
-    """Let one more passphrase or key file open the database.
+def add(target: Target, new: Given) -> None:
+    """Let one more passphrase, key file, token or the OS keyring open the database.
 
     \b
     Examples:
       rango key add
+      rango key add --new-os-keyring
+      rango key add --new-token-command "ykman otp calculate 2"
       rango key add --passphrase-file first.txt --new-keyfile backup.key
     """
     with target.open() as db:
-        number = db.keys.add(**new())
+        number = db.keys.add(**new_secret(new))
     said(target, {"added": number}, f"added key slot {number}")
 
 
@@ -138,8 +114,8 @@ def remove(target: Target, slot: int) -> None:
 @click.option("--slot", type=int, help="The slot to change; by default the one used to open.")
 @with_new_secret
 @with_target()
-def change(target: Target, slot: int | None, new: Callable[[], dict[str, Any]]) -> None:
-    """Replace the passphrase or key file by a new one.
+def change(target: Target, slot: int | None, new: Given) -> None:
+    """Replace the passphrase, key file or token by a new one.
 
     \b
     Examples:
@@ -148,15 +124,10 @@ def change(target: Target, slot: int | None, new: Callable[[], dict[str, Any]]) 
     """
     secret = target.secret()
     with rango.open(target.path, create=False, **secret) as db:
-        number = db.keys.change(opened_by(secret) if slot is None else slot, **new())
+        # a plain database has no slot to find, and the change says so
+        number = db.keys.find(**secret) if slot is None and secret else slot or 0
+        db.keys.change(number, **new_secret(new))
     said(target, {"changed": number}, f"changed key slot {number}")
-
-
-def opened_by(secret: dict[str, Any]) -> Any:
-    """The secret that opened the database, as Keys.change takes it; slot 0 if there is none."""
-    if "keyfile" in secret:
-        return Path(secret["keyfile"])
-    return secret.get("passphrase", 0)
 
 
 @command.command("rotate")

@@ -19,9 +19,10 @@ HEAD: Final = """\
 `rango` looks into a database and takes care of it. What a program may read goes to standard output,
 everything for people to standard error. Every command has `--json` and `--help` with examples.
 
-A passphrase comes from `--passphrase-file`, `RANGO_PASSPHRASE` or a prompt; `--passphrase` works
-too, but other users of the machine can see it. `RANGO_PATH` names the database where `--path` does
-not.
+The secret of an encrypted database comes from one option (`--passphrase-file`, `--keyfile`,
+`--token-file`, `--token-command`, `--os-keyring`), from one of `RANGO_PASSPHRASE`, `RANGO_KEYFILE`
+and `RANGO_KEY` (64 hexadecimal digits), or from a prompt; `--passphrase` works too, but other users
+of the machine can see it. `RANGO_PATH` names the database where `--path` does not.
 
 ## Exit codes
 
@@ -58,6 +59,9 @@ def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
         if command is None:
             raise AssertionError(f"command {name} is in the table and cannot be loaded")
         yield ("rango", name), command
+        if isinstance(command, click.Group):
+            for below, each in sorted(command.commands.items()):
+                yield ("rango", name, below), each
         if isinstance(command, click.Group):
             for below in sorted(command.commands):
                 yield ("rango", name, below), command.commands[below]

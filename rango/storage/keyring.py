@@ -82,6 +82,7 @@ from rango.storage.providers import (
     ChallengeResponse,
     Kdf,
     KeyFile,
+    OsKeyring,
     Passphrase,
     RawKey,
     Secret,
@@ -100,6 +101,7 @@ __all__ = [
     "Kdf",
     "KeyFile",
     "Keyring",
+    "OsKeyring",
     "Passphrase",
     "RawKey",
     "Secret",
@@ -229,7 +231,8 @@ class Keyring:
             )
         if state.cipher != KEYS_CIPHER_PLAIN and secret is None:
             raise KeyRejected(
-                f"{directory} is encrypted; open it with passphrase=, key=, keyfile= or token="
+                f"{directory} is encrypted; open it with passphrase=, key=, keyfile=, token= or "
+                "keyring=True"
             )
         root = None if secret is None else unwrap(state, secret, kdf_floor, entropy, directory)
         keyring = cls(vfs, directory, state, root, entropy)

@@ -29,11 +29,11 @@ Layout      two equal copies; offsets in bytes, integers little-endian (layout.p
                  4080    16  BLAKE2b-128 of bytes 0..4079
                  4096        end; the second copy follows
             slot    0     1  kind: 0 empty, 1 passphrase (Argon2id 1.3, one lane), 2 raw key,
-                             3 token
+                             3 token, 4 the operating system's keyring
                     1     1  slot version 1
                     2     2  zeros
-                    4     4  Argon2id passes, 0 for a raw key or a token
-                    8     8  Argon2id memory in bytes, 0 for a raw key or a token
+                    4     4  Argon2id passes, 0 unless it is a passphrase
+                    8     8  Argon2id memory in bytes, 0 unless it is a passphrase
                    16    16  salt
                    32    12  nonce
                    44    48  root key, sealed under the wrapping key; AAD = file kind 4 u8 |
@@ -43,8 +43,9 @@ Layout      two equal copies; offsets in bytes, integers little-endian (layout.p
             Wrapping key: Argon2id(passphrase as UTF-8 in NFC, salt), or BLAKE2b-256(key = raw key,
             person = "rango raw key", data = salt), or BLAKE2b-256(person = "rango token key",
             data = salt | the token's answer to BLAKE2b-512(person = "rango challenge",
-            data = salt)). Magic, version, features and the check keep
-            their places in every version.
+            data = salt)), or BLAKE2b-256(key = 32 bytes of the operating system's keyring,
+            person = "rango os keyring", data = salt). Magic, version, features and the check
+            keep their places in every version.
 
 Failure     one copy damaged: the other is used. Both damaged: KeysCorrupted. Newer version, unknown
             feature or cipher: FormatTooNew. A slot whose Argon2id parameters are out of bounds:
@@ -96,7 +97,7 @@ from rango._ext.layout import (
 from rango._ext.seal import Entropy, Provider
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_READ, VFS_WRITE, Vfs
 from rango.errors import FormatTooNew, KeyRejected, KeysCorrupted
-from rango.storage.providers import KDF_CEILING, Kdf, Secret
+from rango.storage.providers import KDF_CEILING, Kdf, OsKeyring, Secret
 
 MAGIC: Final = b"RANGOKEY"
 FEATURES_KNOWN: Final = 0
@@ -285,7 +286,14 @@ def slot_make(database_id: bytes, root: bytes, secret: Secret, kdf: Kdf, sealer:
         slot[KEYS_SLOT_MEMORY:KEYS_SLOT_SALT] = kdf.memory.to_bytes(8, "little")
     salt = sealer.entropy.bytes(SALT_SIZE)
     slot[KEYS_SLOT_SALT:KEYS_SLOT_NONCE] = salt
-    key = sealer.provider.key(secret.wrapping_key(salt, kdf), sealer.entropy)
+    if isinstance(secret, OsKeyring):
+        secret.keep(salt, sealer.entropy.bytes(KEY_SIZE))
+    wrapping = secret.wrapping_key(salt, kdf)
+    if wrapping is None:
+        raise KeyRejected(
+            "the operating system's keyring did not keep the key; give another secret"
+        )
+    key = sealer.provider.key(wrapping, sealer.entropy)
     nonce, wrapped = key.seal_bytes(slot_aad(database_id, bytes(slot)), root)
     slot[KEYS_SLOT_NONCE:KEYS_SLOT_WRAPPED] = nonce
     slot[KEYS_SLOT_WRAPPED:KEYS_SLOT_EXTRA] = wrapped
@@ -308,9 +316,10 @@ def slot_open(
             " bytes, outside of what is allowed; somebody may have changed the keys file:"
             " restore it from a backup"
         )
-    key = sealer.provider.key(
-        secret.wrapping_key(slot[KEYS_SLOT_SALT:KEYS_SLOT_NONCE], kdf), sealer.entropy
-    )
+    wrapping = secret.wrapping_key(slot[KEYS_SLOT_SALT:KEYS_SLOT_NONCE], kdf)
+    if wrapping is None:
+        return None
+    key = sealer.provider.key(wrapping, sealer.entropy)
     nonce = slot[KEYS_SLOT_NONCE:KEYS_SLOT_WRAPPED]
     return key.open_bytes(
         slot_aad(state.database_id, slot), nonce, slot[KEYS_SLOT_WRAPPED:KEYS_SLOT_EXTRA]

@@ -1,15 +1,18 @@
 """What a user gives to open a database, and how it becomes the key that wraps the root key.
 
-Terms       secret: a passphrase, 32 raw bytes, a file that holds them, or a token. Wrapping key: 32
-            bytes made from a secret and a slot's salt. Token: a thing that answers a challenge with
-            bytes that nobody can work out without it, always the same for the same challenge.
+Terms       secret: a passphrase, 32 raw bytes, a file that holds them, a token, or the keyring of
+            the operating system. Wrapping key: 32 bytes made from a secret and a slot's salt.
+            Token: a thing that answers a challenge with bytes that nobody can work out without it,
+            always the same for the same challenge. OS keyring: where the system keeps the
+            passwords of the user who is logged in (Secret Service, Keychain, Credential Locker).
 Invariants  a secret never appears in repr(), in a message or in a file.
 Failure     a secret that cannot be one (empty, wrong type or size): InvalidArgument. Parameters
             below the floor are refused (a header that was made cheaper), parameters above the
             ceiling too (a header that asks for 1 TiB). A token that fails: InvalidArgument for an
-            OSError or an answer that is none; what else it raises passes through.
+            OSError or an answer that is none; what else it raises passes through. No OS keyring,
+            or one that refuses: KeyRejected.
 Sources     RFC 9106 (Argon2id; its second recommended choice is the default here, with one lane,
-            as libsodium has it); RFC 2104 (HMAC); architecture section 4.
+            as libsodium has it); RFC 2104 (HMAC); architecture section 4; ADR-0009.
 """
 
 from __future__ import annotations
@@ -17,15 +20,24 @@ from __future__ import annotations
 import hmac
 import os
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Final, Protocol
 
 from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
 
-from rango._ext.layout import KEYS_KIND_PASSPHRASE, KEYS_KIND_RAW, KEYS_KIND_TOKEN
-from rango.errors import InvalidArgument
+from rango._ext.layout import (
+    KEYS_KIND_KEYRING,
+    KEYS_KIND_PASSPHRASE,
+    KEYS_KIND_RAW,
+    KEYS_KIND_TOKEN,
+)
+from rango.errors import InvalidArgument, KeyRejected
 
 SECRET_SIZE: Final = 32
 CHALLENGE_SIZE: Final = 64
@@ -35,6 +47,9 @@ ANSWER_SIZE_MIN: Final = 20
 ANSWER_SIZE_MAX: Final = 1024
 KEY_FILE_SIZE_MAX: Final = 4096
 """A key file is read up to here, bytes: room for white space; never all of /dev/zero."""
+
+SERVICE: Final = "rango"
+"""Under which name the OS keyring holds keys; the user of an entry is the slot's salt in hex."""
 
 MEBIBYTE: Final = 1024 * 1024
 
@@ -111,6 +126,10 @@ class RawKey:
         return blake2b(
             salt, digest_size=SECRET_SIZE, key=self._bytes, person=b"rango raw key"
         ).digest()
+
+    def reveal(self) -> bytes:
+        """The key itself."""
+        return self._bytes
 
     def __repr__(self) -> str:
         return "RawKey(...)"
@@ -221,7 +240,62 @@ class SoftwareToken:
         return "SoftwareToken(...)"
 
 
-Secret = Passphrase | RawKey | KeyFile | ChallengeResponse
+class OsKeyring:
+    """The keyring of the operating system holds 32 random bytes for each slot of this kind.
+
+    Whoever is logged in as this user opens the database; nobody types anything. Through the library
+    `keyring`, which is loaded only here.
+    """
+
+    __slots__ = ()
+    is_stretched: Final = False
+    kind: Final = KEYS_KIND_KEYRING
+
+    def keep(self, salt: bytes, key: bytes) -> None:
+        """Give the keyring the key of a new slot. Raises KeyRejected if it does not take it."""
+        with os_keyring_named() as library:
+            library.set_password(SERVICE, salt.hex(), key.hex())
+
+    def wrapping_key(self, salt: bytes, _kdf: Kdf) -> bytes | None:
+        """What the keyring holds for a slot; None if that is nothing (another user or machine)."""
+        with os_keyring_named() as library:
+            digits = library.get_password(SERVICE, salt.hex())
+        try:
+            key = b"" if digits is None else bytes.fromhex(digits)
+        except ValueError:
+            return None
+        if len(key) != SECRET_SIZE:
+            return None
+        return blake2b(salt, digest_size=SECRET_SIZE, key=key, person=b"rango os keyring").digest()
+
+    def __repr__(self) -> str:
+        return "OsKeyring()"
+
+
+@contextmanager
+def os_keyring_named() -> Iterator[ModuleType]:
+    """The library, loaded; what it refuses becomes KeyRejected."""
+    try:
+        library = import_module("keyring")
+        errors = import_module("keyring.errors")
+    except ImportError as error:
+        raise InvalidArgument(
+            f"the OS keyring needs the library `keyring` ({error}); pip install 'rango[keyring]'"
+        ) from error
+    try:
+        yield library
+    except errors.NoKeyringError as error:
+        raise KeyRejected(
+            "there is no OS keyring here (a server without a desktop session, for example); "
+            "use a passphrase, a key file or a token"
+        ) from error
+    except errors.KeyringError as error:
+        raise KeyRejected(
+            f"the OS keyring refused ({error}); unlock it, or use another secret"
+        ) from error
+
+
+Secret = Passphrase | RawKey | KeyFile | ChallengeResponse | OsKeyring
 
 
 def secret_from(
@@ -229,17 +303,21 @@ def secret_from(
     key: bytes | bytearray | None = None,
     keyfile: str | os.PathLike[str] | None = None,
     token: Token | None = None,
+    keyring: bool = False,
 ) -> Secret | None:
     """The secret that was given, or None. Raises InvalidArgument for several, or a bad one."""
+    if not isinstance(keyring, bool):
+        raise InvalidArgument(f"keyring= takes True or False, not {type(keyring).__name__}")
     given = [
         name
-        for name, value in (
-            ("passphrase", passphrase),
-            ("key", key),
-            ("keyfile", keyfile),
-            ("token", token),
+        for name, is_given in (
+            ("passphrase", passphrase is not None),
+            ("key", key is not None),
+            ("keyfile", keyfile is not None),
+            ("token", token is not None),
+            ("keyring", keyring),
         )
-        if value is not None
+        if is_given
     ]
     if len(given) > 1:
         raise InvalidArgument(f"give one of {', '.join(given)}, not several")
@@ -251,4 +329,4 @@ def secret_from(
         return KeyFile(keyfile)
     if token is not None:
         return ChallengeResponse(token)
-    return None
+    return OsKeyring() if keyring else None

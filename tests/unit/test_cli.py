@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from ci.environment import ROOT
 from rango.cli import COMMANDS
 from rango.cli.failures import run_guarded
 from rango.cli.manual import commands, manual
+from tests.unit.terminal import Typist
 
 PHRASE = "correct horse battery staple"
 
@@ -245,26 +245,13 @@ def test_a_reader_that_has_seen_enough_is_no_failure(run: Run, tmp_path: Path) -
 def test_in_a_terminal_the_passphrase_is_asked_for_and_not_shown(tmp_path: Path) -> None:
     with rango.open(tmp_path / "db", passphrase=PHRASE) as db:
         db["notes"].insert_one({"_id": 1})
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(ROOT)
-        os.execv(
-            sys.executable,
-            [sys.executable, "-m", "rango", "count", "-P", str(tmp_path / "db"), "notes"],
-        )
-    seen = b""
-    while b"Passphrase" not in seen:
-        seen += os.read(terminal, 1024)
-    os.write(terminal, f"{PHRASE}\n".encode())
-    try:
-        while chunk := os.read(terminal, 1024):
-            seen += chunk
-    except OSError:  # Linux says EIO when the other end of a terminal is gone
-        pass
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert seen.split()[-1] == b"1"
-    assert PHRASE.encode() not in seen
+    person = Typist("count", "-P", str(tmp_path / "db"), "notes")
+    person.answer("Passphrase of", PHRASE)
+    assert person.end() == 0
+    assert person.seen.split()[-1] == b"1"
+    # asked once, and what was typed is not echoed
+    assert person.seen.count(b"assphrase") == 1
+    assert PHRASE.encode() not in person.seen
 
 
 def test_bench_measures(run: Run) -> None:

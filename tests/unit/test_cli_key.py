@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from keyring.backends.fail import Keyring as NoKeyring
 
 import rango
 from rango.cli.failures import run_guarded
+from rango.storage.keyring import SoftwareToken
+from tests.unit.os_keyring import MemoryKeyring, os_keyring
+from tests.unit.terminal import Typist
 
 FIRST = "the first phrase"
 SECOND = "the second phrase"
@@ -45,8 +50,9 @@ def key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Shell:
     monkeypatch.setenv("RANGO_PATH", str(tmp_path / "db"))
-    monkeypatch.delenv("RANGO_PASSPHRASE", raising=False)
-    monkeypatch.delenv("RANGO_NEW_PASSPHRASE", raising=False)
+    for side in ("RANGO_", "RANGO_NEW_"):
+        for end in ("PASSPHRASE", "KEYFILE", "KEY"):
+            monkeypatch.delenv(side + end, raising=False)
     rango.open(tmp_path / "db", passphrase=FIRST).close()
     return Shell(tmp_path, capsys)
 
@@ -122,3 +128,131 @@ def test_a_plain_database_has_no_keys(key: Shell, tmp_path: Path) -> None:
     rango.open(tmp_path / "plain").close()
     assert key("list", "-P", str(tmp_path / "plain")) == 4
     assert "not encrypted" in key.err
+
+
+TOKEN = """
+import hashlib, sys
+challenge = bytes.fromhex(sys.argv[-1])
+assert len(challenge) == 64
+print(hashlib.sha256(b"device" + challenge).hexdigest())
+"""
+
+
+def token_command(key: Shell, code: str = TOKEN) -> str:
+    """A program that stands for a hardware token's."""
+    return f"{sys.executable} {key.file('token.py', code)} slot-2"
+
+
+def test_a_token_opens_through_its_program(key: Shell, tmp_path: Path) -> None:
+    command = token_command(key)
+    assert key("add", "--passphrase-file", key.first, "--new-token-command", command) == 0
+    assert kinds(key, "--token-command", command) == {0: "passphrase", 1: "token"}
+    assert key("change", "--token-command", command, "--new-passphrase-file", key.second) == 0
+    assert key.out == "changed key slot 1\n"
+    assert key("list", "--token-command", command) == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise SystemExit(3)", "ended with 3"),
+        ("print('no hex')", "hexadecimal"),
+        ("print('abcd')", "2 bytes"),
+    ],
+)
+def test_a_token_program_that_fails_is_said_so(key: Shell, code: str, said: str) -> None:
+    command = token_command(key, code)
+    assert key("add", "--passphrase-file", key.first, "--new-token-command", command) == 2
+    assert said in key.err
+    assert kinds(key, "--passphrase-file", key.first) == {0: "passphrase"}
+
+
+def test_a_token_program_sees_no_passphrase(key: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = key.place / "seen"
+    code = f"import os; open({str(seen)!r}, 'w').write(repr(dict(os.environ)))" + TOKEN
+    monkeypatch.setenv("RANGO_PASSPHRASE", FIRST)
+    assert key("add", "--new-token-command", token_command(key, code)) == 0
+    assert "RANGO_PATH" in seen.read_text()
+    assert FIRST not in seen.read_text()
+
+
+def test_a_token_in_software_has_its_key_in_a_file(key: Shell) -> None:
+    file = key.file("token.key", "ef" * 32)
+    assert key("add", "--passphrase-file", key.first, "--new-token-file", file) == 0
+    assert kinds(key, "--token-file", file) == {0: "passphrase", 1: "token"}
+    assert key("list", "--keyfile", file) == 4
+
+
+def test_the_os_keyring_opens(key: Shell) -> None:
+    with os_keyring(MemoryKeyring()):
+        assert key("add", "--passphrase-file", key.first, "--new-os-keyring") == 0
+        assert kinds(key, "--os-keyring") == {0: "passphrase", 1: "keyring"}
+        assert key("change", "--os-keyring", "--new-passphrase-file", key.second) == 0
+        assert key("list", "--os-keyring") == 4
+    with os_keyring(NoKeyring()):
+        assert key("add", "--passphrase-file", key.second, "--new-os-keyring") == 4
+        assert "no OS keyring here" in key.err
+
+
+def test_a_key_comes_from_the_environment(key: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = key.file("raw.key", "ab" * 32)
+    monkeypatch.setenv("RANGO_NEW_KEY", "cd" * 32)
+    assert key("add", "--passphrase-file", key.first) == 0
+    monkeypatch.delenv("RANGO_NEW_KEY")
+    monkeypatch.setenv("RANGO_NEW_KEYFILE", file)
+    assert key("add", "--passphrase-file", key.first) == 0
+    monkeypatch.setenv("RANGO_KEYFILE", file)
+    assert kinds(key) == {0: "passphrase", 1: "key", 2: "key"}
+    monkeypatch.setenv("RANGO_KEY", "cd" * 32)
+    assert key("list") == 2
+    assert "RANGO_KEYFILE and RANGO_KEY are both set" in key.err
+    monkeypatch.delenv("RANGO_KEYFILE")
+    assert kinds(key) == {0: "passphrase", 1: "key", 2: "key"}
+    monkeypatch.setenv("RANGO_KEY", "not hexadecimal")
+    assert key("list") == 2
+    assert "64 hexadecimal digits" in key.err
+    assert "not hexadecimal" not in key.err.replace("RANGO_KEY must be", "")
+    # an option comes before the environment
+    assert kinds(key, "--passphrase-file", key.first) == {0: "passphrase", 1: "key", 2: "key"}
+
+
+def test_two_secrets_at_once_are_refused(key: Shell) -> None:
+    file = key.file("raw.key", "ab" * 32)
+    assert key("list", "--keyfile", file, "--token-file", file) == 2
+    assert "--keyfile, --token-file, not several" in key.err
+
+
+def test_in_a_terminal_a_new_passphrase_is_asked_for_twice_and_not_shown(key: Shell) -> None:
+    person = Typist("key", "add")
+    person.answer("Passphrase of", FIRST)
+    person.answer("New passphrase: ", SECOND)
+    person.answer("Again: ", "something else")
+    person.answer("New passphrase: ", SECOND)
+    person.answer("Again: ", SECOND)
+    assert person.end() == 0, person.seen
+    for text in (FIRST, SECOND, "something else"):
+        assert text.encode() not in person.seen
+    assert [person.seen.count(each) for each in (b"Passphrase of", b"New", b"Again")] == [1, 2, 2]
+    assert kinds(key, "--passphrase-file", key.second) == {0: "passphrase", 1: "passphrase"}
+
+
+def test_salvage_and_restore_take_a_token_too(key: Shell, tmp_path: Path) -> None:
+    token = SoftwareToken(bytes(32))
+    with rango.open(tmp_path / "sealed", token=token) as db:
+        db["a"].insert_one({"_id": 1})
+        db.backup(tmp_path / "backup")
+    assert rango.salvage(tmp_path / "sealed", to=tmp_path / "saved", token=token)["documents"] == 1
+    assert rango.restore(tmp_path / "backup", to=tmp_path / "again", token=token)["documents"] == 1
+    for place in ("saved", "again"):
+        with rango.open(tmp_path / place, token=token) as db:
+            assert db["a"].find_one(1) == {"_id": 1}
+    file = key.file("token.key", "00" * 32)
+    from rango.cli import root
+
+    words = ["--token-file", file, "--json", "--to"]
+    assert (
+        run_guarded(root, ["salvage", str(tmp_path / "sealed"), *words, str(tmp_path / "c")]) == 0
+    )
+    assert (
+        run_guarded(root, ["restore", str(tmp_path / "backup"), *words, str(tmp_path / "d")]) == 0
+    )

@@ -131,7 +131,7 @@ def test_a_wrong_old_secret_changes_nothing(db: rango.Database, path: str) -> No
 
 
 def test_arguments_that_are_none_are_refused(db: rango.Database) -> None:
-    with pytest.raises(InvalidArgument, match="give the new secret"):
+    with pytest.raises(InvalidArgument, match="give a secret"):
         db.keys.add()
     with pytest.raises(InvalidArgument, match="not several"):
         db.keys.add(key=TWO, passphrase=PHRASE)
@@ -172,6 +172,18 @@ def test_read_only_lists_and_changes_nothing(path: str) -> None:
 def test_a_transaction_holds_no_change_of_keys(db: rango.Database) -> None:
     with db.transaction(), pytest.raises(TransactionError):
         db.keys.rotate()
+
+
+class Watched:
+    """A token that remembers what it answered."""
+
+    def __init__(self, token: SoftwareToken) -> None:
+        self.token = token
+        self.answers: list[bytes] = []
+
+    def respond(self, challenge: bytes) -> bytes:
+        self.answers.append(self.token.respond(challenge))
+        return self.answers[-1]
 
 
 class Moody:
@@ -254,17 +266,23 @@ def test_no_secret_is_in_any_file(path: str) -> None:
     with rango.open(path, key=ONE) as db:
         db.keys.add(key=TWO)
         db.keys.add(passphrase=PHRASE)
-        db.keys.add(token=SoftwareToken(THREE))
+        token = Watched(SoftwareToken(THREE))
+        db.keys.add(token=token)
         root = bytes(db._handle.core.keyring._root or b"")
         db.keys.rotate()
         db.keys.change(PHRASE, key=THREE)
-    answer = SoftwareToken(THREE).respond(b"")
+    rango.open(path, token=token).close()
+    # made, tried, and opened: always the same answer to the challenge of its slot
+    assert len(token.answers) >= 3
+    assert len(set(token.answers)) == 1
+    answer = token.answers[0]
     files = [file for file in Path(path).rglob("*") if file.is_file()]
     assert len(files) > 4
     for file in files:
         content = file.read_bytes()
         for secret in (ONE, TWO, THREE, PHRASE.encode(), root, answer):
             assert secret not in content
+            assert secret.hex().encode() not in content
         assert file.stat().st_mode & 0o077 == 0
 
 
