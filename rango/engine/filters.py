@@ -20,6 +20,7 @@ from rango._ext.filter import Program, compile_filter
 from rango._ext.record import decode_trusted, encode
 from rango.engine.collation import Collation, collation_of
 from rango.engine.expression import compile_expression
+from rango.engine.following import following
 from rango.engine.json_schema import compile_schema
 from rango.engine.regex import Kind, Test, compile_regex
 from rango.engine.values import now, truth
@@ -94,7 +95,13 @@ def _is_by_id(filter: object) -> bool:
 def _compiled(
     filter: Mapping[str, Any], let: Mapping[str, Any] | None, collation: Collation | None
 ) -> Program:
-    return compile_filter(filter, Hooks(collation, let), collation)
+    program = compile_filter(filter, Hooks(collation, let), collation)
+    if "$expr" in filter or "$and" in filter:
+        known = following(filter, let or {}, collation)
+        if known:
+            joined = {"$and": [*known, filter]}
+            return compile_filter(joined, Hooks(collation, let), collation)
+    return program
 
 
 @lru_cache(maxsize=PROGRAMS_KEPT_MAX)

@@ -57,6 +57,37 @@ def test_a_covered_find_looks_up_what_an_entry_does_not_tell(things: Collection)
 
 
 @pytest.mark.parametrize(
+    ("expression", "let", "keys"),
+    [
+        ({"$eq": ["$c", 50]}, {}, 1),
+        ({"$eq": [{"$add": [20, 30]}, "$c"]}, {}, 1),
+        ({"$eq": ["$c", "$$wanted"]}, {"wanted": 50}, 1),
+        ({"$and": [{"$eq": ["$c", 50]}, {"$lt": ["$a", 5]}]}, {}, 1),
+        # without type bracketing, so that a range of one class would lose documents
+        ({"$gte": ["$c", 199]}, {}, 200),
+        ({"$eq": ["$c", None]}, {}, 200),
+        ({"$eq": ["$_rev", "any"]}, {}, 200),
+    ],
+)
+def test_an_equality_of_expr_uses_an_index(
+    things: Collection, expression: dict[str, Any], let: dict[str, Any], keys: int
+) -> None:
+    for filter in ({"$expr": expression}, {"$and": [{"$expr": expression}]}):
+        explained = things.find(filter, let=let).explain()
+        assert explained["keys_examined"] == keys
+        everything = things.find(filter, let=let, hint=[("$natural", 1)])
+        assert things.find_many(filter, let=let) == list(everything)
+        assert things.count_documents(filter, let=let) == explained["returned"]
+
+
+def test_an_equality_of_expr_does_not_take_elements_of_arrays(things: Collection) -> None:
+    things.insert_one({"_id": "list", "c": [500, 501]})
+    assert things.find_many({"$expr": {"$eq": ["$c", 500]}}) == []
+    assert things.update_many({"$expr": {"$eq": ["$c", 7]}}, {"$set": {"z": 1}}).matched_count == 1
+    assert things.delete_many({"$expr": {"$eq": ["$_id", "007"]}}).deleted_count == 1
+
+
+@pytest.mark.parametrize(
     ("filter", "options", "plan", "index", "sort"),
     [
         ({"_id": "001"}, {}, "id", None, None),

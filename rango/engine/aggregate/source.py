@@ -11,21 +11,15 @@ Sources     rango/engine/query.py; ADR-0016.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
-
-from bson.decimal128 import Decimal128
-from bson.int64 import Int64
-from bson.objectid import ObjectId
 
 from rango._ext.columns import NAMES_COUNT_MAX, next_columns, next_fields
 from rango._ext.filter import Program
 from rango.engine.aggregate.order import Limit, Skip, SortStage
-from rango.engine.aggregate.shape import Match, match_of
+from rango.engine.aggregate.shape import Match
 from rango.engine.aggregate.stage import BATCH_COUNT, Batch, Batches, Context, Names, Stage
-from rango.engine.collation import Collation
 from rango.engine.explain import summary
-from rango.engine.expression import compile_expression
 from rango.engine.query import Hint, Query
 from rango.engine.values import MISSING
 
@@ -40,8 +34,6 @@ TOP_COUNT_MAX: Final = 1000
 
 COLUMN_BATCH_COUNT: Final = 1024
 """Documents whose columns are decoded at a time."""
-
-_SCALARS: Final = frozenset((str, int, Int64, bool, ObjectId))
 
 
 def collection_info(context: Context, collection: str) -> CollectionInfo | None:
@@ -159,15 +151,7 @@ class Source:
     def _program(self, context: Context) -> Program:
         if self.match is None:
             return Match({}).program({})
-        match = self.match
-        known = (
-            bounded_by(match.spec, context.variables, match.collation)
-            if match.has_expression
-            else []
-        )
-        if known:
-            match = match_of([*known, match.spec], match.collation)
-        return match.program(context.variables)
+        return self.match.program(context.variables)
 
     def batches(self, context: Context, collection: str) -> Batches:
         """The documents that leave the leading stages."""
@@ -222,53 +206,3 @@ class Source:
         if info is not None:
             shown["plan"] = summary(query, query.choose(info), "find")
         return {"$cursor": shown}
-
-
-def bounded_by(
-    spec: Mapping[str, Any], variables: Mapping[str, Any], collation: Collation | None
-) -> list[Document]:
-    """Filters that follow from the $expr equalities of a filter, for the sake of an index.
-
-    {$expr: {$eq: ["$a", v]}} holds only where {a: v} does, as long as v is a plain scalar; the
-    $expr itself is still run.
-    """
-    found: list[Document] = []
-    for name, value in spec.items():
-        if name == "$and" and isinstance(value, list):
-            for each in value:
-                found += bounded_by(each, variables, collation)
-        elif name == "$expr":
-            found += _equalities(value, variables, collation)
-    return found
-
-
-def _equalities(
-    expression: Any, variables: Mapping[str, Any], collation: Collation | None
-) -> list[Document]:
-    if not isinstance(expression, Mapping) or len(expression) != 1:
-        return []
-    operator, operands = next(iter(expression.items()))
-    if not isinstance(operands, list):
-        return []
-    if operator == "$and":
-        return [part for each in operands for part in _equalities(each, variables, collation)]
-    if operator != "$eq" or len(operands) != 2:
-        return []
-    for path, other in (operands, operands[::-1]):
-        if isinstance(path, str) and path[:1] == "$" and path[1:2] != "$" and len(path) > 1:
-            value = _value_of(other, variables, collation)
-            is_scalar = type(value) in _SCALARS or (
-                isinstance(value, (float, Decimal128)) and str(value).lower() != "nan"
-            )
-            if is_scalar and not any(part.isdecimal() for part in path[1:].split(".")):
-                return [{path[1:]: {"$eq": value}}]
-    return []
-
-
-def _value_of(spec: Any, variables: Mapping[str, Any], collation: Collation | None) -> Any:
-    """The value of a variable or a constant, else MISSING."""
-    if isinstance(spec, str) and spec.startswith("$$"):
-        name = spec[2:]
-        return variables.get(name, MISSING) if "." not in name else MISSING
-    expression = compile_expression(spec, frozenset(variables), collation=collation)
-    return expression.value if expression.is_constant else MISSING
