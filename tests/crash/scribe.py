@@ -7,12 +7,14 @@ Terms       durable: acknowledged when the statement returns (durability "commit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from rango.database import Database
 from rango.engine.check import index_described
+from rango.errors import BulkWriteError, RangoError
 from rango.indexes import IndexKeys, asked_check
 from tests.crash.ledger import State
 from tests.crash.simulator import Session
@@ -106,6 +108,65 @@ class Scribe:
         self.database[collection].create_index(keys, **options)
         self.acknowledge()
 
+    def build_index(
+        self, collection: str, keys: IndexKeys, between: Callable[[int], None], **options: Any
+    ) -> None:
+        """An index filled in several commits; `between` writes after each but the last."""
+        steps = count()
+        self.ledger.attempt(self._collection(collection))
+        asked = asked_check(keys, options)
+        ready = {("#index", collection, asked.name): index_described(asked)}
+
+        def progress(done: int, total: int) -> None:
+            if done < total:
+                between(next(steps))
+            else:
+                self.ledger.attempt(ready)
+
+        self.database[collection].create_index(keys, progress=progress, **options)
+        assert self.ledger.now.keys() >= ready.keys()
+        assert next(steps) > 0, "it was filled in one commit"
+        self.acknowledge()
+
+    def refused(self, statement: Callable[[], object], kind: type[RangoError]) -> None:
+        """A statement that is refused, and leaves nothing."""
+        try:
+            statement()
+        except kind:
+            self.verify()
+            return
+        raise AssertionError(f"{kind.__name__} was not raised")
+
+    def aggregate(self, collection: str, pipeline: list[dict[str, Any]], changes: Changes) -> None:
+        """A pipeline that ends with $out or $merge: one commit, or none if nothing changes."""
+        now = self.ledger.now
+        is_any = any(now.get(key) != value for key, value in changes.items())
+        if is_any:
+            self.ledger.attempt(changes)
+        self.database[collection].aggregate(pipeline)
+        if is_any:
+            self.acknowledge()
+
+    def bulk(
+        self,
+        collection: str,
+        requests: list[Any],
+        commits: list[Changes],
+        *,
+        ordered: bool,
+        is_refused: bool,
+    ) -> None:
+        """A bulk write, with the commits that it has to make; is one of its requests refused?"""
+        for changes in commits:
+            self.ledger.attempt(changes)
+        try:
+            self.database[collection].bulk_write(requests, ordered=ordered)
+        except BulkWriteError:
+            assert is_refused
+        else:
+            assert not is_refused
+        self.acknowledge()
+
     def drop_index(self, collection: str, name: str) -> None:
         self.ledger.attempt({("#index", collection, name): None})
         self.database[collection].drop_index(name)
@@ -124,6 +185,24 @@ class Scribe:
         self.ledger.attempt({(collection, key): None for key in due})
         assert self.database.expire(now) == len(due)
         self.acknowledge()
+
+    def expire_in_commits(
+        self, collection: str, path: str, after_s: int, now: datetime, size: int
+    ) -> None:
+        """What is due at `now`, the earliest first, `size` documents a commit."""
+        latest = now - timedelta(seconds=after_s)
+        due = []
+        for key in self.ids(collection):
+            at = self.ledger.now[collection, key][path]
+            first = min(at) if isinstance(at, list) else at
+            if first <= latest:
+                due.append((first, key))
+        due.sort()
+        for start in range(0, len(due), size):
+            self.ledger.attempt({(collection, key): None for _, key in due[start : start + size]})
+        assert self.database.expire(now) == len(due)
+        if due:
+            self.acknowledge()
 
     def drop(self, collection: str) -> None:
         self.ledger.attempt(gone(self.ledger.now, collection))

@@ -30,8 +30,8 @@ from tests.crash.scribe import Scribe
 from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
-# 15 workloads make 27,000 states and some 3,000 more after kills.
-STATES_EACH = 1_800
+# 23 workloads make 32,000 states and some more after kills.
+STATES_EACH = 1_400
 STATES_MIN = 20_000
 FAULT_PLANS_EACH = 40
 LONG_ROUNDS = 300

@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from rango import bulk
 from rango._ext.seal import nonce_observer_set
-from rango.engine import checkpoint, index, recovery
+from rango.engine import checkpoint, expiry, index, recovery
+from rango.engine.aggregate.stage import Batches, Context
+from rango.engine.aggregate.writes import Out, Writing
 from rango.storage import superblock
 from tests.crash.disk import Disk
 from tests.crash.engine import EngineSubject
@@ -293,6 +296,46 @@ def test_a_replay_that_loses_a_commit_is_found(monkeypatch: pytest.MonkeyPatch, 
 def test_an_index_without_its_entries_is_found(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(index, "fill", lambda *_arguments: None)
     assert crash_until_found("indexes", seed).violations
+
+
+def test_an_out_that_empties_its_target_first_is_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    def careless(self: Out, batches: Batches, context: Context) -> None:
+        context.environment.write(lambda txn: self.work(txn, iter(()), context))
+        Writing.write(self, batches, context)
+
+    monkeypatch.setattr(Out, "write", careless)
+    assert crash_until_found("$out", seed).violations
+
+
+def test_requests_of_a_bulk_write_that_do_not_come_together_are_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(bulk, "INSERT_BATCH_COUNT_MAX", 1)
+    assert crash_until_found("bulk_write", seed).violations
+
+
+def test_an_index_that_is_ready_before_it_is_filled_is_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(index, "BUILDING", index.READY)
+    assert crash_until_found("index builds", seed).violations
+
+
+def test_documents_that_end_one_at_a_time_are_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Expiry promises commits of many: a crash between two documents must not be seen."""
+    expire_some = expiry.expire_some
+
+    def careless(*arguments: Any) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(expiry, "EXPIRE_RECORDS", 1)
+            return expire_some(*arguments)
+
+    monkeypatch.setattr(expiry, "expire_some", careless)
+    assert crash_until_found("expiry", seed).violations
 
 
 def test_a_nonce_that_is_used_again_is_found(seed: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys
 from tests.crash.scribe import Scribe
 from tests.crash.simulator import Session, Workload
+from tests.crash.statements import bulks, expiries, index_builds, merges, outputs
 
 WORDS = ("alpha", "beta", "gamma", "delta", "épsilon", "")
 
@@ -381,5 +382,10 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "memory": (in_memory, lambda: EngineSubject(durability="memory")),
     "group": (in_groups, lambda: EngineSubject(durability="group")),
     "everything": (everything, EngineSubject),
+    "$out": (outputs, EngineSubject),
+    "$merge": (merges, EngineSubject),
+    "bulk_write": (bulks, EngineSubject),
+    "expiry": (expiries, EngineSubject),
+    "index builds": (index_builds, EngineSubject),
 }
 """Name -> workload and how its databases are opened."""
