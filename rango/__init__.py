@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rango import aio as aio
+    from rango import doctor as doctor
     from rango import errors as errors
     from rango import extended_json as extended_json
     from rango.bulk import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
@@ -51,6 +52,7 @@ __all__ = [
     "__version__",
     "aio",
     "connect",
+    "doctor",
     "errors",
     "extended_json",
     "open",
@@ -84,7 +86,7 @@ def __getattr__(name: str) -> Any:
     """Load a public name at its first use (PEP 562)."""
     from importlib import import_module
 
-    if name in {"aio", "errors", "extended_json"}:
+    if name in {"aio", "doctor", "errors", "extended_json"}:
         return import_module(f"rango.{name}")
     place = _PLACES.get(name)
     if place is None:

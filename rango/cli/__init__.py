@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "completion": "rango.cli.completion",
     "count": "rango.cli.count",
     "delete": "rango.cli.delete",
+    "doctor": "rango.cli.doctor",
     "export": "rango.cli.export",
     "find": "rango.cli.find",
     "get": "rango.cli.get",

@@ -20,6 +20,7 @@ from rango import errors
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_BROKEN: Final = 6
 EXIT_INTERRUPTED: Final = 130
 COMPLETE: Final = "_RANGO_COMPLETE"
 """Set by the completion scripts: the shell asks how a word may go on."""
@@ -93,6 +94,14 @@ def run_guarded(command: click.Command, arguments: list[str]) -> int:
         return failed(click.Abort(), as_json="--json" in arguments)
     except (click.Abort, click.ClickException, errors.RangoError, OSError) as error:
         return failed(error, as_json="--json" in arguments)
+    except ImportError as error:
+        from rango.doctor.surroundings import bson_advice, bson_is_foreign
+
+        if not bson_is_foreign():
+            raise
+        text = f"the dead package `bson` from PyPI is in the place of PyMongo's: {bson_advice()}"
+        as_json = "--json" in arguments
+        return complain(type(error).__name__, text, EXIT_BROKEN, as_json=as_json)
     return answer if isinstance(answer, int) else 0
 
 

@@ -28,7 +28,7 @@ LAYERS = (
     ("rango",),
     ("rango.cli", "rango.__main__", "rango_server"),  # programs, which use the package as others do
 )
-PUBLIC_PACKAGES = {"transfer", "extended_json"}
+PUBLIC_PACKAGES = {"doctor", "extended_json", "transfer"}
 SIBLINGS_APART = ("rango.memory", "rango.sync", "rango.compat")
 CIMPORT = re.compile(
     r"^\s*(?:from\s+(rango[\w.]*)\s+c?import\s+(\(?[\w, ]*)|c?import\s+(rango[\w.]*))", re.MULTILINE

@@ -1,0 +1,57 @@
+"""What one examination knows so far; every part of it adds to that."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rango.doctor.finding import CODES, SEVERITIES, Finding, Report, Severity
+from rango.doctor.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from rango._ext.vfs import Vfs
+    from rango.storage.keyring import Keyring, Secret
+    from rango.storage.superblock import Slot
+
+
+@dataclass(slots=True)
+class Examination:
+    """See the module."""
+
+    path: str
+    vfs: Vfs
+    secret: Secret | None
+    surroundings: Surroundings
+    names: frozenset[str]
+    """What lies in the directory."""
+    findings: list[Finding] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    is_written: bool = False
+    """Another process has it open for writing: files change while they are read."""
+    keyring: Keyring | None = None
+    """None: no secret that opens it."""
+    slot: Slot | None = None
+    started_ns: int = field(default_factory=time.monotonic_ns)
+    last_ms: int = 0
+    """The greatest revision that was seen, milliseconds."""
+
+    def find(
+        self, code: str, where: str, what: str, action: str, severity: Severity | None = None
+    ) -> None:
+        """Add a finding, as bad as its code says unless told otherwise."""
+        self.findings.append(Finding(code, severity or CODES[code], where, what, action))
+
+    def place(self, *names: str) -> str:
+        """A path in the database."""
+        return os.path.join(self.path, *names)
+
+    def elapsed_ms(self) -> int:
+        """How long the examination has taken so far."""
+        return (time.monotonic_ns() - self.started_ns) // 1_000_000
+
+    def report(self) -> Report:
+        """What came out of it, worst first."""
+        order = sorted(self.findings, key=lambda found: -SEVERITIES.index(found.severity))
+        return Report(self.path, tuple(order), self.facts)
