@@ -199,17 +199,19 @@ def pop(path: str, operand: Any) -> Change:
 
 def pull(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
     """`$pull`: without the elements that match a value, operators or a condition on documents."""
-    return _without("$pull", path, _matcher(operand, comparison))
+    return _without("$pull", path, _matcher(path, operand, comparison))
 
 
-def _matcher(operand: Any, comparison: Comparison) -> Callable[[Any], bool]:
+def _matcher(path: str, operand: Any, comparison: Comparison) -> Callable[[Any], bool]:
     first = next(iter(operand), "") if isinstance(operand, Mapping) else ""
     if isinstance(operand, Mapping) and first not in DBREF_NAMES and not _is_operator(first):
         condition = program_of(operand, collation=comparison.collation)
         return lambda value: _is_document(value) and condition.matches_bson(_encoded(value))
     if isinstance(operand, re.Pattern | Regex) or _is_operator(first):
-        program = program_of({"v": operand}, collation=comparison.collation)
-        return lambda value: program.matches_bson(encode({"v": value}))
+        # an element has no name of its own: what is wrong is told of the array's
+        name = next(part for part in reversed(path.split(".")) if not part.startswith("$"))
+        program = program_of({name: operand}, collation=comparison.collation)
+        return lambda value: program.matches_bson(encode({name: value}))
     key = comparison.key
     wanted = key(operand)
     return lambda value: key(value) == wanted
