@@ -23,7 +23,7 @@ from bson.code import Code
 from bson.dbref import DBRef
 
 from rango._ext.record import decode_trusted, encode
-from rango.engine.values import order_key
+from rango.engine.values import order_key, shown
 from rango.errors import InvalidArgument
 
 LOCALES: Final = ("de", "en", "en_GB", "en_US", "fr", "id", "it", "ms", "nl", "pt", "root")
@@ -132,7 +132,7 @@ def _options_of(collation: object) -> dict[str, Any]:
     if not isinstance(document, Mapping):
         raise InvalidArgument(
             "collation must be a document such as {'locale': 'en', 'strength': 2}, not "
-            f"{collation!r:.100}"
+            f"{shown(collation)}"
         )
     return dict(document)
 
@@ -144,25 +144,25 @@ def collation_of(collation: object) -> Collation | None:
     options = _options_of(collation)
     locale = options.pop("locale", None)
     if not isinstance(locale, str):
-        raise InvalidArgument(f"collation needs a locale (a string), not {locale!r:.100}")
+        raise InvalidArgument(f"collation needs a locale (a string), not {shown(locale)}")
     strength = options.pop("strength", 3)
     case_level = options.pop("caseLevel", False)
     for name, value in options.items():
         if name not in _OFF:
-            raise InvalidArgument(f"collation has no option {name!r:.100}")
+            raise InvalidArgument(f"collation has no option {shown(name)}")
         if value not in _OFF[name]:
-            raise InvalidArgument(f"collation: {name} {value!r:.100} is not supported")
+            raise InvalidArgument(f"collation: {name} {shown(value)} is not supported")
     if isinstance(strength, bool) or strength not in (1, 2, 3):
-        raise InvalidArgument(f"collation: strength {strength!r:.100} is not supported: 1, 2 or 3")
+        raise InvalidArgument(f"collation: strength {shown(strength)} is not supported: 1, 2 or 3")
     if not isinstance(case_level, bool):
         raise InvalidArgument(
-            f"collation: caseLevel must be true or false, not {case_level!r:.100}"
+            f"collation: caseLevel must be true or false, not {shown(case_level)}"
         )
     if locale == "simple":
         return None
     if locale not in LOCALES:
         raise InvalidArgument(
-            f"collation: locale {locale!r:.100} is not supported; known are simple, "
+            f"collation: locale {shown(locale)} is not supported; known are simple, "
             + ", ".join(LOCALES)
         )
     return Collation(locale, int(strength), case_level)

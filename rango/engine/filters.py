@@ -25,6 +25,7 @@ from rango.engine.json_schema import compile_schema
 from rango.engine.regex import Kind, Test, compile_regex
 from rango.engine.values import now, truth
 from rango.errors import InvalidDocument, LimitExceeded
+from rango.limits import NESTING_DEPTH_MAX
 
 PROGRAMS_KEPT_MAX: Final = 256
 """Recent programs that are kept: some 200 KiB with ordinary filters."""
@@ -95,7 +96,15 @@ def _is_by_id(filter: object) -> bool:
 def _compiled(
     filter: Mapping[str, Any], let: Mapping[str, Any] | None, collation: Collation | None
 ) -> Program:
-    program = compile_filter(filter, Hooks(collation, let), collation)
+    try:
+        program = compile_filter(filter, Hooks(collation, let), collation)
+    except RecursionError:
+        # while an operand that is wrong is put into words
+        raise LimitExceeded(
+            "NESTING_DEPTH_MAX",
+            NESTING_DEPTH_MAX + 1,
+            f"a filter holds a value that is nested deeper than {NESTING_DEPTH_MAX}; flatten it",
+        ) from None
     if "$expr" in filter or "$and" in filter:
         known = following(filter, let or {}, collation)
         if known:

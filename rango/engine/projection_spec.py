@@ -18,7 +18,7 @@ from bson.code import Code
 from rango._ext.normal import HEADER_NAMES, path_check
 from rango.engine.expression import Expression, compile_expression
 from rango.engine.filters import program_of
-from rango.engine.values import is_integer, is_number, truth
+from rango.engine.values import is_integer, is_number, shown, truth
 from rango.errors import InvalidFilter
 
 Kind = Literal["include", "exclude", "compute", "slice", "match", "position"]
@@ -55,13 +55,13 @@ def entries_of(
         for name in spec:
             if not isinstance(name, str) or isinstance(name, Code):
                 raise InvalidFilter(
-                    f"a list as projection holds names of fields, not {name!r:.100}"
+                    f"a list as projection holds names of fields, not {shown(name)}"
                 )
         named: Mapping[Any, Any] = dict.fromkeys(spec, True) or {"_id": True}
     elif isinstance(spec, Mapping):
         named = spec
     else:
-        raise InvalidFilter(f"a projection is a mapping or a list of names, not {spec!r:.100}")
+        raise InvalidFilter(f"a projection is a mapping or a list of names, not {shown(spec)}")
     reader = _Reader(variables, collation)
     entries: list[Entry] = []
     meta: list[str] = []
@@ -119,7 +119,7 @@ class _Reader:
     def entries(self, spec: Mapping[Any, Any], prefix: str) -> Iterator[Entry]:
         for name, value in spec.items():
             if not isinstance(name, str):
-                raise InvalidFilter(f"a projection names fields by strings, not {name!r:.100}")
+                raise InvalidFilter(f"a projection names fields by strings, not {shown(name)}")
             path = prefix + name
             if path == "$" or path.endswith(".$"):
                 yield _positional(path, value)
@@ -165,7 +165,7 @@ class _Reader:
         condition = value["$elemMatch"]
         if not isinstance(condition, Mapping):
             raise InvalidFilter(
-                f"the projection of {path!r}: $elemMatch needs an object, not {condition!r:.100}",
+                f"the projection of {path!r}: $elemMatch needs an object, not {shown(condition)}",
                 code=31274,
             )
         if "." in path:
@@ -184,7 +184,7 @@ def _positional(path: str, value: object) -> Entry:
     _path_check(path[:-2])
     if not isinstance(value, (bool, int, float)) and not is_number(value):
         raise InvalidFilter(
-            f"the projection of {path!r} is 1, not {value!r:.100}; the element cannot be computed",
+            f"the projection of {path!r} is 1, not {shown(value)}; the element cannot be computed",
             code=31271,
         )
     if not truth(value):
@@ -221,12 +221,12 @@ def _slice(path: str, operand: object) -> tuple[int | None, int] | None:
     if not isinstance(operand, (list, tuple)):
         raise InvalidFilter(
             f"the projection of {path!r}: $slice needs a number or [skip, limit], not "
-            f"{operand!r:.100}",
+            f"{shown(operand)}",
             code=28667,
         )
     if len(operand) not in {2, 3}:
         raise InvalidFilter(
-            f"the projection of {path!r}: $slice takes [skip, limit], not {operand!r:.100}",
+            f"the projection of {path!r}: $slice takes [skip, limit], not {shown(operand)}",
             code=28667,
         )
     if len(operand) == 3 or not is_number(operand[0]):
@@ -234,7 +234,7 @@ def _slice(path: str, operand: object) -> tuple[int | None, int] | None:
     if not is_number(operand[1]) or (count := _whole(operand[1])) <= 0:
         raise InvalidFilter(
             f"the projection of {path!r}: the limit of $slice is a number above 0, not "
-            f"{operand[1]!r:.100}",
+            f"{shown(operand[1])}",
             code=28724,
         )
     return _whole(operand[0]), count

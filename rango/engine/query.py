@@ -39,7 +39,7 @@ from rango.engine.planned import planned
 from rango.engine.projection import Projection, projection_of
 from rango.engine.returned import returner
 from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
-from rango.engine.values import now
+from rango.engine.values import now, shown
 from rango.engine.variables import variables_of
 from rango.errors import InvalidArgument, NotFound
 from rango.limits import FETCH_COUNT_DEFAULT
@@ -467,7 +467,7 @@ def hint_of(hint: object) -> Hint:
         ):
             return tuple((path, int(direction)) for path, direction in keys)
     raise InvalidArgument(
-        f'hint must be an index name, keys like [("a", 1)], or {{"$natural": 1}}, not {hint!r}'
+        f'hint must be an index name, keys like [("a", 1)], or {{"$natural": 1}}, not {shown(hint)}'
     )
 
 

@@ -15,7 +15,7 @@ from bson.decimal128 import Decimal128
 
 from rango._ext.key import key_whole
 from rango.engine.regex import compile_regex
-from rango.engine.values import type_name
+from rango.engine.values import shown, type_name
 from rango.errors import InvalidFilter
 
 FAILED_TO_PARSE: Final = 9
@@ -123,7 +123,7 @@ def count_argument(schema: Mapping[str, Any], keyword: str, where: str) -> int:
 def searcher(pattern: object, where: str) -> Callable[[str], bool]:
     """Whether a string has a match, for a regular expression in a schema."""
     if not isinstance(pattern, str):
-        raise refused(f"a pattern in {where} must be a string, not {pattern!r:.100}", TYPE_MISMATCH)
+        raise refused(f"a pattern in {where} must be a string, not {shown(pattern)}", TYPE_MISMATCH)
     kind, text, test = compile_regex(where, pattern, "")
 
     def search(subject: str) -> bool:

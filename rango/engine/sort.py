@@ -27,7 +27,7 @@ from rango._ext.normal import HEADER_NAMES, path_check
 from rango._ext.order import Sorter, SortField
 from rango._ext.record import encode, record_fields, record_parts
 from rango.engine.collation import Collation
-from rango.engine.values import fields_of
+from rango.engine.values import fields_of, shown
 from rango.errors import InvalidFilter
 from rango.limits import SORT_SIZE_BYTES_MAX
 
@@ -67,7 +67,7 @@ def sort_of(spec: object, direction: object = None) -> Sort:
     elif isinstance(spec, (list, tuple)):
         pairs = [(entry, 1) if isinstance(entry, str) else entry for entry in spec]
     else:
-        raise InvalidFilter(f"a sort is a name, a list of pairs or a mapping, not {spec!r:.100}")
+        raise InvalidFilter(f"a sort is a name, a list of pairs or a mapping, not {shown(spec)}")
     fields = dict(_field_of(pair) for pair in pairs)
     if NATURAL in fields:
         if len(fields) > 1:
@@ -80,10 +80,10 @@ def sort_of(spec: object, direction: object = None) -> Sort:
 
 def _field_of(pair: object) -> tuple[str, int]:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        raise InvalidFilter(f"an entry of a sort is (name, direction), not {pair!r:.100}")
+        raise InvalidFilter(f"an entry of a sort is (name, direction), not {shown(pair)}")
     name, direction = pair
     if not isinstance(name, str) or isinstance(name, Code) or not name:
-        raise InvalidFilter(f"a sort names fields by non-empty strings, not {name!r:.100}")
+        raise InvalidFilter(f"a sort names fields by non-empty strings, not {shown(name)}")
     name = str.__str__(name)  # the compiled core takes no StrEnum
     if (name.startswith("$") and name != NATURAL) or "" in name.split("."):
         raise InvalidFilter(
@@ -91,7 +91,7 @@ def _field_of(pair: object) -> tuple[str, int]:
         )
     if isinstance(direction, bool) or direction not in (1, -1):
         raise InvalidFilter(
-            f"the direction of {name!r} in a sort is 1 or -1, not {direction!r:.100}"
+            f"the direction of {name!r} in a sort is 1 or -1, not {shown(direction)}"
         )
     path_check(name)
     return name, int(direction)

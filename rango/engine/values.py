@@ -195,4 +195,7 @@ def fields_of(value: Any) -> dict[str, Any] | None:
 
 def shown(value: Any) -> str:
     """A value as messages show it: cut, so that a message stays readable."""
-    return f"{value!r:.100}"
+    try:
+        return f"{value!r:.100}"
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep to be shown"

@@ -17,7 +17,7 @@ from rango.engine.aggregate.spec import invalid
 from rango.engine.aggregate.stage import Context, Environment, Scope
 from rango.engine.collation import collation_of
 from rango.engine.query import Hint
-from rango.engine.values import date_of_ms, normalised
+from rango.engine.values import date_of_ms, normalised, shown
 from rango.errors import InvalidDocument
 
 __all__ = ["Context", "Environment", "Memory", "Pipeline", "compiled"]
@@ -42,7 +42,7 @@ def compiled(
     folding = collation_of(collation)
     variables: dict[str, Any] = {"NOW": now}
     if not isinstance(let, Mapping):
-        raise invalid(14, f"let is a document of variables, not {let!r:.100}")
+        raise invalid(14, f"let is a document of variables, not {shown(let)}")
     variables |= {
         name: expression.evaluate({}, {"NOW": now})
         for name, expression in let_of(

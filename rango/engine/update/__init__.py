@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rango.engine.update.compiled import KNOWN, Update, compile_operators
 from rango.engine.update.refusal import FAILED_TO_PARSE, refusal
 from rango.engine.update.tree import ARRAY_PADDING_COUNT_MAX
+from rango.engine.values import shown
 
 if TYPE_CHECKING:
     from rango.engine.update.pipeline import PipelineUpdate
@@ -53,5 +54,5 @@ def compile_update(
     raise refusal(
         FAILED_TO_PARSE,
         "an update is a mapping of operators or a list of stages, "
-        f"not {type(update).__name__}: {update!r:.100}",
+        f"not {type(update).__name__}: {shown(update)}",
     )

@@ -23,7 +23,7 @@ from rango.engine.update.comparison import PLAIN, Comparison
 from rango.engine.update.paths import DBREF_NAMES, is_index
 from rango.engine.update.refusal import BAD_VALUE, FAILED_TO_PARSE, TYPE_MISMATCH, refusal
 from rango.engine.update.tree import MISSING, Change, Context
-from rango.engine.values import is_number
+from rango.engine.values import is_number, shown
 
 _MODIFIERS: Final = ("$each", "$position", "$slice", "$sort")
 _COMBINING: Final = ("$and", "$or", "$nor", "$jsonSchema", "$comment")
@@ -36,7 +36,7 @@ def _whole(value: object) -> int | None:
 
 def _array(operator: str, path: str, old: Any) -> list[Any]:
     if not isinstance(old, list):
-        raise refusal(BAD_VALUE, f"{operator}: {path!r} is {old!r:.60}, which is not an array")
+        raise refusal(BAD_VALUE, f"{operator}: {path!r} is {shown(old)}, which is not an array")
     return old
 
 
@@ -64,7 +64,7 @@ def push(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
 def _each(operator: str, path: str, operand: Mapping[str, Any], code: int) -> list[Any]:
     values = operand["$each"]
     if not isinstance(values, (list, tuple)):
-        raise refusal(code, f"{operator}: $each of {path!r} needs an array, not {values!r:.60}")
+        raise refusal(code, f"{operator}: $each of {path!r} needs an array, not {shown(values)}")
     encode({path: values})
     return list(values)
 
@@ -72,7 +72,7 @@ def _each(operator: str, path: str, operand: Mapping[str, Any], code: int) -> li
 def _integer_clause(path: str, name: str, value: Any) -> int:
     whole = _whole(value)
     if whole is None:
-        raise refusal(BAD_VALUE, f"$push: {name} of {path!r} needs an integer, not {value!r:.60}")
+        raise refusal(BAD_VALUE, f"$push: {name} of {path!r} needs an integer, not {shown(value)}")
     return whole
 
 
@@ -119,7 +119,7 @@ def _order(path: str, spec: Any, comparison: Comparison) -> Callable[[list[Any]]
         raise refusal(
             BAD_VALUE,
             f"$push: $sort of {path!r} is 1 or -1 for whole elements, or {{field: 1 or -1}}, "
-            f"not {spec!r:.60}",
+            f"not {shown(spec)}",
         )
 
     key = comparison.key
@@ -135,9 +135,9 @@ def _order(path: str, spec: Any, comparison: Comparison) -> Callable[[list[Any]]
 
 def _sort_field(path: str, name: Any, way: Any) -> tuple[tuple[str, ...], bool]:
     if not isinstance(name, str) or "" in name.split("."):
-        raise refusal(BAD_VALUE, f"$push: $sort of {path!r} has the empty name {name!r:.60}")
+        raise refusal(BAD_VALUE, f"$push: $sort of {path!r} has the empty name {shown(name)}")
     if _whole(way) not in (1, -1):
-        raise refusal(BAD_VALUE, f"$push: $sort of {path!r} needs 1 or -1, not {way!r:.60}")
+        raise refusal(BAD_VALUE, f"$push: $sort of {path!r} needs 1 or -1, not {shown(way)}")
     return tuple(name.split(".")), _whole(way) == -1
 
 
@@ -185,11 +185,11 @@ def pop(path: str, operand: Any) -> Change:
         raise refusal(FAILED_TO_PARSE, f"$pop: {path!r} needs the number 1 or -1, not {operand!r}")
     end = _whole(operand)
     if end not in (1, -1):
-        raise refusal(FAILED_TO_PARSE, f"$pop: {path!r} needs 1 or -1, not {operand!r:.60}")
+        raise refusal(FAILED_TO_PARSE, f"$pop: {path!r} needs 1 or -1, not {shown(operand)}")
 
     def make(old: Any, at: str, _context: Context) -> Any:
         if not isinstance(old, list):
-            raise refusal(TYPE_MISMATCH, f"$pop: {at!r} is {old!r:.60}, which is not an array")
+            raise refusal(TYPE_MISMATCH, f"$pop: {at!r} is {shown(old)}, which is not an array")
         if not old:
             return old
         return old[:-1] if end == 1 else old[1:]
@@ -235,7 +235,7 @@ def _is_operator(name: object) -> bool:
 def pull_all(path: str, operand: Any, comparison: Comparison = PLAIN) -> Change:
     """`$pullAll`: without the elements that are equal to one of these."""
     if not isinstance(operand, (list, tuple)):
-        raise refusal(BAD_VALUE, f"$pullAll: {path!r} needs an array, not {operand!r:.60}")
+        raise refusal(BAD_VALUE, f"$pullAll: {path!r} needs an array, not {shown(operand)}")
     key = comparison.key
     keys = {key(value) for value in operand}
     return _without("$pullAll", path, lambda value: key(value) in keys)

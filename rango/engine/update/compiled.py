@@ -27,6 +27,7 @@ from rango.engine.update.tree import (
     ordered,
     value_at,
 )
+from rango.engine.values import shown
 
 SIMPLE: Final[dict[str, Callable[[str, Any], Change]]] = {
     "$set": operators.set_,
@@ -169,6 +170,6 @@ def _operands(operator: Any, operands: Any) -> Mapping[str, Any]:
         )
     if not isinstance(operands, Mapping):
         raise refusal(
-            FAILED_TO_PARSE, f"{operator} needs a mapping of paths to values, not {operands!r:.100}"
+            FAILED_TO_PARSE, f"{operator} needs a mapping of paths to values, not {shown(operands)}"
         )
     return operands

@@ -15,6 +15,7 @@ from rango._ext.record import encode
 from rango.engine.filters import program_of
 from rango.engine.update.paths import is_array_filter
 from rango.engine.update.refusal import BAD_VALUE, FAILED_TO_PARSE, TYPE_MISMATCH, refusal
+from rango.engine.values import shown
 
 ArrayFilters = Mapping[str, Callable[[Any], bool]]
 
@@ -26,7 +27,7 @@ def array_filters_of(filters: object, *, collation: Any = None) -> ArrayFilters:
     if filters is None:
         return {}
     if isinstance(filters, str | bytes | Mapping) or not isinstance(filters, Sequence):
-        raise refusal(TYPE_MISMATCH, f"array_filters is a list of filters, not {filters!r:.60}")
+        raise refusal(TYPE_MISMATCH, f"array_filters is a list of filters, not {shown(filters)}")
     found: dict[str, Callable[[Any], bool]] = {}
     for filter in filters:
         name = identifier(filter)
@@ -46,7 +47,7 @@ def _test(name: str, program: Any) -> Callable[[Any], bool]:
 def identifier(filter: object) -> str:
     """The identifier of one array filter."""
     if not isinstance(filter, Mapping):
-        raise refusal(TYPE_MISMATCH, f"an array filter is a mapping, not {filter!r:.60}")
+        raise refusal(TYPE_MISMATCH, f"an array filter is a mapping, not {shown(filter)}")
     encode(filter)  # refuses what is nested too deep to be walked
     names = list(dict.fromkeys(_names(filter)))
     if not names:
@@ -62,7 +63,7 @@ def identifier(filter: object) -> str:
         raise refusal(
             BAD_VALUE,
             "an identifier is letters and digits, beginning with a lowercase letter, "
-            f"not {names[0]!r:.60}",
+            f"not {shown(names[0])}",
         )
     return names[0]
 

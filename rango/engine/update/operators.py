@@ -22,7 +22,7 @@ from rango.engine.update.comparison import PLAIN, Comparison
 from rango.engine.update.paths import is_dynamic, parts_of
 from rango.engine.update.refusal import BAD_VALUE, TYPE_MISMATCH, refusal
 from rango.engine.update.tree import MISSING, Change, Context
-from rango.engine.values import INT64_MAX, INT64_MIN, is_number
+from rango.engine.values import INT64_MAX, INT64_MIN, is_number, shown
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def _nothing(_old: Any, _at: str, _context: Context) -> Any:
 
 def _number(operator: str, path: str, operand: Any) -> Any:
     if not is_number(operand):
-        raise refusal(TYPE_MISMATCH, f"{operator}: {path!r} needs a number, not {operand!r:.60}")
+        raise refusal(TYPE_MISMATCH, f"{operator}: {path!r} needs a number, not {shown(operand)}")
     if isinstance(operand, int) and not INT64_MIN <= operand <= INT64_MAX:
         raise refusal(BAD_VALUE, f"{operator}: {path!r} has {operand}, which is outside 64 bits")
     return operand
@@ -78,7 +78,7 @@ def _arithmetic(
         if not is_number(old):
             raise refusal(
                 TYPE_MISMATCH,
-                f"{operator}: {at!r} is {old!r:.60}, which is not a number; $set it first",
+                f"{operator}: {at!r} is {shown(old)}, which is not a number; $set it first",
             )
         new = compute(old, operand)
         if isinstance(new, float) and isinstance(old, int) and isinstance(operand, int):
@@ -136,14 +136,14 @@ def current_date(path: str, operand: Any) -> Change:
         if kind not in ("date", "timestamp"):
             raise refusal(
                 BAD_VALUE,
-                f"$currentDate: the $type of {path!r} is 'date' or 'timestamp', not {kind!r:.60}",
+                f"$currentDate: the $type of {path!r} is 'date' or 'timestamp', not {shown(kind)}",
             )
         is_date = kind == "date"
     elif not is_date:
         raise refusal(
             BAD_VALUE,
             f"$currentDate: {path!r} needs true or {{'$type': 'date' or 'timestamp'}}, "
-            f"not {operand!r:.60}",
+            f"not {shown(operand)}",
         )
 
     def make(_old: Any, _at: str, context: Context) -> Any:
@@ -171,16 +171,16 @@ def bit(path: str, operand: Any) -> Change:
     if not isinstance(operand, Mapping):
         raise refusal(
             BAD_VALUE,
-            f"$bit: {path!r} needs {{'and', 'or' or 'xor': an integer}}, not {operand!r:.60}",
+            f"$bit: {path!r} needs {{'and', 'or' or 'xor': an integer}}, not {shown(operand)}",
         )
     if not operand:
         raise refusal(BAD_VALUE, f"$bit: {path!r} needs at least one of 'and', 'or', 'xor'")
     for name, value in operand.items():
         if name not in _BITWISE:
-            raise refusal(BAD_VALUE, f"$bit: {path!r} knows 'and', 'or', 'xor', not {name!r:.60}")
+            raise refusal(BAD_VALUE, f"$bit: {path!r} knows 'and', 'or', 'xor', not {shown(name)}")
         if not _is_integer(value) or not INT64_MIN <= value <= INT64_MAX:
             raise refusal(
-                BAD_VALUE, f"$bit: {name!r} of {path!r} needs an int32 or int64, not {value!r:.60}"
+                BAD_VALUE, f"$bit: {name!r} of {path!r} needs an int32 or int64, not {shown(value)}"
             )
     steps = [(_BITWISE[name], value) for name, value in operand.items()]
 
@@ -188,7 +188,7 @@ def bit(path: str, operand: Any) -> Change:
         value = 0 if old is MISSING else old
         if not _is_integer(value):
             raise refusal(
-                BAD_VALUE, f"$bit: {at!r} is {value!r:.60}, which is not an int32 or int64"
+                BAD_VALUE, f"$bit: {at!r} is {shown(value)}, which is not an int32 or int64"
             )
         is_wide = is_long(value)
         number = int(value)
@@ -204,7 +204,9 @@ def bit(path: str, operand: Any) -> Change:
 def rename(path: str, operand: Any) -> Iterator[tuple[Change, list[str]]]:
     """`$rename`: what both of its paths get."""
     if not isinstance(operand, str):
-        raise refusal(BAD_VALUE, f"$rename: the new name of {path!r} is no string: {operand!r:.60}")
+        raise refusal(
+            BAD_VALUE, f"$rename: the new name of {path!r} is no string: {shown(operand)}"
+        )
     source, destination = parts_of("$rename", path), parts_of("$rename", operand)
     for parts, what in ((source, "source"), (destination, "destination")):
         if any(is_dynamic(part) for part in parts):

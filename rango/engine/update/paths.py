@@ -12,6 +12,7 @@ from functools import cmp_to_key
 from typing import Final
 
 from rango.engine.update.refusal import BAD_VALUE, EMPTY_NAME, refusal
+from rango.engine.values import shown
 from rango.limits import NESTING_DEPTH_MAX
 
 RESERVED: Final = frozenset(("_rev", "_updated_at", "_source_node", "_deleted", "_conflicts"))
@@ -23,7 +24,7 @@ DBREF_NAMES: Final = frozenset(("$ref", "$id", "$db"))
 def parts_of(operator: str, path: object) -> list[str]:
     """The parts of a path. Raises InvalidUpdate."""
     if not isinstance(path, str):
-        raise refusal(BAD_VALUE, f"{operator} names fields by strings, not {path!r:.100}")
+        raise refusal(BAD_VALUE, f"{operator} names fields by strings, not {shown(path)}")
     if path == "":
         raise refusal(EMPTY_NAME, f"{operator}: an empty path is not valid; name a field")
     parts = path.split(".")

@@ -21,7 +21,7 @@ from rango.engine.aggregate.spec import expression_of
 from rango.engine.update.compiled import keep_id
 from rango.engine.update.paths import RESERVED
 from rango.engine.update.refusal import BAD_VALUE, FAILED_TO_PARSE, INVALID_OPTIONS, refusal
-from rango.engine.values import MISSING
+from rango.engine.values import MISSING, shown
 
 Document = dict[str, Any]
 Stage = Callable[[Document, dict[str, Any]], Document]
@@ -96,12 +96,12 @@ def compile_pipeline(
 def _stage(stage: Any, known: _Known) -> Stage:
     if not isinstance(stage, Mapping) or len(stage) != 1:
         raise refusal(
-            UNKNOWN_STAGE, f"a stage of a pipeline is a mapping with one field, not {stage!r:.100}"
+            UNKNOWN_STAGE, f"a stage of a pipeline is a mapping with one field, not {shown(stage)}"
         )
     ((name, spec),) = stage.items()
     if name not in STAGES:
         raise refusal(
-            INVALID_OPTIONS, f"{name!r:.60} cannot be in an update; use {', '.join(STAGES)}"
+            INVALID_OPTIONS, f"{shown(name)} cannot be in an update; use {', '.join(STAGES)}"
         )
     if name in ("$addFields", "$set"):
         return additions_of(name, spec, known).build
@@ -112,7 +112,7 @@ def _stage(stage: Any, known: _Known) -> Stage:
     if name == "$replaceRoot":
         if not isinstance(spec, Mapping) or list(spec) != ["newRoot"]:
             raise refusal(
-                NO_NEW_ROOT, f"$replaceRoot needs {{'newRoot': an expression}}, not {spec!r:.100}"
+                NO_NEW_ROOT, f"$replaceRoot needs {{'newRoot': an expression}}, not {shown(spec)}"
             )
         spec = spec["newRoot"]
     return _replacing(name, spec, known)
@@ -124,9 +124,9 @@ def _replacing(name: str, spec: Any, known: _Known) -> Stage:
     def stage(document: Document, variables: dict[str, Any]) -> Document:
         value = expression.evaluate(document, variables)
         if not isinstance(value, dict):
-            shown = "nothing" if value is MISSING else f"{value!r:.60}"
+            found = "nothing" if value is MISSING else shown(value)
             raise refusal(
-                NO_DOCUMENT, f"{name}: a document has to come out of {spec!r:.60}, not {shown}"
+                NO_DOCUMENT, f"{name}: a document has to come out of {shown(spec)}, not {found}"
             )
         return value
 

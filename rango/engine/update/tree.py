@@ -28,6 +28,7 @@ from rango.engine.update.refusal import (
     PATH_NOT_VIABLE,
     refusal,
 )
+from rango.engine.values import shown
 from rango.errors import InvalidUpdate
 
 ARRAY_PADDING_COUNT_MAX: Final = 1_500_000
@@ -299,7 +300,7 @@ def _check_blocked(value: Any, children: Mapping[str, Node], at: str, context: C
             if below.has_effect(context) or not (below.is_lenient or below.source):
                 raise refusal(
                     PATH_NOT_VIABLE,
-                    f"cannot create the field {name!r} in {at!r}: there is {value!r:.60}, "
+                    f"cannot create the field {name!r} in {at!r}: there is {shown(value)}, "
                     + ("an array; name a position" if isinstance(value, list) else "no document"),
                 )
         elif isinstance(below, Elements):
@@ -365,7 +366,7 @@ def _apply_elements(old: Any, node: Elements, at: str, context: Context) -> Any:
         raise _no_array(at)
     if not isinstance(old, list):
         raise refusal(
-            BAD_VALUE, f"cannot apply array updates to {at!r}, which is {old!r:.60} and no array"
+            BAD_VALUE, f"cannot apply array updates to {at!r}, which is {shown(old)} and no array"
         )
     changed = old
     unions: dict[tuple[str, ...], Node] = {}
@@ -406,7 +407,7 @@ def value_at(document: Mapping[str, Any], parts: Sequence[str], path: str) -> An
         else:
             raise refusal(
                 PATH_NOT_VIABLE,
-                f"$rename: cannot use the part {part!r} of {path!r}: there is {value!r:.60}",
+                f"$rename: cannot use the part {part!r} of {path!r}: there is {shown(value)}",
             )
     if is_element:
         raise refusal(
