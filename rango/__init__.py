@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rango import errors as errors
     from rango import extended_json as extended_json
     from rango.bulk import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
+    from rango.cancel import CancelScope, cancel_scope
     from rango.collection import Collection
     from rango.cursor import Cursor
     from rango.database import Database, connect, open
@@ -37,6 +38,7 @@ DESCENDING: Final = -1
 __all__ = [
     "ASCENDING",
     "DESCENDING",
+    "CancelScope",
     "Collection",
     "Cursor",
     "Database",
@@ -51,6 +53,7 @@ __all__ = [
     "UpdateOne",
     "__version__",
     "aio",
+    "cancel_scope",
     "connect",
     "doctor",
     "errors",
@@ -62,6 +65,7 @@ __all__ = [
 ]
 
 _PLACES: Final = {
+    "CancelScope": "rango.cancel",
     "Collection": "rango.collection",
     "Cursor": "rango.cursor",
     "Database": "rango.database",
@@ -74,6 +78,7 @@ _PLACES: Final = {
     "ReturnDocument": "rango.results",
     "UpdateMany": "rango.bulk",
     "UpdateOne": "rango.bulk",
+    "cancel_scope": "rango.cancel",
     "connect": "rango.database",
     "open": "rango.database",
     "restore": "rango.rescue",

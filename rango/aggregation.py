@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.record import encode
-from rango.engine.deadline import deadline_check, deadline_of
+from rango._ext.stop import Stop
 from rango.engine.query import Document, count_check, hint_of
+from rango.engine.stopping import stop_of
 from rango.errors import DatabaseClosed, InvalidArgument, LimitExceeded, TransactionError
 from rango.limits import AGGREGATE_MEMORY_BYTES_MAX
 from rango.names import collection_name_check, document_check, id_check
@@ -38,8 +39,6 @@ CAMEL_CASE: Final = {
 }
 IGNORED: Final = ("allow_disk_use", "bypass_document_validation", "comment", "session")
 """Accepted so that programs written for PyMongo run: they change nothing here."""
-
-ADVICE: Final = "narrow the $match of the aggregation, or allow more"
 
 OPTIONS: Final = ("batch_size", "collation", "hint", "let", "max_time_ms", "memory_bytes_max")
 
@@ -84,14 +83,15 @@ def aggregate(
     )
     view, transaction = handle.view()
     handle.metrics.queries += 1
-    deadline_ns = deadline_of(count_check("max_time_ms", options.get("max_time_ms", 0)))
+    stop = Stop()
+    stop_of(count_check("max_time_ms", options.get("max_time_ms", 0)), stop)
     environment = start.Environment(
         view=view,
         random=os.urandom,
         write=_writer(handle),
         encoded=_encoder(handle),
-        check=lambda: deadline_check(deadline_ns, ADVICE),
-        deadline_ns=deadline_ns,
+        check=stop.check,
+        stop=stop,
     )
     context = start.Context(environment, start.Memory(memory), variables)
     if compiled.writer is not None:
@@ -158,7 +158,7 @@ class CommandCursor:
 
     def _fetch(self) -> list[Document]:
         """The next batch; empty at the end."""
-        if self._batches is None:
+        if self._batches is None or self._context is None:
             return []
         if self._handle.is_closed:
             self.close()
@@ -172,6 +172,7 @@ class CommandCursor:
             self._transaction.check()
         try:
             self._handle.core.view()  # ForkedHandle, whatever this run still has in memory
+            self._context.environment.check()
             for batch in self._batches:
                 if batch:
                     return batch
@@ -230,6 +231,13 @@ class CommandCursor:
         if self._context is None:
             raise InvalidArgument("this cursor is closed; explain() the pipeline before reading it")
         return {"stages": self._pipeline.explain(self._context)}
+
+    def cancel(self) -> None:
+        """End it from any thread: the fetch that runs, or the next, raises QueryCancelled."""
+        context = self._context
+        if context is not None and context.environment.stop is not None:
+            context.environment.stop.cancel()
+            self._buffer = []
 
     def close(self) -> None:
         """Let the snapshot go: no more documents. May be called again."""

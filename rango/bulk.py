@@ -9,8 +9,8 @@ Invariants  Requests run in the order that was given. Those of single documents 
 Failure     What no server would take (an update without operators, a document that cannot be
             encoded) is raised before anything is written. A request that fails when it runs is a
             write error: the others stay as BulkWriteError.details says, and with `ordered` none
-            after it is run. What stops the database (IoFailed, LowDisk...) and Timeout pass
-            through; the note says how many requests were committed before.
+            after it is run. What stops the database (IoFailed, LowDisk...) Timeout and
+            QueryCancelled pass through; the note says how many requests were committed before.
 Sources     MongoDB's CRUD specification; PyMongo's BulkWriteResult and BulkWriteError.
 """
 
@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rango.cursor import filter_check
-from rango.engine.deadline import deadline_check
 from rango.engine.query import Document
+from rango.engine.stopping import stop_check
 from rango.errors import (
     BulkWriteError,
     DuplicateKey,
@@ -44,6 +44,7 @@ from rango.statements import (
 )
 
 if TYPE_CHECKING:
+    from rango._ext.stop import Stop
     from rango.engine.core import Txn
     from rango.transaction import Handle
 
@@ -189,7 +190,7 @@ UNKNOWN: Final = 8
 class Prepared:
     """A request of a bulk write, checked as far as a client would."""
 
-    __slots__ = ("_deadline_ns", "_make", "kind", "request")
+    __slots__ = ("_make", "_stop", "kind", "request")
 
     def __init__(
         self,
@@ -197,16 +198,16 @@ class Prepared:
         name: str,
         request: Any,
         let: Mapping[str, Any] | None,
-        deadline_ns: int,
+        stop: Stop | None,
     ) -> None:
         self.request = request
-        self._deadline_ns = deadline_ns
+        self._stop = stop
         self.kind = type(request).__name__
         self._make = self._maker(handle, name, let)
 
     def statement(self) -> Statement:
-        """The statement; raises what is wrong with the request, or Timeout."""
-        deadline_check(self._deadline_ns)
+        """The statement; raises what is wrong with the request, Timeout or QueryCancelled."""
+        stop_check(self._stop)
         return self._make()
 
     def _maker(
@@ -225,7 +226,7 @@ class Prepared:
             "collation": request._collation,
             "hint": request._hint,
             "let": let,
-            "deadline_ns": self._deadline_ns,
+            "stop": self._stop,
         }
         if kind.startswith("Delete"):
             return lambda: removing(name, conditions, is_many=kind == "DeleteMany", **options)
@@ -378,7 +379,7 @@ def run_requests(
     requests: Iterable[Any],
     ordered: bool,
     let: Mapping[str, Any] | None,
-    deadline_ns: int = 0,
+    stop: Stop | None = None,
 ) -> Document:
     """Run the requests of bulk_write; what they did, in PyMongo's shape. Raises BulkWriteError."""
     if isinstance(requests, Mapping | str | bytes) or not isinstance(requests, Iterable):
@@ -389,7 +390,7 @@ def run_requests(
     prepared = []
     for at, request in enumerate(requests):
         try:
-            prepared.append(Prepared(handle, name, request, let, deadline_ns))
+            prepared.append(Prepared(handle, name, request, let, stop))
         except RangoError as error:
             error.add_note(f"it is request {at} of bulk_write; nothing was written")
             raise

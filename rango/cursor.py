@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
+from rango._ext.stop import Stop
 from rango.engine.distinct import distinct_values
 from rango.engine.explain import explained
 from rango.engine.query import (
@@ -58,7 +59,16 @@ class Cursor:
     called until the first fetch and return the cursor, so that they chain.
     """
 
-    __slots__ = ("_batches", "_buffer", "_handle", "_is_over", "_name", "_query", "_transaction")
+    __slots__ = (
+        "_batches",
+        "_buffer",
+        "_handle",
+        "_is_over",
+        "_name",
+        "_query",
+        "_stop",
+        "_transaction",
+    )
 
     def __init__(self, handle: Handle, name: str, query: Query) -> None:
         self._handle = handle
@@ -68,6 +78,7 @@ class Cursor:
         self._buffer: list[Document] = []  # the batch in hand, its next document last
         self._transaction: Transaction | None = None
         self._is_over = False
+        self._stop = Stop()
 
     def _fresh(self) -> Query:
         if self._batches is not None or self._is_over:
@@ -184,7 +195,7 @@ class Cursor:
         self._handle.metrics.queries += 1
         info = view.catalog.collections.get(self._name)
         self._query.scans.clear()
-        self._query.start_clock()
+        self._query.start_clock(self._stop)
         return iter(()) if info is None else self._query.batches(view, info)
 
     def _fetch(self) -> list[Document]:
@@ -201,9 +212,11 @@ class Cursor:
                     "the transaction that this cursor reads is over; use rewind() to read again"
                 )
             self._transaction.check()
-        if self._batches is None:
-            self._batches = self._start()
         try:
+            if self._batches is None:
+                self._batches = self._start()
+            elif self._stop.is_cancelled:
+                self._stop.check()
             self._handle.core.view()  # ForkedHandle, whatever this run still has in memory
             for batch in self._batches:
                 if batch:
@@ -255,6 +268,7 @@ class Cursor:
         self.close()
         self._is_over = False
         self._transaction = None
+        self._stop = Stop()
         return self
 
     def clone(self) -> Cursor:
@@ -278,6 +292,14 @@ class Cursor:
         view, _ = self._handle.view()
         info = view.catalog.collections.get(self._name)
         return explained(self._query.copy(), view, info)
+
+    def cancel(self) -> None:
+        """End it from any thread: the fetch that runs, or the next, raises QueryCancelled.
+
+        It may return one more batch that was in hand. It is over then; rewind() starts it afresh.
+        """
+        self._stop.cancel()
+        self._buffer = []
 
     def close(self) -> None:
         """Let the snapshot go: no more documents until rewind(). May be called again."""

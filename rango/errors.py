@@ -214,6 +214,16 @@ class Timeout(RangoError, TimeoutError):
     """
 
 
+class QueryCancelled(RangoError):
+    """Somebody ended the query: `cursor.cancel()`, or a `rango.cancel_scope()` around it.
+
+    A single statement had no effect. Of several commits (bulk_write, $merge) those before it stay;
+    the error's notes say how far it came. Run it again if it is still wanted.
+    """
+
+    code = 11601
+
+
 # --- fix the lifetime
 
 

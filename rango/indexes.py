@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 from bson.regex import Regex
 
 from rango.engine import index
-from rango.engine.deadline import deadline_check
 from rango.engine.filters import program_of
 from rango.errors import (
     InvalidArgument,
@@ -26,12 +25,14 @@ from rango.errors import (
     InvalidName,
     LimitExceeded,
     NotFound,
+    RangoError,
 )
 from rango.limits import FILTER_DEPTH_MAX, INDEX_EXPIRE_S_MAX, INDEX_FIELDS_MAX
 from rango.names import RESERVED_NAMES, name_check
-from rango.statements import deadline
+from rango.statements import write_stop
 
 if TYPE_CHECKING:
+    from rango._ext.stop import Stop
     from rango.engine.core import CollectionInfo, Core, IndexInfo
     from rango.transaction import Handle
 
@@ -118,11 +119,11 @@ class CollectionIndexes:
         InvalidFilter, LimitExceeded; TransactionError inside a transaction.
         """
         core = self._handle.outside("create_index()")
-        deadline_ns = deadline(one_of(options, "maxTimeMS", "max_time_ms"))
+        stop = write_stop(one_of(options, "maxTimeMS", "max_time_ms"))
         asked = asked_check(keys, {**options, "unique": unique, "name": name})
         if progress is not None and not callable(progress):
             raise InvalidArgument(f"progress must be a function, not {type(progress).__name__}")
-        self._create(core, asked, timed(progress, deadline_ns))
+        self._create(core, asked, stopping(progress, stop))
         return asked.name
 
     def create_indexes(self, indexes: Iterable[IndexModel]) -> list[str]:
@@ -134,8 +135,9 @@ class CollectionIndexes:
         if not models:
             raise InvalidArgument("create_indexes() needs at least one IndexModel")
         core = self._handle.outside("create_indexes()")
+        stop = write_stop(None)
         for asked in models:
-            self._create(core, asked, None)
+            self._create(core, asked, stopping(None, stop))
         return [asked.name for asked in models]
 
     def _create(self, core: Core, asked: IndexInfo, progress: Progress | None) -> None:
@@ -224,13 +226,17 @@ def asked_of(model: object) -> IndexInfo:
     return asked_check(options.pop("key"), options)
 
 
-def timed(progress: Progress | None, deadline_ns: int) -> Progress | None:
-    """What to call after each batch, so that it ends with Timeout when the time is over."""
-    if not deadline_ns:
+def stopping(progress: Progress | None, stop: Stop | None) -> Progress | None:
+    """What to call after each batch, so that the building ends when it must."""
+    if stop is None:
         return progress
 
     def step(done: int, total: int) -> None:
-        deadline_check(deadline_ns, "there is no such index; give it more time")
+        try:
+            stop.check()
+        except RangoError as error:
+            error.add_note("the index is not there; create it again")
+            raise
         if progress is not None:
             progress(done, total)
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rango._ext.key import key_of
 from rango._ext.record import decode_trusted, encode, record_parts
 from rango.cursor import filter_check
-from rango.engine.deadline import deadline_check, deadline_of
 from rango.engine.projection import Projection, projection_of
 from rango.engine.query import Document, ProjectionKeys, Query, SortKeys, count_check
+from rango.engine.stopping import stop_check, stop_of
 from rango.engine.update import compile_update
 from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
 from rango.engine.update.upsert import seed_of, upsert_check
@@ -28,11 +28,9 @@ from rango.errors import DuplicateKey, InvalidArgument
 from rango.names import document_check, id_check, replacement_check
 
 if TYPE_CHECKING:
+    from rango._ext.stop import Stop
     from rango.engine.core import CollectionInfo, Txn
     from rango.transaction import Handle
-
-
-NOTHING_WRITTEN: Final = "this write changed nothing; give it more time, or an index for its filter"
 
 
 class Changer(Protocol):
@@ -146,7 +144,7 @@ def candidates(txn: Txn, name: str, query: Query) -> Iterator[tuple[CollectionIn
     info = view.catalog.collections.get(name)
     if info is not None:
         for batch in query.records(view, info):
-            deadline_check(query.deadline_ns, NOTHING_WRITTEN)
+            stop_check(query.stop)
             for record in batch:
                 yield info, record
 
@@ -365,17 +363,17 @@ def query_of(
     let: Mapping[str, Any] | None = None,
     collation: object = None,
     sort: SortKeys | None = None,
-    deadline_ns: int = 0,
+    stop: Stop | None = None,
 ) -> Query:
     """The query that finds the candidates of a write."""
     query = Query(filter, let=let, collation=collation)
-    query.deadline_ns = deadline_ns
+    query.stop = stop
     return query.options(hint=hint, sort=sort, limit=0 if is_many else 1)
 
 
-def deadline(max_time_ms: object) -> int:
-    """When a write is over that may take so long from now; 0: never. Raises InvalidArgument."""
-    return deadline_of(count_check("max_time_ms", 0 if max_time_ms is None else max_time_ms))
+def write_stop(max_time_ms: object) -> Stop | None:
+    """What ends a write that may take so long from now. Raises InvalidArgument, QueryCancelled."""
+    return stop_of(count_check("max_time_ms", 0 if max_time_ms is None else max_time_ms))
 
 
 def executed(handle: Handle, statement: Statement) -> Outcome:

@@ -37,7 +37,6 @@ from rango.statements import (
     Alteration,
     Outcome,
     Projected,
-    deadline,
     encoded,
     executed,
     flag_check,
@@ -46,6 +45,7 @@ from rango.statements import (
     removing,
     replacing,
     updating,
+    write_stop,
 )
 from rango.transaction import active_transactions
 
@@ -195,7 +195,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             sort=sort,
-            deadline_ns=deadline(max_time_ms),
+            stop=write_stop(max_time_ms),
         )
         return _updated(executed(self._handle, statement))
 
@@ -226,7 +226,7 @@ class CollectionWrites:
             collation=collation,
             hint=hint,
             let=let,
-            deadline_ns=deadline(max_time_ms),
+            stop=write_stop(max_time_ms),
         )
         return _updated(executed(self._handle, statement))
 
@@ -262,7 +262,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             sort=sort,
-            deadline_ns=deadline(max_time_ms),
+            stop=write_stop(max_time_ms),
         )
         return _updated(executed(self._handle, statement))
 
@@ -284,7 +284,7 @@ class CollectionWrites:
             collation=collation,
             hint=hint,
             let=let,
-            deadline_ns=deadline(max_time_ms),
+            stop=write_stop(max_time_ms),
         )
         return DeleteResult(executed(self._handle, statement).deleted)
 
@@ -307,7 +307,7 @@ class CollectionWrites:
             collation=collation,
             hint=hint,
             let=let,
-            deadline_ns=deadline(max_time_ms),
+            stop=write_stop(max_time_ms),
         )
         return DeleteResult(executed(self._handle, statement).deleted)
 
@@ -332,7 +332,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             collation=collation,
-            deadline_ns=deadline(max_time_ms),
+            stop=write_stop(max_time_ms),
         )
         shaped = Projected(statement.query, projection)
         return shaped(executed(self._handle, statement).before)
@@ -367,7 +367,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             collation=collation,
-            deadline_ns=deadline(max_time_ms),
+            stop=write_stop(max_time_ms),
         )
         return self._found_and_changed(statement, projection, return_document)
 
@@ -403,7 +403,7 @@ class CollectionWrites:
             hint=hint,
             let=let,
             collation=collation,
-            deadline_ns=deadline(max_time_ms),
+            stop=write_stop(max_time_ms),
         )
         return self._found_and_changed(statement, projection, return_document)
 
@@ -444,7 +444,7 @@ class CollectionWrites:
         did nothing.
         """
         return BulkWriteResult(
-            run_requests(self._handle, self._name, requests, ordered, let, deadline(max_time_ms))
+            run_requests(self._handle, self._name, requests, ordered, let, write_stop(max_time_ms))
         )
 
     def purge(

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from rango._ext.buffer cimport Buffer
 from rango._ext.key cimport IndexPath
+from rango._ext.stop cimport Stop
 
 cdef enum:
     KEY_MADE = 1
@@ -41,6 +42,8 @@ cdef class Sorter:
     cdef size_t size
     cdef bint is_sorted
     cdef bint is_running
+    cdef Stop stop
+    cdef bint may_stop
     cdef Buffer key
     cdef Buffer scratch
     cdef int key_make(self, const uint8_t *record, size_t size) except -1 nogil
@@ -48,3 +51,8 @@ cdef class Sorter:
     cdef int add(self, const uint8_t *record, size_t size) except -1 nogil
     cdef int put(self, Item *item, const uint8_t *record, size_t size) except -1 nogil
     cdef int finish(self) except -1
+    cdef int sort(self) except -1 nogil
+    cdef int merge(
+        self, const Item *items, size_t split, size_t count, Item *target
+    ) except -1 nogil
+    cdef int look(self) except -1 nogil

@@ -9,7 +9,7 @@ Invariants  With a limit no more than that many records are held: a heap whose t
             them. Records with equal keys keep the order in which they came.
 States      filling -> sorted (the first read ends the filling).
 Failure     LimitExceeded when what is held passes `held_max` bytes; nothing is given then.
-            Errors of the slow function come through.
+            Errors of the slow function come through, as do QueryCancelled and Timeout.
 Sources     MongoDB manual, "cursor.sort()"; tests/reference/order.py.
 """
 
@@ -24,9 +24,18 @@ from rango._ext.page cimport key_compare
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.scan cimport Scan
 from rango._ext.span cimport load_u16
+from rango._ext.stop cimport Stop
 from rango._ext.view cimport Found, found_release
 
 from rango.errors import InvalidDocument, LimitExceeded, RangoError
+
+
+cdef enum:
+    RUN_COUNT = 4096                # items that are sorted between two looks at the stop, < 1 ms
+
+
+cdef inline size_t min_size(size_t a, size_t b) noexcept nogil:
+    return a if a < b else b
 
 
 cdef int raise_memory() except -1 with gil:
@@ -226,11 +235,70 @@ cdef class Sorter:
     cdef int finish(self) except -1:
         if not self.is_sorted:
             self.is_sorted = True
-            if not self.size:
-                return 0  # qsort may not be given NULL
             with nogil:
-                qsort(self.items, self.size, sizeof(Item), &items_compare)
+                self.sort()
         return 0
+
+    cdef int sort(self) except -1 nogil:
+        # short runs, then merged two by two: one call for all could not be stopped
+        cdef Item *target
+        cdef size_t at = 0
+        cdef size_t width = RUN_COUNT
+        while at < self.size:
+            qsort(
+                &self.items[at], min_size(RUN_COUNT, self.size - at), sizeof(Item), &items_compare
+            )
+            self.look()
+            at += RUN_COUNT
+        if self.size <= RUN_COUNT:
+            return 0
+        target = <Item *>malloc(self.size * sizeof(Item))
+        if target == NULL:
+            return raise_memory()
+        try:
+            while width < self.size:
+                at = 0
+                while at < self.size:
+                    self.merge(
+                        &self.items[at], min_size(width, self.size - at),
+                        min_size(2 * width, self.size - at), &target[at],
+                    )
+                    at += 2 * width
+                # only now: `items` names all of them, whenever it ends
+                target, self.items = self.items, target
+                width *= 2
+        finally:
+            free(target)
+        self.capacity = self.size
+        return 0
+
+    cdef int merge(
+        self, const Item *items, size_t split, size_t count, Item *target
+    ) except -1 nogil:
+        # two sorted runs that lie behind one another
+        cdef size_t left = 0
+        cdef size_t right = split
+        cdef size_t at
+        for at in range(count):
+            if at % RUN_COUNT == 0:
+                self.look()
+            if right == count or (
+                left < split and item_compare(&items[left], &items[right]) < 0
+            ):
+                target[at] = items[left]
+                left += 1
+            else:
+                target[at] = items[right]
+                right += 1
+        return 0
+
+    cdef int look(self) except -1 nogil:
+        return self.stop.look() if self.may_stop else 0
+
+    def end_with(self, Stop stop) -> None:
+        """Raise what `stop` says, once it does."""
+        self.stop = stop
+        self.may_stop = stop is not None
 
     def add_records(self, list records not None):
         """Add records as bytes."""

@@ -1,10 +1,11 @@
 # Scans: overlay and base merged in key order, filtered without the GIL.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from rango._ext.btree cimport TreeCursor
 from rango._ext.filter cimport Program
 from rango._ext.overlay cimport Cell, OverlayCursor
 from rango._ext.pager cimport Pager
+from rango._ext.stop cimport Stop
 from rango._ext.view cimport Found, View
 
 
@@ -25,7 +26,9 @@ cdef class Scan:
     cdef uint32_t scanned           # one of the two
     cdef tuple intervals            # of (lower, upper, ...)
     cdef Py_ssize_t turn            # intervals that were started
-    cdef public int64_t deadline_ns     # of the monotonic clock; 0 = none
+    cdef readonly Stop stop                  # None: it runs to its end
+    cdef uint32_t steps             # entries met, those deleted included; wraps
+    cdef bint may_stop
     cdef bint reverse
     cdef bint is_open               # no upper bound
     cdef bint done
@@ -52,7 +55,6 @@ cdef class Scan:
     cdef int enter(self) except -1
     cdef int start(self) except -1
     cdef int _start_next(self) except -1 with gil
-    cdef int _check_time(self) except -1 with gil
     cdef int _seek(self) except -1
     cdef int advance(self) except -1 nogil
     cdef int entry(self, Entry *out) except -1 nogil

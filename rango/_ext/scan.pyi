@@ -3,6 +3,7 @@
 from typing import Any, final
 
 from rango._ext.filter import Program
+from rango._ext.stop import Stop
 from rango._ext.view import View
 
 @final
@@ -11,7 +12,7 @@ class Scan:
     keys_examined: int
     records_examined: int
     matched: int
-    deadline_ns: int
+    stop: Stop | None
     names: frozenset[str] | None
     is_kept: bool
     def __init__(
@@ -24,6 +25,7 @@ class Scan:
         program: Program | None,
         seen: set[bytes] | None,
     ) -> None: ...
+    def end_with(self, stop: Stop | None) -> None: ...
     def next_documents(self, limit: int) -> list[dict[str, Any]]: ...
     def next_records(self, limit: int) -> list[bytes]: ...
     def next_entries(self, limit: int) -> list[tuple[bytes, bytes]]: ...

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
 from rango.aio.cursor import AsyncCommandCursor, AsyncCursor
-from rango.aio.delegate import completed, reading, returning, writing
+from rango.aio.delegate import changing, completed, reading, returning, writing
 from rango.collection import Collection
 from rango.engine.query import ProjectionKeys
 from rango.reads import FindOptions
@@ -29,8 +29,10 @@ class AsyncCollection:
         self._database = database
         self._target = target
 
-    async def _run(self, call: Callable[[], Any], is_write: bool) -> Any:
-        return await self._database._run(call, is_write)
+    async def _run(
+        self, call: Callable[[], Any], is_write: bool, interrupt: Callable[[], None] | None = None
+    ) -> Any:
+        return await self._database._run(call, is_write, interrupt)
 
     def _cursor(self, cursor: Any) -> AsyncCommandCursor:
         return AsyncCommandCursor(self._database, cursor)
@@ -75,16 +77,16 @@ class AsyncCollection:
 
     insert_one = writing(Collection.insert_one)
     insert_many = writing(Collection.insert_many)
-    update_one = writing(Collection.update_one)
-    update_many = writing(Collection.update_many)
-    replace_one = writing(Collection.replace_one)
-    delete_one = writing(Collection.delete_one)
-    delete_many = writing(Collection.delete_many)
-    find_one_and_delete = writing(Collection.find_one_and_delete)
-    find_one_and_replace = writing(Collection.find_one_and_replace)
-    find_one_and_update = writing(Collection.find_one_and_update)
+    update_one = changing(Collection.update_one)
+    update_many = changing(Collection.update_many)
+    replace_one = changing(Collection.replace_one)
+    delete_one = changing(Collection.delete_one)
+    delete_many = changing(Collection.delete_many)
+    find_one_and_delete = changing(Collection.find_one_and_delete)
+    find_one_and_replace = changing(Collection.find_one_and_replace)
+    find_one_and_update = changing(Collection.find_one_and_update)
     bulk_write = writing(Collection.bulk_write)
-    create_index = writing(Collection.create_index)  # type: ignore[arg-type]
+    create_index = changing(Collection.create_index)  # type: ignore[arg-type]
     create_indexes = writing(Collection.create_indexes)
     modify_index = writing(Collection.modify_index)
     drop_index = writing(Collection.drop_index)

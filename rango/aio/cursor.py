@@ -1,20 +1,25 @@
 """Asynchronous cursors: the synchronous ones, read a batch at a time on a worker.
 
 Invariants  A batch is handed out document by document without leaving the event loop.
-Failure     Cancelling a task that waits for a batch ends its cursor; AsyncCursor.rewind() starts
-            it afresh.
+Failure     Cancelling a task that waits for a batch stops the query and lets its snapshot go,
+            however far it was. From then on the cursor raises QueryCancelled, because an end would
+            say that there was nothing more; AsyncCursor.rewind() starts it afresh, close() ends it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from rango._ext.stop import Stop
 from rango.aggregation import CommandCursor
 from rango.aio.delegate import reading
+from rango.cancel import carried
 from rango.cursor import Cursor
 from rango.engine.query import Document, ProjectionKeys, SortKeys
+from rango.errors import QueryCancelled
 
 if TYPE_CHECKING:
     from rango.aio.database import AsyncDatabase
@@ -26,15 +31,33 @@ BATCH: Final = 256
 class _Fetching:
     """What both kinds of cursor do: hand out documents, a batch at a time."""
 
-    __slots__ = ("_buffer", "_database", "_target")
+    __slots__ = ("_buffer", "_database", "_is_cut", "_target")
 
     def __init__(self, database: AsyncDatabase, target: Any) -> None:
         self._database = database
         self._target = target
         self._buffer: list[Document] = []  # the batch in hand, its next document last
+        self._is_cut = False  # a fetch was cancelled, so documents may be missing
 
-    async def _run(self, call: Callable[[], Any], is_write: bool) -> Any:
-        return await self._database._run(call, is_write)
+    async def _run(
+        self, call: Callable[[], Any], is_write: bool, interrupt: Callable[[], None] | None = None
+    ) -> Any:
+        return await self._database._run(call, is_write, interrupt)
+
+    async def _fetch(self, count: int | None) -> list[Document]:
+        if self._is_cut:
+            raise QueryCancelled(
+                "a fetch of this cursor was cancelled, so documents would be missing; find again "
+                "(rewind() does)"
+            )
+        call = carried(lambda: self._target.to_list(count), Stop())
+        try:
+            found: list[Document] = await self._run(call, False, self._target.cancel)
+        except asyncio.CancelledError:
+            self._target.close()
+            self._is_cut = True
+            raise
+        return found
 
     def _size(self) -> int:
         return BATCH
@@ -44,8 +67,7 @@ class _Fetching:
 
     async def __anext__(self) -> Document:
         if not self._buffer:
-            size = self._size()
-            batch = await self._run(lambda: self._target.to_list(size), False)
+            batch = await self._fetch(self._size())
             if not batch:
                 raise StopAsyncIteration
             batch.reverse()
@@ -61,18 +83,22 @@ class _Fetching:
         if length is not None and length <= len(self._buffer):
             return [self._buffer.pop() for _ in range(length)]
         found, self._buffer = self._buffer[::-1], []
-        left = None if length is None else length - len(found)
-        found += await self._run(lambda: self._target.to_list(left), False)
-        return found
+        return found + await self._fetch(None if length is None else length - len(found))
 
     @property
     def alive(self) -> bool:
         """Whether there may be more documents."""
         return bool(self._buffer) or bool(self._target.alive)
 
+    def cancel(self) -> None:
+        """End it from anywhere: the fetch that runs, or the next, raises QueryCancelled."""
+        self._buffer = []
+        self._target.cancel()
+
     async def close(self) -> None:
         """Let the snapshot go: no more documents. May be called again."""
         self._buffer = []
+        self._is_cut = False
         self._target.close()
 
     async def __aenter__(self) -> Self:
@@ -168,6 +194,7 @@ class AsyncCursor(_Fetching):
     def rewind(self) -> Self:
         """Start again from the first document, on a new snapshot."""
         self._buffer = []
+        self._is_cut = False
         self._target.rewind()
         return self
 

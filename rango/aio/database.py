@@ -56,8 +56,10 @@ class AsyncKeys:
         self._database = database
         self._target = target
 
-    async def _run(self, call: Callable[[], R], is_write: bool) -> R:
-        return await self._database._run(call, is_write)
+    async def _run(
+        self, call: Callable[[], R], is_write: bool, interrupt: Callable[[], None] | None = None
+    ) -> R:
+        return await self._database._run(call, is_write, interrupt)
 
     @property
     def epoch(self) -> int:

@@ -12,6 +12,9 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from rango._ext.stop import Stop
+from rango.cancel import carried
+
 P = ParamSpec("P")
 R = TypeVar("R")
 W = TypeVar("W")
@@ -24,15 +27,18 @@ class Delegate(Protocol):
     @property
     def _target(self) -> Any: ...
 
-    async def _run(self, call: Callable[[], Any], is_write: bool) -> Any: ...
+    async def _run(
+        self, call: Callable[[], Any], is_write: bool, interrupt: Callable[[], None] | None = None
+    ) -> Any: ...
 
 
 def _method(
-    function: Callable[Concatenate[Any, P], R], is_write: bool
+    function: Callable[Concatenate[Any, P], R], is_write: bool, is_stopped: bool
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
     async def method(self: Delegate, /, *args: P.args, **options: P.kwargs) -> R:
-        call = functools.partial(function, self._target, *args, **options)
-        result: R = await self._run(call, is_write)
+        stop = Stop()
+        call = carried(functools.partial(function, self._target, *args, **options), stop)
+        result: R = await self._run(call, is_write, stop.cancel if is_stopped else None)
         return result
 
     functools.update_wrapper(method, function)
@@ -42,15 +48,22 @@ def _method(
 def reading(
     function: Callable[Concatenate[Any, P], R],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """A method that waits for nobody: it runs among the readers."""
-    return _method(function, False)
+    """A method that waits for nobody: it runs among the readers. Cancelling its task stops it."""
+    return _method(function, False, True)
 
 
 def writing(
     function: Callable[Concatenate[Any, P], R],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """A method that may wait for another writer or for the disk."""
-    return _method(function, True)
+    """A method that may wait for another writer or for the disk. One that began runs to its end."""
+    return _method(function, True, False)
+
+
+def changing(
+    function: Callable[Concatenate[Any, P], R],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """A write of one commit. Cancelling its task stops its search; then it has done nothing."""
+    return _method(function, True, True)
 
 
 def returning(
@@ -59,8 +72,9 @@ def returning(
     """A method whose result, a synchronous object, is wrapped by `wrap(self, result)`."""
 
     async def method(self: Delegate, /, *args: P.args, **options: P.kwargs) -> W:
-        call = functools.partial(function, self._target, *args, **options)
-        return wrap(self, await self._run(call, True))
+        stop = Stop()
+        call = carried(functools.partial(function, self._target, *args, **options), stop)
+        return wrap(self, await self._run(call, True, stop.cancel))
 
     functools.update_wrapper(method, function)
     return method

@@ -23,7 +23,6 @@ from rango._ext.filter import Program
 from rango._ext.joined_scan import JoinedScan
 from rango._ext.key import key_of
 from rango.engine.collation import Collation, collation_of
-from rango.engine.deadline import deadline_of
 from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
 from rango.engine.keyed import Conjuncts, IndexLike
@@ -39,6 +38,7 @@ from rango.engine.planned import planned
 from rango.engine.projection import Projection, projection_of
 from rango.engine.returned import returner
 from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
+from rango.engine.stopping import stop_of
 from rango.engine.values import now, shown
 from rango.engine.variables import variables_of
 from rango.errors import InvalidArgument, NotFound
@@ -47,6 +47,7 @@ from rango.limits import FETCH_COUNT_DEFAULT
 if TYPE_CHECKING:
     from rango._ext.collection_info import CollectionInfo
     from rango._ext.scan import Scan
+    from rango._ext.stop import Stop
     from rango._ext.view import View
 
 Document = dict[str, Any]
@@ -86,7 +87,6 @@ class Query:
 
     __slots__ = (
         "collation",
-        "deadline_ns",
         "fetch_count",
         "filter",
         "hint",
@@ -100,6 +100,7 @@ class Query:
         "scans",
         "skip",
         "sort",
+        "stop",
         "variables",
     )
 
@@ -125,7 +126,7 @@ class Query:
         self.hint: Hint | None = None
         self.meta = False
         self.max_time_ms = 0
-        self.deadline_ns = 0
+        self.stop: Stop | None = None
         self.plan: Plan | None = None
         self.scans: list[Scan] = []
 
@@ -185,9 +186,11 @@ class Query:
         self.program = program_of(self.filter, let=self.variables or None, collation=self.collation)
         self.project(self.projection_keys)
 
-    def start_clock(self) -> None:
-        """Count the time that the query may take from now."""
-        self.deadline_ns = deadline_of(self.max_time_ms)
+    def start_clock(self, own: Stop | None = None) -> None:
+        """Count the time that the query may take from now. `own` is what may cancel it, besides the
+        scope that it starts in.
+        """
+        self.stop = stop_of(self.max_time_ms, own)
 
     def choose(self, info: CollectionInfo) -> Plan:
         """The plan for this collection, which is also kept for explain()."""
@@ -208,7 +211,7 @@ class Query:
             seen = set()
         tree = 0 if index is None else index.tree_id
         scan = view.scan_intervals(info.tree_id, tree, plan.intervals, plan.reverse, program, seen)
-        scan.deadline_ns = self.deadline_ns
+        scan.end_with(self.stop)
         self.scans.append(scan)
         return scan
 
@@ -221,7 +224,7 @@ class Query:
         other = view.scan_intervals(
             info.tree_id, index.tree_id, partner.intervals, plan.reverse, None, None
         )
-        other.deadline_ns = self.deadline_ns
+        other.end_with(self.stop)
         self.scans.append(other)
         return JoinedScan(own, other, self.program, plan.reverse, JOIN_AFTER)
 
@@ -275,7 +278,7 @@ class Query:
     def _sorted(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[bytes]]:
         """What the plan does not give in order, sorted; with a limit only so many are held."""
         count = self.skip + self.limit if self.limit else 0
-        sorter = sorter_of(self.sort, count, self.collation)
+        sorter = sorter_of(self.sort, count, self.collation, self.stop)
         if plan.kind in ("scan", "index", "id_range") and plan.partner is None:
             sorter.add_scan(self._scan(view, info, plan))
         else:

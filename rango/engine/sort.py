@@ -26,6 +26,7 @@ from rango._ext.key import index_keys, key_whole
 from rango._ext.normal import HEADER_NAMES, path_check
 from rango._ext.order import Sorter, SortField
 from rango._ext.record import encode, record_fields, record_parts
+from rango._ext.stop import Stop
 from rango.engine.collation import Collation
 from rango.engine.values import fields_of, shown
 from rango.errors import InvalidFilter
@@ -97,17 +98,21 @@ def _field_of(pair: object) -> tuple[str, int]:
     return name, int(direction)
 
 
-def sorter_of(sort: Sort, limit: int = 0, collation: Collation | None = None) -> Sorter:
+def sorter_of(
+    sort: Sort, limit: int = 0, collation: Collation | None = None, stop: Stop | None = None
+) -> Sorter:
     """What takes records and gives them in the order of a sort, the first `limit` unless it is 0.
 
-    `collation` is how strings compare.
+    `collation` is how strings compare; `stop` ends the sort.
     """
     slow = _SlowKey(sort, collation)
     first: SortField | None = None
     if collation is None and not any(path in HEADER_NAMES for path, _ in sort):
         for path, direction in reversed(sort):
             first = SortField(path, direction < 0, first)
-    return Sorter(first, slow, limit, SORT_SIZE_BYTES_MAX)
+    sorter = Sorter(first, slow, limit, SORT_SIZE_BYTES_MAX)
+    sorter.end_with(stop)
+    return sorter
 
 
 def sort_key(sort: Sort, collation: Collation | None = None) -> SortKey:

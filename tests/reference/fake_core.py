@@ -54,7 +54,6 @@ class FakeScan:
     is_kept = False
 
     def __init__(self, records: list[bytes], program: Program | None) -> None:
-        self.deadline_ns = 0
         self.keys_examined = self.records_examined = len(records)
         self._records = iter([each for each in records if program is None or program.matches(each)])
 
@@ -75,6 +74,9 @@ class FakeScan:
         return len(list(self._records))
 
     count_keys = count
+
+    def end_with(self, _stop: Any) -> None:
+        """Its records are there already."""
 
     def close(self) -> None:
         self._records = iter(())

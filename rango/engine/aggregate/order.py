@@ -79,7 +79,12 @@ class SortStage(Stage):
             context.environment.check()
             account.charge_documents(batch)
             documents += batch
-        documents.sort(key=key)
+        # the keys first, so that there are places to stop; the rest is one call
+        keyed: list[bytes] = []
+        for batch in in_batches(documents):
+            context.environment.check()
+            keyed += map(key, batch)
+        documents = [documents[at] for at in sorted(range(len(keyed)), key=keyed.__getitem__)]
         yield from in_batches(documents)
 
     def _top(self, source: Batches, context: Context) -> Batches:

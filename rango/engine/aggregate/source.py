@@ -57,7 +57,7 @@ def documents_of(
     if info is None:
         return
     view = context.environment.view
-    query.deadline_ns = context.environment.deadline_ns
+    query.stop = context.environment.stop
     try:
         scan = None
         if names is not None and len(names) <= NAMES_COUNT_MAX:
@@ -84,7 +84,7 @@ def columns_of(
     info = collection_info(context, collection)
     if info is None or not 0 < len(names) <= NAMES_COUNT_MAX or query.limit:
         return None
-    query.deadline_ns = context.environment.deadline_ns
+    query.stop = context.environment.stop
     scan = query.plain_scan(context.environment.view, info)
     return None if scan is None else _columns(scan, names)
 
@@ -187,7 +187,7 @@ class Source:
             return 0
         query = self.query(context)
         query.sort = ()
-        query.deadline_ns = context.environment.deadline_ns
+        query.stop = context.environment.stop
         return query.count(context.environment.view, info)
 
     def explain(self, context: Context, collection: str) -> Document:

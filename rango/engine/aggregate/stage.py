@@ -6,8 +6,8 @@ Invariants  A stage is immutable: everything that changes belongs to one run. A 
             on, so that whoever feeds several pipelines from one source ($facet) can feed them in
             turns; the end of documents is the end of the iterator. A document that a stage receives
             may be shared with others: it builds a new one instead of changing it.
-Failure     InvalidPipeline when it is compiled; ExpressionFailed, LimitExceeded or Timeout while it
-            runs, which end the run.
+Failure     InvalidPipeline when it is compiled; ExpressionFailed, LimitExceeded, Timeout or
+            QueryCancelled while it runs, which end the run.
 Sources     MongoDB manual, "Aggregation Stages"; ADR-0016.
 """
 
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from rango.engine.aggregate.memory import Memory
 
 if TYPE_CHECKING:
+    from rango._ext.stop import Stop
     from rango._ext.view import View
     from rango.engine.aggregate.pipeline import Pipeline
     from rango.engine.txn import Txn
@@ -48,8 +49,8 @@ class Environment:
     `random`   so many random bytes
     `write`    runs a function with a transaction that commits if it returns
     `encoded`  checks a document and makes its BSON, with a new `_id` if it has none
-    `check`    raises when the run must stop (Timeout)
-    `deadline_ns`  when that will be, on the monotonic clock; 0: never
+    `check`    raises when the run must end (Timeout, QueryCancelled)
+    `stop`     the same for scans and sorts
     """
 
     view: View
@@ -57,7 +58,7 @@ class Environment:
     write: Writer
     encoded: Callable[[Document], bytes]
     check: Callable[[], None]
-    deadline_ns: int = 0
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Unwind(Stage):
 
     def run(self, source: Batches, context: Context) -> Batches:
         if len(self.parts) == 1 and self.index is None:
-            yield from self._plain(source, self.parts[0])
+            yield from self._plain(source, self.parts[0], context)
             return
         for batch in source:
             found: list[Document] = []
@@ -77,11 +77,12 @@ class Unwind(Stage):
                 for each in self._unwound(document):
                     found.append(each)
                     if len(found) == UNWOUND_COUNT_MAX:
+                        context.environment.check()
                         yield found
                         found = []
             yield found
 
-    def _plain(self, source: Batches, name: str) -> Batches:
+    def _plain(self, source: Batches, name: str, context: Context) -> Batches:
         """A top-level array without an index, in as few steps as there are elements."""
         preserve = self.preserve
         for batch in source:
@@ -95,6 +96,7 @@ class Unwind(Stage):
                             other[name] = each
                             found.append(other)
                         if len(found) >= UNWOUND_COUNT_MAX:
+                            context.environment.check()
                             yield found
                             found = []
                 elif value is not None and value != []:

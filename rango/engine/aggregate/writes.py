@@ -75,7 +75,7 @@ class Out(Writing):
 def _records(txn: Txn, info: CollectionInfo, context: Context) -> Iterator[bytes]:
     view = txn.view
     query = open_query(program_of({}))
-    query.deadline_ns = context.environment.deadline_ns
+    query.stop = context.environment.stop
     for batch in query.records(view, info):
         yield from batch
 
