@@ -1,7 +1,8 @@
 """MongoDB's unified tests of CRUD, collection and index management, against Rango.
 
 A test that needs a server is told by the rules of unified/needs.py, which read files never seen as
-well. Of all others 95 % must pass, and each that fails has its reason in unified/ledger.json.
+well; unified/needs_server.json lists those of the files that we have, by reason. Of all others 95 %
+must pass, and each that fails has its reason in unified/ledger.json.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.conformance.unified.runner import Outcome, run_file, snake
 from tests.corpus import corpus_path
 
 LEDGER = Path(__file__).parent / "unified" / "ledger.json"
+NEEDS = LEDGER.with_name("needs_server.json")
 SUITES = ("crud/tests/unified", "index-management/tests", "collection-management/tests")
 PASSING_MIN = 0.95
 
@@ -64,6 +66,21 @@ def test_nearly_all_pass_and_each_failure_has_its_reason(
     assert [
         name for name in unknown if name not in reasons and name.partition(": ")[0] in (known_files)
     ] == []
+
+
+def test_the_list_names_each_test_that_needs_a_server(outcomes: list[Outcome]) -> None:
+    named: dict[str, list[str]] = json.loads(NEEDS.read_text(encoding="utf-8"))
+    listed_as = {name: reason for reason, names in named.items() for name in names}
+    files = {name.partition(": ")[0] for name in listed_as}
+    told = {
+        f"{each.file}: {each.description}": each.detail
+        for each in outcomes
+        if each.kind == "needs a server" and each.file in files
+    }
+    present = {each.file for each in outcomes}
+    assert told == {
+        name: reason for name, reason in listed_as.items() if name.partition(": ")[0] in present
+    }
 
 
 def test_no_entry_of_the_ledger_is_out_of_date(outcomes: list[Outcome]) -> None:
