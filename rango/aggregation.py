@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.record import encode
 from rango._ext.stop import Stop
-from rango.engine.query import Document, count_check, hint_of
+from rango.engine.hint import hint_of
+from rango.engine.query import Document, count_check
 from rango.engine.stopping import stop_of
 from rango.errors import DatabaseClosed, InvalidArgument, LimitExceeded, TransactionError
 from rango.limits import AGGREGATE_MEMORY_BYTES_MAX

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, overload
 from rango._ext.stop import Stop
 from rango.engine.distinct import distinct_values
 from rango.engine.explain import explained
+from rango.engine.hint import hint_of
 from rango.engine.query import (
     Document,
     ProjectionKeys,
     Query,
     SortKeys,
     count_check,
-    hint_of,
 )
 from rango.engine.sort import sort_of
 from rango.errors import DatabaseClosed, InvalidArgument, TransactionError

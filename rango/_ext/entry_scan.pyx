@@ -45,10 +45,10 @@ from rango._ext.key cimport (
 from rango._ext.key_decode cimport KeyReader, key_reader, key_value
 from rango._ext.match cimport program_run
 from rango._ext.layout cimport INDEX_VALUE_SIZE, RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
-from rango._ext.record cimport value_decode
+from rango._ext.record cimport record_some, value_decode
 from rango._ext.scan cimport Entry, Scan
 from rango._ext.span cimport store_u32
-from rango._ext.view cimport Found, found_release, record_document
+from rango._ext.view cimport Found, found_release
 
 cdef enum:
     KEY_SIZE_MAX = 1024             # limits.KEY_SIZE_BYTES_MAX: a key of this size was shortened
@@ -229,12 +229,15 @@ cdef class EntryScan:
         """
         cdef list items = []
         cdef Found found
+        cdef int is_there
         memset(&found, 0, sizeof(Found))
         if self.scan.done or not self._enter():
             return items
         try:
             while len(items) < limit:
-                if self._next(&found, False) == 0:
+                with nogil:
+                    is_there = self._next(&found, False)
+                if is_there == 0:
                     self.scan._end()
                     break
                 if self.is_plain:
@@ -262,17 +265,22 @@ cdef class EntryScan:
     cdef list _fetch(self, Py_ssize_t limit, bint is_decoded):
         cdef list items = []
         cdef Found found
+        cdef int is_there
         memset(&found, 0, sizeof(Found))
         if self.scan.done or not self._enter():
             return items
         try:
             while len(items) < limit:
-                if self._next(&found, True) == 0:
+                with nogil:
+                    is_there = self._next(&found, True)
+                if is_there == 0:
                     self.scan._end()
                     break
                 try:
                     if is_decoded:
-                        items.append(record_document(found.value, found.size))
+                        items.append(record_some(
+                            found.value, found.size, self.scan.names, self.scan.is_kept
+                        ))
                     else:
                         items.append(PyBytes_FromStringAndSize(
                             <const char *>found.value, <Py_ssize_t>found.size

@@ -171,7 +171,7 @@ def stages(query: Query, plan: Plan | None, operation: Operation) -> Document:
             "inputStages": inputs,
         }
     else:
-        found = access(plan, operation, is_covered_here)
+        found = access(plan, operation, is_covered_here, query.narrows(plan))
     if operation == "count":
         return found
     if query.sort and not plan.is_sorted:
@@ -188,7 +188,9 @@ def stages(query: Query, plan: Plan | None, operation: Operation) -> Document:
     return found
 
 
-def access(plan: Plan, operation: Operation, is_covered_here: bool) -> Document:
+def access(
+    plan: Plan, operation: Operation, is_covered_here: bool, is_narrowed: bool = False
+) -> Document:
     """The stages that read: an index and then its documents, or documents alone."""
     direction = "backward" if plan.reverse else "forward"
     if plan.kind == "id":
@@ -216,6 +218,8 @@ def access(plan: Plan, operation: Operation, is_covered_here: bool) -> Document:
     }
     if is_count or is_covered_here:
         return found
+    if is_narrowed:
+        return {"stage": "FETCH", "filter": False, "inputStage": {**found, "filter": True}}
     if plan.partner is not None:
         other = access(plan.partner, operation, True)
         found = {"stage": "AND_SORTED", "inputStages": [found, other]}

@@ -24,24 +24,20 @@ from rango._ext.joined_scan import JoinedScan
 from rango._ext.key import key_of
 from rango.engine.collation import Collation, collation_of
 from rango.engine.filters import program_of
-from rango.engine.implication import conjuncts_of
-from rango.engine.keyed import Conjuncts, IndexLike
+from rango.engine.hint import Hint, hint_of, hinted
+from rango.engine.keyed import IndexLike
 from rango.engine.plan import (
     Plan,
-    choose,
-    has_collation,
-    index_plan,
     is_single,
-    scan_everything,
 )
 from rango.engine.planned import planned
 from rango.engine.projection import Projection, projection_of
 from rango.engine.returned import returner
 from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
 from rango.engine.stopping import stop_of
-from rango.engine.values import now, shown
+from rango.engine.values import now
 from rango.engine.variables import variables_of
-from rango.errors import InvalidArgument, NotFound
+from rango.errors import InvalidArgument
 from rango.limits import FETCH_COUNT_DEFAULT
 
 if TYPE_CHECKING:
@@ -54,7 +50,6 @@ Document = dict[str, Any]
 SortKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
 ProjectionKeys = Mapping[str, Any] | Sequence[str]
 
-Hint = str | tuple[tuple[str, int], ...]
 
 MERGED_COUNT_FIRST: Final = 8
 """Records that are first fetched from each of several scans that are merged."""
@@ -215,11 +210,15 @@ class Query:
         self.scans.append(scan)
         return scan
 
-    def _joined(self, own: Scan, view: View, info: CollectionInfo, plan: Plan) -> Scan | JoinedScan:
-        """The scan of a plan, intersected with that of its partner if it has one."""
+    def _fetching(
+        self, own: Scan, view: View, info: CollectionInfo, plan: Plan
+    ) -> Scan | JoinedScan | EntryScan:
+        """The scan of a plan for documents: intersected with that of its partner if it has one, and
+        of entries, where those decide which documents are fetched.
+        """
         partner = plan.partner
         if partner is None:
-            return own
+            return self._of_entries(own, plan) if self.narrows(plan) else own
         index: Any = partner.index
         other = view.scan_intervals(
             info.tree_id, index.tree_id, partner.intervals, plan.reverse, None, None
@@ -248,7 +247,7 @@ class Query:
                 while batch := scan.next_records(self._wanted(plan)):
                     yield batch
         else:
-            only = self._joined(self._scan(view, info, plan), view, info, plan)
+            only = self._fetching(self._scan(view, info, plan), view, info, plan)
             while batch := only.next_records(self._wanted(plan)):
                 yield batch
 
@@ -279,7 +278,11 @@ class Query:
         """What the plan does not give in order, sorted; with a limit only so many are held."""
         count = self.skip + self.limit if self.limit else 0
         sorter = sorter_of(self.sort, count, self.collation, self.stop)
-        if plan.kind in ("scan", "index", "id_range") and plan.partner is None:
+        if (
+            plan.kind in ("scan", "index", "id_range")
+            and plan.partner is None
+            and not self.narrows(plan)
+        ):
             sorter.add_scan(self._scan(view, info, plan))
         else:
             for batch in self._found(view, info, plan):
@@ -345,7 +348,7 @@ class Query:
         is_whole = projection is None or projection.is_flat
         if projection is not None:
             own.names, own.is_kept = projection.names, projection.is_inclusion
-        scan = self._joined(own, view, info, plan)
+        scan = self._fetching(own, view, info, plan)
         while left:
             wanted = self.fetch_count if left < 0 else min(left, self.fetch_count)
             batch = scan.next_documents(wanted)
@@ -398,6 +401,27 @@ class Query:
         seen: set[bytes] | None = None,
     ) -> EntryScan:
         """The scan of a plan whose filter is decided by the entries."""
+        return self._of_entries(self._scan(view, info, plan, seen), plan, shown, with_id)
+
+    def narrows(self, plan: Plan) -> bool:
+        """Whether entries that are within the bounds decide the rest of the filter."""
+        index = plan.index
+        return (
+            plan.kind == "index"
+            and index is not None
+            and not plan.is_exact
+            and plan.partner is None
+            and keys_decide(self.program, index)
+        )
+
+    def _of_entries(
+        self,
+        scan: Scan,
+        plan: Plan,
+        shown: tuple[str | None, ...] = (),
+        with_id: bool = False,
+    ) -> EntryScan:
+        """A scan of a plan that asks its entries first."""
         assert plan.index is not None
         paths = [path for path, _ in plan.index.fields]
         shown = shown or (None,) * len(paths)
@@ -406,7 +430,7 @@ class Query:
             path if path in shown or (program is not None and "." not in path) else None
             for path in paths
         )
-        return EntryScan(self._scan(view, info, plan, seen), names, shown, with_id, program)
+        return EntryScan(scan, names, shown, with_id, program)
 
     def count(self, view: View, info: CollectionInfo) -> int:
         """How many documents match, after skip and up to limit."""
@@ -433,7 +457,7 @@ class Query:
                 total += self._entry_scan(view, info, branch, seen=seen).count()
             else:
                 scan = self._scan(view, info, branch, seen)
-                total += self._joined(scan, view, info, branch).count()
+                total += self._fetching(scan, view, info, branch).count()
         return total
 
 
@@ -452,42 +476,3 @@ def _asks_only(node: tuple[Any, ...], fields: set[str]) -> bool:
     if operator in ("$expr", "$jsonSchema"):
         return False
     return isinstance(node[1], str) and node[1].split(".")[0] in fields
-
-
-def hint_of(hint: object) -> Hint:
-    """What a hint names: an index by name, or its keys such as [("a", 1)], or {"$natural": 1}."""
-    if isinstance(hint, str):
-        return hint
-    pairs = list(hint.items()) if isinstance(hint, Mapping) else hint
-    if isinstance(pairs, (list, tuple)) and pairs:
-        keys = [(each, 1) if isinstance(each, str) else each for each in pairs]
-        if all(
-            isinstance(each, (list, tuple))
-            and len(each) == 2
-            and isinstance(each[0], str)
-            and each[1] in (1, -1)
-            for each in keys
-        ):
-            return tuple((path, int(direction)) for path, direction in keys)
-    raise InvalidArgument(
-        f'hint must be an index name, keys like [("a", 1)], or {{"$natural": 1}}, not {shown(hint)}'
-    )
-
-
-def hinted(program: Program, sort: Sort, hint: Hint, info: CollectionInfo) -> Plan:
-    """The plan that a hint forces; NotFound if it names no index."""
-    conjuncts = Conjuncts(conjuncts_of(program.normal), has_collation(program))
-    match hint:
-        case (("$natural", direction),):
-            return scan_everything(conjuncts, sort, direction < 0)
-        case "_id_" | (("_id", _),):
-            return choose(program, sort)
-    for number, index in enumerate(info.indexes):
-        if hint in (index.name, index.fields):
-            plan = index_plan(conjuncts, sort, index, 1, number, is_forced=True)
-            assert plan is not None
-            return plan
-    raise NotFound(
-        f"hint: collection {info.name!r} has no index {hint!r}; list_indexes() names them",
-        code=2,
-    )

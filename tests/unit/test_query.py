@@ -57,6 +57,54 @@ def test_a_covered_find_looks_up_what_an_entry_does_not_tell(things: Collection)
 
 
 @pytest.mark.parametrize(
+    ("filter", "options"),
+    [
+        ({"a": {"$gt": 7}, "b": "x3"}, {}),
+        ({"a": {"$gte": 0}, "b": {"$regex": "3$"}}, {}),
+        ({"a": {"$gt": 7}, "b": "x3"}, {"projection": {"c": 1}}),
+        ({"a": {"$gt": 7}, "b": "x3"}, {"projection": {"c": 1, "d": {"$add": ["$c", 1]}}}),
+        ({"a": {"$gt": 7}, "b": "x3"}, {"sort": [("c", -1)]}),
+        ({"a": {"$gt": 7}, "b": "x3"}, {"sort": [("a", 1)], "skip": 1, "limit": 2}),
+        ({"a": {"$gt": 7}, "b": "x3"}, {"meta": True}),
+    ],
+)
+def test_documents_are_fetched_only_for_entries_that_match(
+    things: Collection, filter: dict[str, Any], options: dict[str, Any]
+) -> None:
+    explained = things.find(filter, **options).explain()
+    if "limit" not in options:
+        assert explained["docs_examined"] == explained["returned"]
+    assert explained["docs_examined"] < explained["keys_examined"]
+    stage = explained["queryPlanner"]["winningPlan"]
+    while stage["stage"] != "FETCH":
+        stage = stage["inputStage"]
+    assert (stage["filter"], stage["inputStage"]["filter"]) == (False, True)
+    everything = things.find(filter, hint=[("$natural", 1)], **options).to_list()
+    found = things.find_many(filter, **options)
+    if "sort" in options:
+        assert found == everything
+    else:
+        assert sorted(found, key=lambda each: each["_id"]) == everything
+
+
+def test_entries_that_do_not_tell_are_decided_by_their_documents(things: Collection) -> None:
+    things.insert_many(
+        [
+            {"_id": "list", "a": [8, 9], "b": "x3"},
+            {"_id": "several", "a": 8, "b": ["x3", "x9"]},
+            {"_id": "document", "a": 8, "b": {"x": "x3"}},
+            {"_id": "long", "a": 8, "b": "x3" + "y" * 2000},
+        ]
+    )
+    found = things.find_many({"a": {"$gt": 7}, "b": {"$regex": "^x3"}, "_id": {"$type": "string"}})
+    assert {"list", "several", "long"} <= {each["_id"] for each in found}
+    found = things.find_many({"a": {"$gt": 7}, "b": {"$not": {"$regex": "x3$"}}})
+    ids = [each["_id"] for each in found]
+    assert {"document", "long"} <= {*ids} and not {"list", "several"} & {*ids}
+    assert len(ids) == len({*ids})
+
+
+@pytest.mark.parametrize(
     ("expression", "let", "keys"),
     [
         ({"$eq": ["$c", 50]}, {}, 1),

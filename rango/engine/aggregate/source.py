@@ -20,7 +20,8 @@ from rango.engine.aggregate.order import Limit, Skip, SortStage
 from rango.engine.aggregate.shape import Match
 from rango.engine.aggregate.stage import BATCH_COUNT, Batch, Batches, Context, Names, Stage
 from rango.engine.explain import summary
-from rango.engine.query import Hint, Query
+from rango.engine.hint import Hint
+from rango.engine.query import Query
 from rango.engine.values import MISSING
 
 if TYPE_CHECKING:

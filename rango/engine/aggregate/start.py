@@ -16,7 +16,7 @@ from rango.engine.aggregate.pipeline import Pipeline, compile_pipeline
 from rango.engine.aggregate.spec import invalid
 from rango.engine.aggregate.stage import Context, Environment, Scope
 from rango.engine.collation import collation_of
-from rango.engine.query import Hint
+from rango.engine.hint import Hint
 from rango.engine.values import date_of_ms, normalised, shown
 from rango.errors import InvalidDocument
 
