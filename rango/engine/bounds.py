@@ -17,7 +17,7 @@ Sources     MongoDB manual, "Multikey Index Bounds"; keys: rango/_ext/key.pyx.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -178,16 +178,25 @@ def both(known: Sequence[Bounds]) -> Bounds:
     """All of them hold for one key: the intersection."""
     bounds = known[0]
     for other in known[1:]:
-        met = [
-            interval
-            for left in bounds.intervals
-            for right in other.intervals
-            if (interval := _meet(left, right)) is not None
-        ]
         bounds = Bounds(
-            tuple(met), bounds.is_points or other.is_points, bounds.is_exact and other.is_exact
+            tuple(_common(bounds.intervals, other.intervals)),
+            bounds.is_points or other.is_points,
+            bounds.is_exact and other.is_exact,
         )
     return bounds
+
+
+def _common(left: Sequence[Interval], right: Sequence[Interval]) -> Iterator[Interval]:
+    # both are ascending, so what ends first meets nothing more
+    one = other = 0
+    while one < len(left) and other < len(right):
+        if (interval := _meet(left[one], right[other])) is not None:
+            yield interval
+        ends, others_end = left[one][1], right[other][1]
+        if others_end is None or (ends is not None and ends <= others_end):
+            one += 1
+        else:
+            other += 1
 
 
 def narrowest(known: Sequence[Bounds]) -> Bounds:

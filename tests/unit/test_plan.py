@@ -13,6 +13,7 @@ from rango._ext.collection_info import IndexInfo
 from rango._ext.filter import NO_VALUE, compile_filter
 from rango._ext.key import index_keys, key_of
 from rango._ext.record import encode
+from rango.engine import bounds
 from rango.engine.bounds import AFTER_NAN, EVERYTHING, UNDEFINED, bounds_of, successor
 from rango.engine.keyed import Conjuncts
 from rango.engine.plan import Plan, best_of, choose
@@ -271,6 +272,41 @@ def test_intervals() -> None:
 def test_an_empty_array_has_the_key_of_undefined() -> None:
     assert index_keys(encode({"a": []}), "a")[0] == [UNDEFINED]
     assert (UNDEFINED, successor(UNDEFINED)) in intervals({"a": []}, "a")
+
+
+def test_two_long_lists_of_values_are_met_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    met = []
+    meet = bounds._meet
+
+    def counted(left: bounds.Interval, right: bounds.Interval) -> bounds.Interval | None:
+        met.append(1)
+        return meet(left, right)
+
+    monkeypatch.setattr(bounds, "_meet", counted)
+    asked = {"$and": [{"a": {"$in": [*range(0, 4000, 2)]}}, {"a": {"$in": [*range(0, 4000, 3)]}}]}
+    plan = plan_of(asked)
+    assert len(plan.intervals) == len(range(0, 4000, 6))
+    assert len(met) < 4000  # not 2,000 times 1,334
+
+
+@given(st.lists(st.integers(0, 40), min_size=2), st.lists(st.integers(0, 40), min_size=2))
+def test_what_two_conditions_have_in_common(one: list[int], other: list[int]) -> None:
+    listed = {"a": {"$in": one}}
+    ranged = {"$or": [{"a": {"$gte": low, "$lt": low + 3}} for low in other]}
+    for right, wanted in (
+        ({"a": {"$in": other}}, {*one} & {*other}),
+        (ranged, {n for n in one if any(low <= n < low + 3 for low in other)}),
+    ):
+        common = intervals({"$and": [listed, right]}, "a")
+        found = {
+            n
+            for n in range(45)
+            if any(
+                (low or b"") <= key_of(n) and (up is None or key_of(n) < up) for low, up in common
+            )
+        }
+        assert found == wanted
+        assert common == sorted(common, key=lambda each: each[0] or b"")
 
 
 def test_successor() -> None:
