@@ -36,6 +36,7 @@ SUITES = (
     Suite("race", 3, is_long=True),
     Suite("security", 3),
     Suite("docs", 3),
+    Suite("typing", 2),
     Suite("interop", 2, is_required=False),
     Suite("fuzz", 2, is_required=False, is_long=True),
     Suite("soak", 2, is_required=False, is_long=True),

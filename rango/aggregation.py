@@ -205,6 +205,10 @@ class CommandCursor:
         """The next document, or None at the end."""
         return next(self, None)
 
+    def _documents(self, length: int | None) -> list[Document]:
+        """As of Cursor."""
+        return self.to_list(length)
+
     def to_list(self, length: int | None = None) -> list[Document]:
         """The documents that are left, at most `length` of them, as a list."""
         left = -1 if length is None else count_check("length", length)

@@ -31,6 +31,7 @@ from rango.errors import (
     RangoError,
 )
 from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
+from rango.models import Storable
 from rango.names import replacement_check
 from rango.statements import (
     Outcome,
@@ -78,7 +79,7 @@ class InsertOne(_Request):
 
     __slots__ = ("_doc",)
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Storable) -> None:
         self._doc = document
 
 
@@ -136,7 +137,7 @@ class ReplaceOne(_Request):
     def __init__(
         self,
         filter: Mapping[str, Any],
-        replacement: Mapping[str, Any],
+        replacement: Storable,
         upsert: bool | None = None,
         collation: Any = None,
         hint: Any = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rango.aggregation import CommandCursor, aggregate
 from rango.indexes import CollectionIndexes
+from rango.models import D
 from rango.names import collection_name_check
 from rango.reads import CollectionReads
 from rango.writes import CollectionWrites
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from rango.transaction import Handle
 
 
-class Collection(CollectionReads, CollectionWrites, CollectionIndexes):
+class Collection(CollectionReads[D], CollectionWrites[D], CollectionIndexes):
     """The documents of one name. Made by `db["name"]`, need not exist yet, shared by threads.
 
-    Documents are dicts with an `_id`. Filters, updates, sorts and projections are MongoDB's; every
+    Documents are dicts with an `_id`; those of a `Collection[M]`, made by db.collection(name,
+    model=M), are objects of M. Filters, updates, sorts and projections are MongoDB's; every
     operator is in docs/reference. Every method that writes raises ReadOnly, DatabaseBusy, LowDisk
     or IoFailed when the database cannot take it.
     """

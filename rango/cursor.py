@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 
 from rango._ext.stop import Stop
 from rango.engine.distinct import distinct_values
@@ -28,6 +28,7 @@ from rango.engine.query import (
 )
 from rango.engine.sort import sort_of
 from rango.errors import DatabaseClosed, InvalidArgument, TransactionError
+from rango.models import D
 from rango.names import path_check
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def filter_check(filter: object) -> Mapping[str, Any]:
     return filter
 
 
-class Cursor:
+class Cursor(Generic[D]):
     """The documents that a find() matches, fetched as they are asked for.
 
     Iterate over it, or call to_list(). sort, skip, limit, projection, hint and batch_size may be
@@ -87,59 +88,62 @@ class Cursor:
             )
         return self._query
 
-    def sort(self, key_or_list: SortKeys, direction: int | None = None) -> Cursor:
+    def sort(self, key_or_list: SortKeys, direction: int | None = None) -> Self:
         """Order by a field (`"a", -1`) or several (`[("a", 1), ("b", -1)]`); 1 rises, -1 falls."""
         self._fresh().sort = sort_of(key_or_list, direction)
         return self
 
-    def skip(self, count: int) -> Cursor:
+    def skip(self, count: int) -> Self:
         """Leave out the first `count` documents."""
         self._fresh().skip = count_check("skip", count)
         return self
 
-    def limit(self, count: int) -> Cursor:
+    def limit(self, count: int) -> Self:
         """Return at most `count` documents; 0 means all. A negative one counts as its value."""
         self._fresh().limit_to(count)
         return self
 
-    def projection(self, projection: ProjectionKeys | None) -> Cursor:
-        """Return only, or all but, the fields named: `{"a": 1}`, `["a"]`, `{"a": 0}`."""
-        self._fresh().project(projection)
-        return self
+    def projection(self, projection: ProjectionKeys | None) -> Cursor[Document]:
+        """Return only, or all but, the fields named: `{"a": 1}`, `["a"]`, `{"a": 0}`.
 
-    def collation(self, collation: Any) -> Cursor:
+        The documents are dictionaries then, whatever the collection's model.
+        """
+        self._fresh().project(projection)
+        return cast("Cursor[Document]", self)
+
+    def collation(self, collation: Any) -> Self:
         """Compare strings as `{"locale": "en", "strength": 2}` says; None: by code points."""
         self._fresh().collate(collation)
         return self
 
-    def max_time_ms(self, max_time_ms: int | None) -> Cursor:
+    def max_time_ms(self, max_time_ms: int | None) -> Self:
         """Raise Timeout once the query has run so long; None or 0: never."""
         self._fresh().max_time_ms = count_check("max_time_ms", max_time_ms or 0)
         return self
 
-    def comment(self, comment: Any) -> Cursor:  # noqa: ARG002
+    def comment(self, comment: Any) -> Self:  # noqa: ARG002
         """Accepted and ignored."""
         self._fresh()
         return self
 
-    def allow_disk_use(self, allow_disk_use: bool) -> Cursor:  # noqa: ARG002
+    def allow_disk_use(self, allow_disk_use: bool) -> Self:  # noqa: ARG002
         """Accepted and ignored: a sort in memory is bounded by SORT_SIZE_BYTES_MAX."""
         self._fresh()
         return self
 
-    def where(self, code: Any) -> Cursor:  # noqa: ARG002
+    def where(self, code: Any) -> Self:  # noqa: ARG002
         """Refused: there is no JavaScript. Raises InvalidArgument."""
         raise InvalidArgument("there is no JavaScript here; use $expr in the filter")
 
-    def min(self, spec: Any) -> Cursor:  # noqa: ARG002
+    def min(self, spec: Any) -> Self:  # noqa: ARG002
         """Refused: bounds are given by the filter. Raises InvalidArgument."""
         raise InvalidArgument('bounds of an index are given by the filter: {"a": {"$gte": 1}}')
 
-    def max(self, spec: Any) -> Cursor:  # noqa: ARG002
+    def max(self, spec: Any) -> Self:  # noqa: ARG002
         """Refused: bounds are given by the filter. Raises InvalidArgument."""
         raise InvalidArgument('bounds of an index are given by the filter: {"a": {"$lt": 9}}')
 
-    def hint(self, index: object) -> Cursor:
+    def hint(self, index: object) -> Self:
         """Use this index, named or given by its keys; None lets the planner choose.
 
         The first fetch raises NotFound if there is none.
@@ -147,7 +151,7 @@ class Cursor:
         self._fresh().hint = None if index is None else hint_of(index)
         return self
 
-    def batch_size(self, count: int) -> Cursor:
+    def batch_size(self, count: int) -> Self:
         """Fetch `count` documents at a time. 0 means the default."""
         self._fresh().batch(count)
         return self
@@ -165,10 +169,10 @@ class Cursor:
         return [] if info is None else distinct_values(query, view, info, key)
 
     @overload
-    def __getitem__(self, index: int) -> Document: ...
+    def __getitem__(self, index: int) -> D: ...
     @overload
-    def __getitem__(self, index: slice) -> Cursor: ...
-    def __getitem__(self, index: int | slice) -> Document | Cursor:
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> D | Self:
         """`cursor[2:5]` is skip(2).limit(3); `cursor[2]` is that document, or IndexError."""
         query = self._fresh()
         if isinstance(index, slice):
@@ -185,7 +189,7 @@ class Cursor:
             raise IndexError("a cursor has no negative indexes; reverse the sort")
         other = query.copy()
         other.skip, other.limit = query.skip + index, 1
-        found = Cursor(self._handle, self._name, other).to_list()
+        found = self._like(other).to_list()
         if not found:
             raise IndexError(f"the cursor has no document {index}")
         return found[0]
@@ -227,10 +231,10 @@ class Cursor:
         self.close()
         return []
 
-    def __iter__(self) -> Cursor:
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Document:
+    def __next__(self) -> D:
         buffer = self._buffer
         if not buffer:
             batch = self._fetch()
@@ -238,14 +242,18 @@ class Cursor:
                 raise StopIteration
             batch.reverse()
             self._buffer = buffer = batch
-        return buffer.pop()
+        return cast("D", buffer.pop())
 
-    def next(self) -> Document:
+    def next(self) -> D:
         """The next document. Raises StopIteration at the end."""
         return self.__next__()
 
-    def to_list(self, length: int | None = None) -> list[Document]:
+    def to_list(self, length: int | None = None) -> list[D]:
         """The documents that are left, at most `length` of them, as a list."""
+        return cast("list[D]", self._documents(length))
+
+    def _documents(self, length: int | None) -> list[Document]:
+        """The same, as dictionaries."""
         left = -1 if length is None else count_check("length", length)
         buffer = self._buffer
         buffer.reverse()
@@ -263,7 +271,7 @@ class Cursor:
         """Whether there may be more documents."""
         return bool(self._buffer) or not self._is_over
 
-    def rewind(self) -> Cursor:
+    def rewind(self) -> Self:
         """Start again from the first document, on a new snapshot."""
         self.close()
         self._is_over = False
@@ -271,9 +279,17 @@ class Cursor:
         self._stop = Stop()
         return self
 
-    def clone(self) -> Cursor:
+    def clone(self) -> Self:
         """A new cursor with the same options, not started."""
-        return Cursor(self._handle, self._name, self._query.copy())
+        return self._like(self._query.copy())
+
+    def _like(self, query: Query) -> Self:
+        """A cursor of the same kind."""
+        return type(self)(self._handle, self._name, query)
+
+    def _made(self, document: Document) -> D:
+        """What is handed out for a document."""
+        return cast("D", document)
 
     def explain(self) -> Document:
         """Run the query and tell how. The cursor is not moved.
@@ -310,7 +326,7 @@ class Cursor:
             scan.close()
         self._query.scans.clear()
 
-    def __enter__(self) -> Cursor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from rango.aggregation import CommandCursor, aggregate
 from rango.collection import Collection
 from rango.errors import InvalidArgument, TransactionError
 from rango.ids import UuidGenerator, node_id_check
 from rango.keys import Keys
+from rango.models import M
 from rango.names import collection_name_check
 from rango.transaction import Handle, Transaction
 
@@ -251,23 +252,37 @@ class Database:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._collections: dict[str, Collection] = {}
+        self._collections: dict[str, Collection[dict[str, Any]]] = {}
 
-    def __getitem__(self, name: str) -> Collection:
+    def __getitem__(self, name: str) -> Collection[dict[str, Any]]:
         """The collection with that name. Raises InvalidName if there cannot be one."""
         try:
             return self._collections[name]
         except KeyError:
-            collection = Collection(self._handle, collection_name_check(name))
+            collection: Collection[dict[str, Any]] = Collection(
+                self._handle, collection_name_check(name)
+            )
             return self._collections.setdefault(name, collection)
         except TypeError:
             raise InvalidArgument(
                 f"a collection name is a str, not {type(name).__name__}"
             ) from None
 
-    def collection(self, name: str) -> Collection:
-        """The same as `db[name]`."""
-        return self[name]
+    @overload
+    def collection(self, name: str) -> Collection[dict[str, Any]]: ...
+    @overload
+    def collection(self, name: str, model: type[M]) -> Collection[M]: ...
+    def collection(self, name: str, model: type[M] | None = None) -> Collection[Any]:
+        """The same as `db[name]`, or one whose documents are objects of a class.
+
+        `model` is a dataclass or a pydantic model: what finds return is made by it, with a
+        projection it is a dictionary still. Raises InvalidName, InvalidArgument (no model).
+        """
+        if model is None:
+            return self[name]
+        from rango.model_collection import ModelCollection
+
+        return ModelCollection(self._handle, collection_name_check(name), model)
 
     def list_collection_names(self) -> list[str]:
         """The names of the collections that exist, sorted; not those that Rango keeps itself."""
@@ -283,7 +298,7 @@ class Database:
 
         return Collection(self._handle, FACTS).find_many({}, sort=[("at", 1), ("_id", 1)])
 
-    def drop_collection(self, name: str | Collection) -> None:
+    def drop_collection(self, name: str | Collection[Any]) -> None:
         """Delete a collection with its documents and indexes; nothing happens if there is none."""
         collection = name if isinstance(name, Collection) else self[name]
         collection.drop()

@@ -185,6 +185,29 @@ class NotFound(RangoError, LookupError):
     """
 
 
+class ModelMismatch(RangoError):
+    """A stored document does not fit the model of the collection that it was read through.
+
+    `collection` and `id` name it, `path` is the field, `reason` what is wrong there; `findings` are
+    all of them, as (path, reason). Change the document or the model, or read it as it is with
+    `db[collection]`. A write that returns a document (find_one_and_update and its kin) is done.
+    """
+
+    def __init__(
+        self, collection: str, id: Any, model: str, findings: list[tuple[str, str]]
+    ) -> None:
+        self.collection = collection
+        self.id = id
+        self.findings = findings
+        self.path, self.reason = findings[0]
+        where = f"field {self.path!r}" if self.path else "the whole"
+        others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        super().__init__(
+            f"collection {collection!r}, _id {id!r:.60}: {where} does not fit {model}: "
+            f"{self.reason}{others}; change the document or the model"
+        )
+
+
 class Conflict(RangoError):
     """A compare-and-set lost: the document changed since it was read. Read it again and decide."""
 

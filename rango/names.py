@@ -14,6 +14,7 @@ from bson.regex import Regex
 
 from rango.errors import InvalidArgument, InvalidDocument, InvalidName, InvalidUpdate
 from rango.limits import NAME_SIZE_BYTES_MAX
+from rango.models import document_of, is_model
 
 RESERVED_NAMES: Final = frozenset(("_rev", "_updated_at", "_source_node", "_deleted", "_conflicts"))
 """Fields that Rango keeps itself: no document, replacement or update may name one at its top."""
@@ -55,11 +56,16 @@ def collection_name_check(name: object) -> str:
 
 
 def document_check(document: object, what: str = "document") -> Mapping[str, Any]:
-    """`document` if it is a mapping without reserved fields, its `_id` allowed if it has one."""
+    """`document`, or that of a model, if it is a mapping without reserved fields, its `_id` allowed
+    if it has one.
+    """
     if type(document) is not dict and not isinstance(document, Mapping):
-        raise InvalidArgument(
-            f"{what} must be a dict or another mapping, not {type(document).__name__}"
-        )
+        if not is_model(document):
+            raise InvalidArgument(
+                f"{what} must be a dict or another mapping, a dataclass or a pydantic model, not "
+                f"{type(document).__name__}"
+            )
+        document = document_of(document)
     if not RESERVED_NAMES.isdisjoint(document):
         name = min(RESERVED_NAMES.intersection(document))
         raise InvalidDocument(f"field {name!r} is kept by Rango itself; leave it out of the {what}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, Unpack, overload
 
 from bson.objectid import ObjectId
 
@@ -23,6 +23,7 @@ from rango.engine.query import (
     count_check,
 )
 from rango.errors import InvalidArgument
+from rango.models import D
 from rango.names import path_check
 from rango.transaction import active_transactions
 
@@ -88,19 +89,31 @@ REFUSED: Final[Mapping[str, str]] = {
 }
 
 
-class CollectionReads:
+class CollectionReads(Generic[D]):
     """The methods of a Collection that read. Their options are those of FindOptions."""
 
     __slots__ = ()
     _handle: Handle
     _name: str
 
+    @overload
+    def find_one(
+        self, filter: Any = None, projection: None = None, **options: Unpack[FindOptions]
+    ) -> D | None: ...
+    @overload
+    def find_one(
+        self, filter: Any, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> Document | None: ...
+    @overload
+    def find_one(
+        self, filter: Any = None, *, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> Document | None: ...
     def find_one(
         self,
         filter: Any = None,
         projection: ProjectionKeys | None = None,
         **options: Unpack[FindOptions],
-    ) -> Document | None:
+    ) -> Any:
         """The first document that matches, or None.
 
         `filter` may also be an `_id` that is not a mapping. The other arguments are those of
@@ -118,15 +131,43 @@ class CollectionReads:
                 return self._handle.view()[0].find_named(self._name, value)
             return self._handle.core.store.current.find_named(self._name, value)
         options["limit"] = 1
-        found = self.find(filter, projection, **options).to_list()
-        return found[0] if found else None
+        return self._first(query_of(filter, projection, options))
 
+    def _first(self, query: Query) -> Document | None:
+        """The one document of a query."""
+        view, _ = self._handle.view()
+        self._handle.metrics.queries += 1
+        info = view.catalog.collections.get(self._name)
+        query.start_clock()
+        if info is None:
+            return None
+        try:
+            for batch in query.batches(view, info):
+                if batch:
+                    return batch[0]
+        finally:
+            for scan in query.scans:
+                scan.close()
+        return None
+
+    @overload
+    def find(
+        self, filter: Any = None, projection: None = None, **options: Unpack[FindOptions]
+    ) -> Cursor[D]: ...
+    @overload
+    def find(
+        self, filter: Any, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> Cursor[Document]: ...
+    @overload
+    def find(
+        self, filter: Any = None, *, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> Cursor[Document]: ...
     def find(
         self,
         filter: Any = None,
         projection: ProjectionKeys | None = None,
         **options: Unpack[FindOptions],
-    ) -> Cursor:
+    ) -> Any:
         """A lazy cursor over the documents that match: nothing is read before the first is needed.
 
         `projection`  fields to return (`{"a": 1}`, `["a"]`) or to leave out (`{"a": 0}`),
@@ -139,18 +180,32 @@ class CollectionReads:
         `meta`        also return `_rev`, `_updated_at` and `_source_node` (a projection may name
         them as well)
 
+        With a projection the cursor gives dictionaries, whatever the collection's model.
+
         `comment`, `allow_disk_use`, `no_cursor_timeout`, `allow_partial_results` and `session` are
         accepted and ignored. Raises InvalidFilter, InvalidArgument now; NotFound at the first
         fetch if `hint` names no index, Timeout and LimitExceeded while it is read.
         """
         return Cursor(self._handle, self._name, query_of(filter, projection, options))
 
+    @overload
+    def find_many(
+        self, filter: Any = None, projection: None = None, **options: Unpack[FindOptions]
+    ) -> list[D]: ...
+    @overload
+    def find_many(
+        self, filter: Any, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> list[Document]: ...
+    @overload
+    def find_many(
+        self, filter: Any = None, *, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> list[Document]: ...
     def find_many(
         self,
         filter: Any = None,
         projection: ProjectionKeys | None = None,
         **options: Unpack[FindOptions],
-    ) -> list[Document]:
+    ) -> Any:
         """The documents that match, as a list. Arguments as in find()."""
         return self.find(filter, projection, **options).to_list()
 

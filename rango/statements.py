@@ -25,6 +25,7 @@ from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
 from rango.engine.update.upsert import seed_of, upsert_check
 from rango.engine.values import now
 from rango.errors import DuplicateKey, InvalidArgument
+from rango.models import Storable, id_put
 from rango.names import document_check, id_check, replacement_check
 
 if TYPE_CHECKING:
@@ -125,16 +126,18 @@ class Statement(Protocol):
         """Do it in a transaction whose append lock is taken."""
 
 
-def encoded(handle: Handle, document: Mapping[str, Any]) -> tuple[Any, bytes]:
+def encoded(handle: Handle, document: Storable) -> tuple[Any, bytes]:
     """The `_id` and the bytes of a new document; puts the `_id` into it if it had none."""
-    document_check(document)
-    if "_id" in document:
-        return document["_id"], encode(document, document["_id"])
+    checked = document_check(document)
+    if "_id" in checked:
+        return checked["_id"], encode(checked, checked["_id"])
     id_value = handle.ids()
     id_check(id_value)
-    data = encode(document, id_value)
+    data = encode(checked, id_value)
     if type(document) is dict or isinstance(document, MutableMapping):
         document["_id"] = id_value
+    elif checked is not document:
+        id_put(document, id_value)
     return id_value, data
 
 
@@ -294,7 +297,7 @@ def pattern_of(info: CollectionInfo, index: str) -> Document:
     return {"_id": 1}
 
 
-def inserting(handle: Handle, name: str, document: Mapping[str, Any]) -> Insertion:
+def inserting(handle: Handle, name: str, document: Storable) -> Insertion:
     """The statement of insert_one. Raises InvalidDocument, LimitExceeded."""
     return Insertion(name, *encoded(handle, document))
 

@@ -9,14 +9,14 @@ Failure     An error says what to change; what was written before it is said by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rango.bulk import bulk_details, run_requests
 from rango.changes import insert_batches
 from rango.cursor import filter_check
 from rango.engine.purge import purge as engine_purge
-from rango.engine.query import Document, ProjectionKeys, Query, SortKeys
+from rango.engine.query import Query, SortKeys
 from rango.errors import (
     BulkWriteError,
     DuplicateKey,
@@ -24,19 +24,18 @@ from rango.errors import (
     NotFound,
     RangoError,
 )
+from rango.found_and_changed import CollectionFoundAndChanged, UpdateKeys
+from rango.models import D, Storable
 from rango.results import (
     BulkWriteResult,
     DeleteResult,
     InsertManyResult,
     InsertOneResult,
     PurgeResult,
-    ReturnDocument,
     UpdateResult,
 )
 from rango.statements import (
-    Alteration,
     Outcome,
-    Projected,
     encoded,
     executed,
     flag_check,
@@ -50,13 +49,10 @@ from rango.statements import (
 from rango.transaction import active_transactions
 
 if TYPE_CHECKING:
-    from rango.transaction import Handle
-
-UpdateKeys = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-"""Operators, or the stages of a pipeline."""
+    pass
 
 
-class CollectionWrites:
+class CollectionWrites(CollectionFoundAndChanged[D]):
     """The methods of a Collection that write.
 
     Arguments that several of them have, all PyMongo's:
@@ -72,14 +68,11 @@ class CollectionWrites:
                      no session, and no validation that could be passed by
     """
 
-    __slots__ = ("_handle", "_name")
-
-    _handle: Handle
-    _name: str
+    __slots__ = ()
 
     def insert_one(
         self,
-        document: MutableMapping[str, Any] | Mapping[str, Any],
+        document: Storable,
         bypass_document_validation: object = None,  # noqa: ARG002
         *,
         comment: object = None,  # noqa: ARG002
@@ -115,7 +108,7 @@ class CollectionWrites:
 
     def insert_many(
         self,
-        documents: Iterable[MutableMapping[str, Any] | Mapping[str, Any]],
+        documents: Iterable[Storable],
         ordered: bool = True,
         bypass_document_validation: object = None,  # noqa: ARG002
         *,
@@ -233,7 +226,7 @@ class CollectionWrites:
     def replace_one(
         self,
         filter: Mapping[str, Any],
-        replacement: Mapping[str, Any],
+        replacement: Storable,
         upsert: bool = False,
         bypass_document_validation: object = None,  # noqa: ARG002
         *,
@@ -310,117 +303,6 @@ class CollectionWrites:
             stop=write_stop(max_time_ms),
         )
         return DeleteResult(executed(self._handle, statement).deleted)
-
-    def find_one_and_delete(
-        self,
-        filter: Mapping[str, Any],
-        projection: ProjectionKeys | None = None,
-        sort: SortKeys | None = None,
-        hint: object = None,
-        *,
-        let: Mapping[str, Any] | None = None,
-        collation: object = None,
-        max_time_ms: int | None = None,
-        comment: object = None,  # noqa: ARG002
-        session: None = None,  # noqa: ARG002
-    ) -> Document | None:
-        """Delete the first document that matches, and return it; None if none does."""
-        statement = removing(
-            self._name,
-            filter,
-            sort=sort,
-            hint=hint,
-            let=let,
-            collation=collation,
-            stop=write_stop(max_time_ms),
-        )
-        shaped = Projected(statement.query, projection)
-        return shaped(executed(self._handle, statement).before)
-
-    def find_one_and_replace(
-        self,
-        filter: Mapping[str, Any],
-        replacement: Mapping[str, Any],
-        projection: ProjectionKeys | None = None,
-        sort: SortKeys | None = None,
-        upsert: bool = False,
-        return_document: bool = ReturnDocument.BEFORE,
-        hint: object = None,
-        *,
-        let: Mapping[str, Any] | None = None,
-        collation: object = None,
-        max_time_ms: int | None = None,
-        comment: object = None,  # noqa: ARG002
-        session: None = None,  # noqa: ARG002
-    ) -> Document | None:
-        """replace_one that returns the document as it was, or as it is with ReturnDocument.AFTER.
-
-        None if none matches, and if an upsert inserted one and BEFORE is asked for.
-        """
-        statement = replacing(
-            self._handle,
-            self._name,
-            filter,
-            replacement,
-            upsert=upsert,
-            sort=sort,
-            hint=hint,
-            let=let,
-            collation=collation,
-            stop=write_stop(max_time_ms),
-        )
-        return self._found_and_changed(statement, projection, return_document)
-
-    def find_one_and_update(
-        self,
-        filter: Mapping[str, Any],
-        update: UpdateKeys,
-        projection: ProjectionKeys | None = None,
-        sort: SortKeys | None = None,
-        upsert: bool = False,
-        return_document: bool = ReturnDocument.BEFORE,
-        array_filters: Sequence[Mapping[str, Any]] | None = None,
-        hint: object = None,
-        *,
-        let: Mapping[str, Any] | None = None,
-        collation: object = None,
-        max_time_ms: int | None = None,
-        comment: object = None,  # noqa: ARG002
-        session: None = None,  # noqa: ARG002
-    ) -> Document | None:
-        """update_one that returns the document as it was, or as it is with ReturnDocument.AFTER.
-
-        None if none matches, and if an upsert inserted one and BEFORE is asked for.
-        """
-        statement = updating(
-            self._handle,
-            self._name,
-            filter,
-            update,
-            upsert=upsert,
-            array_filters=array_filters,
-            sort=sort,
-            hint=hint,
-            let=let,
-            collation=collation,
-            stop=write_stop(max_time_ms),
-        )
-        return self._found_and_changed(statement, projection, return_document)
-
-    def _found_and_changed(
-        self,
-        statement: Alteration,
-        projection: ProjectionKeys | None,
-        is_after: bool,
-    ) -> Document | None:
-        if not isinstance(is_after, bool):
-            raise InvalidArgument(
-                "return_document must be ReturnDocument.BEFORE or ReturnDocument.AFTER, "
-                f"not {is_after!r:.60}"
-            )
-        shaped = Projected(statement.query, projection)
-        outcome = executed(self._handle, statement)
-        return shaped(outcome.after if is_after else outcome.before)
 
     def bulk_write(
         self,

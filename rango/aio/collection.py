@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
 from rango.aio.cursor import AsyncCommandCursor, AsyncCursor
-from rango.aio.delegate import changing, completed, reading, returning, writing
+from rango.aio.delegate import changing, completed, documented, reading, returning, writing
 from rango.collection import Collection
-from rango.engine.query import ProjectionKeys
+from rango.engine.query import Document, ProjectionKeys, SortKeys
+from rango.found_and_changed import ChangeOptions, UpdateKeys
+from rango.models import D, Storable
 from rango.reads import FindOptions
+from rango.results import ReturnDocument
 
 if TYPE_CHECKING:
     from rango.aio.database import AsyncDatabase
 
 
+_find_one: Any = reading(Collection.find_one)
+_find_many: Any = reading(Collection.find_many)
+_find_one_and_delete: Any = changing(Collection.find_one_and_delete)
+_find_one_and_replace: Any = changing(Collection.find_one_and_replace)
+_find_one_and_update: Any = changing(Collection.find_one_and_update)
+
+
 @completed(Collection)
-class AsyncCollection:
+class AsyncCollection(Generic[D]):
     """The documents of one name: a Collection whose methods are awaited.
 
     Names, arguments, results and errors are those of Collection. find() is not awaited, its cursor
@@ -25,7 +35,7 @@ class AsyncCollection:
 
     __slots__ = ("_database", "_target")
 
-    def __init__(self, database: AsyncDatabase, target: Collection) -> None:
+    def __init__(self, database: AsyncDatabase, target: Collection[D]) -> None:
         self._database = database
         self._target = target
 
@@ -53,19 +63,141 @@ class AsyncCollection:
     def __hash__(self) -> int:
         return hash(self._target)
 
+    @overload
+    def find(
+        self, filter: Any = None, projection: None = None, **options: Unpack[FindOptions]
+    ) -> AsyncCursor[D]: ...
+    @overload
+    def find(
+        self, filter: Any, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> AsyncCursor[Document]: ...
+    @overload
+    def find(
+        self, filter: Any = None, *, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> AsyncCursor[Document]: ...
     def find(
         self,
         filter: Any = None,
         projection: ProjectionKeys | None = None,
         **options: Unpack[FindOptions],
-    ) -> AsyncCursor:
+    ) -> Any:
         """A lazy cursor over the documents that match; see Collection.find(). Not awaited."""
-        cursor = self._target.find(filter, projection, **options)
+        cursor: Any = self._target.find(filter, projection=projection, **options)
         return AsyncCursor(self._database, cursor, options.get("batch_size", 0))
 
+    @overload
+    async def find_one(
+        self, filter: Any = None, projection: None = None, **options: Unpack[FindOptions]
+    ) -> D | None: ...
+    @overload
+    async def find_one(
+        self, filter: Any, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> Document | None: ...
+    @overload
+    async def find_one(
+        self, filter: Any = None, *, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> Document | None: ...
+    @documented(Collection.find_one)
+    async def find_one(self, *args: Any, **options: Any) -> Any:
+        return await _find_one(self, *args, **options)
+
+    @overload
+    async def find_many(
+        self, filter: Any = None, projection: None = None, **options: Unpack[FindOptions]
+    ) -> list[D]: ...
+    @overload
+    async def find_many(
+        self, filter: Any, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> list[Document]: ...
+    @overload
+    async def find_many(
+        self, filter: Any = None, *, projection: ProjectionKeys, **options: Unpack[FindOptions]
+    ) -> list[Document]: ...
+    @documented(Collection.find_many)
+    async def find_many(self, *args: Any, **options: Any) -> Any:
+        return await _find_many(self, *args, **options)
+
+    @overload
+    async def find_one_and_delete(
+        self,
+        filter: Mapping[str, Any],
+        projection: None = None,
+        sort: SortKeys | None = None,
+        hint: object = None,
+        **options: Unpack[ChangeOptions],
+    ) -> D | None: ...
+    @overload
+    async def find_one_and_delete(
+        self,
+        filter: Mapping[str, Any],
+        projection: ProjectionKeys,
+        sort: SortKeys | None = None,
+        hint: object = None,
+        **options: Unpack[ChangeOptions],
+    ) -> Document | None: ...
+    @documented(Collection.find_one_and_delete)
+    async def find_one_and_delete(self, *args: Any, **options: Any) -> Any:
+        return await _find_one_and_delete(self, *args, **options)
+
+    @overload
+    async def find_one_and_replace(
+        self,
+        filter: Mapping[str, Any],
+        replacement: Storable,
+        projection: None = None,
+        sort: SortKeys | None = None,
+        upsert: bool = False,
+        return_document: bool = ReturnDocument.BEFORE,
+        hint: object = None,
+        **options: Unpack[ChangeOptions],
+    ) -> D | None: ...
+    @overload
+    async def find_one_and_replace(
+        self,
+        filter: Mapping[str, Any],
+        replacement: Storable,
+        projection: ProjectionKeys,
+        sort: SortKeys | None = None,
+        upsert: bool = False,
+        return_document: bool = ReturnDocument.BEFORE,
+        hint: object = None,
+        **options: Unpack[ChangeOptions],
+    ) -> Document | None: ...
+    @documented(Collection.find_one_and_replace)
+    async def find_one_and_replace(self, *args: Any, **options: Any) -> Any:
+        return await _find_one_and_replace(self, *args, **options)
+
+    @overload
+    async def find_one_and_update(
+        self,
+        filter: Mapping[str, Any],
+        update: UpdateKeys,
+        projection: None = None,
+        sort: SortKeys | None = None,
+        upsert: bool = False,
+        return_document: bool = ReturnDocument.BEFORE,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
+        hint: object = None,
+        **options: Unpack[ChangeOptions],
+    ) -> D | None: ...
+    @overload
+    async def find_one_and_update(
+        self,
+        filter: Mapping[str, Any],
+        update: UpdateKeys,
+        projection: ProjectionKeys,
+        sort: SortKeys | None = None,
+        upsert: bool = False,
+        return_document: bool = ReturnDocument.BEFORE,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
+        hint: object = None,
+        **options: Unpack[ChangeOptions],
+    ) -> Document | None: ...
+    @documented(Collection.find_one_and_update)
+    async def find_one_and_update(self, *args: Any, **options: Any) -> Any:
+        return await _find_one_and_update(self, *args, **options)
+
     # ignored below: a `self` given by name, which **options would take
-    find_one = reading(Collection.find_one)
-    find_many = reading(Collection.find_many)
     count_documents = reading(Collection.count_documents)
     estimated_document_count = reading(
         Collection.estimated_document_count  # type: ignore[arg-type]
@@ -82,9 +214,6 @@ class AsyncCollection:
     replace_one = changing(Collection.replace_one)
     delete_one = changing(Collection.delete_one)
     delete_many = changing(Collection.delete_many)
-    find_one_and_delete = changing(Collection.find_one_and_delete)
-    find_one_and_replace = changing(Collection.find_one_and_replace)
-    find_one_and_update = changing(Collection.find_one_and_update)
     bulk_write = writing(Collection.bulk_write)
     create_index = changing(Collection.create_index)  # type: ignore[arg-type]
     create_indexes = writing(Collection.create_indexes)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast
 
 from rango._ext.stop import Stop
 from rango.aggregation import CommandCursor
@@ -20,6 +20,8 @@ from rango.cancel import carried
 from rango.cursor import Cursor
 from rango.engine.query import Document, ProjectionKeys, SortKeys
 from rango.errors import QueryCancelled
+from rango.model_collection import ModelCursor
+from rango.models import D
 
 if TYPE_CHECKING:
     from rango.aio.database import AsyncDatabase
@@ -28,15 +30,16 @@ BATCH: Final = 256
 """Documents that are fetched at once."""
 
 
-class _Fetching:
+class _Fetching(Generic[D]):
     """What both kinds of cursor do: hand out documents, a batch at a time."""
 
-    __slots__ = ("_buffer", "_database", "_is_cut", "_target")
+    __slots__ = ("_buffer", "_database", "_is_cut", "_is_model", "_target")
 
     def __init__(self, database: AsyncDatabase, target: Any) -> None:
         self._database = database
         self._target = target
         self._buffer: list[Document] = []  # the batch in hand, its next document last
+        self._is_model = isinstance(target, ModelCursor)
         self._is_cut = False  # a fetch was cancelled, so documents may be missing
 
     async def _run(
@@ -44,15 +47,17 @@ class _Fetching:
     ) -> Any:
         return await self._database._run(call, is_write, interrupt)
 
-    async def _fetch(self, count: int | None) -> list[Document]:
+    async def _fetch(
+        self, count: int | None, fetch: Callable[[int | None], list[Any]]
+    ) -> list[Any]:
         if self._is_cut:
             raise QueryCancelled(
                 "a fetch of this cursor was cancelled, so documents would be missing; find again "
                 "(rewind() does)"
             )
-        call = carried(lambda: self._target.to_list(count), Stop())
+        call = carried(lambda: fetch(count), Stop())
         try:
-            found: list[Document] = await self._run(call, False, self._target.cancel)
+            found: list[Any] = await self._run(call, False, self._target.cancel)
         except asyncio.CancelledError:
             self._target.close()
             self._is_cut = True
@@ -65,25 +70,30 @@ class _Fetching:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Document:
+    async def __anext__(self) -> D:
         if not self._buffer:
-            batch = await self._fetch(self._size())
+            batch = await self._fetch(self._size(), self._target._documents)
             if not batch:
                 raise StopAsyncIteration
             batch.reverse()
             self._buffer = batch
-        return self._buffer.pop()
+        document = self._buffer.pop()
+        return cast("D", self._target._made(document) if self._is_model else document)
 
-    async def next(self) -> Document:
+    async def next(self) -> D:
         """The next document. Raises StopAsyncIteration at the end."""
         return await self.__anext__()
 
-    async def to_list(self, length: int | None = None) -> list[Document]:
+    async def to_list(self, length: int | None = None) -> list[D]:
         """The documents that are left, at most `length` of them, as a list."""
-        if length is not None and length <= len(self._buffer):
-            return [self._buffer.pop() for _ in range(length)]
-        found, self._buffer = self._buffer[::-1], []
-        return found + await self._fetch(None if length is None else length - len(found))
+        count = len(self._buffer) if length is None else min(length, len(self._buffer))
+        found: list[Any] = [self._buffer.pop() for _ in range(count)]
+        if self._is_model:
+            found = [self._target._made(each) for each in found]
+        if count == length:
+            return found
+        left = None if length is None else length - count
+        return found + await self._fetch(left, self._target.to_list)
 
     @property
     def alive(self) -> bool:
@@ -113,7 +123,7 @@ class _Fetching:
         await self.close()
 
 
-class AsyncCommandCursor(_Fetching):
+class AsyncCommandCursor(_Fetching[Document]):
     """The documents that a pipeline returns: a CommandCursor for `async for`."""
 
     __slots__ = ()
@@ -125,7 +135,7 @@ class AsyncCommandCursor(_Fetching):
     explain = reading(CommandCursor.explain)
 
 
-class AsyncCursor(_Fetching):
+class AsyncCursor(_Fetching[D]):
     """The documents that a find() matches: a Cursor for `async for`.
 
     sort, skip, limit and the other options chain as they do there, and are not awaited.
@@ -133,7 +143,7 @@ class AsyncCursor(_Fetching):
 
     __slots__ = ("_batch",)
 
-    def __init__(self, database: AsyncDatabase, target: Cursor, batch: int = 0) -> None:
+    def __init__(self, database: AsyncDatabase, target: Cursor[D], batch: int = 0) -> None:
         super().__init__(database, target)
         self._batch = batch
 
@@ -155,10 +165,10 @@ class AsyncCursor(_Fetching):
         self._target.limit(count)
         return self
 
-    def projection(self, projection: ProjectionKeys | None) -> Self:
+    def projection(self, projection: ProjectionKeys | None) -> AsyncCursor[Document]:
         """See Cursor.projection()."""
         self._target.projection(projection)
-        return self
+        return cast("AsyncCursor[Document]", self)
 
     def collation(self, collation: Any) -> Self:
         """See Cursor.collation()."""
@@ -198,7 +208,7 @@ class AsyncCursor(_Fetching):
         self._target.rewind()
         return self
 
-    def clone(self) -> AsyncCursor:
+    def clone(self) -> AsyncCursor[D]:
         """A new cursor with the same options, not started."""
         return AsyncCursor(self._database, self._target.clone(), self._batch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rango.aio.collection import AsyncCollection
 from rango.aio.cursor import AsyncCommandCursor
@@ -17,6 +17,7 @@ from rango.database import connect as database_connect
 from rango.database import open as database_open
 from rango.errors import DatabaseClosed, TransactionError
 from rango.keys import Keys
+from rango.models import M
 
 if TYPE_CHECKING:
     from rango.engine.core import Finding
@@ -88,7 +89,7 @@ class AsyncDatabase:
     def __init__(self, target: Database, pool: Pool) -> None:
         self._target = target
         self._pool = pool
-        self._collections: dict[str, AsyncCollection] = {}
+        self._collections: dict[str, AsyncCollection[dict[str, Any]]] = {}
         self._transactions: set[AsyncTransaction] = set()
 
     async def _run(
@@ -102,7 +103,7 @@ class AsyncDatabase:
             return await transaction.run(call, interrupt)
         return await self._pool.run(call, is_write=is_write, interrupt=interrupt)
 
-    def __getitem__(self, name: str) -> AsyncCollection:
+    def __getitem__(self, name: str) -> AsyncCollection[dict[str, Any]]:
         """The collection with that name. Raises InvalidName if there cannot be one."""
         target = self._target[name]
         found = self._collections.get(name)
@@ -110,11 +111,19 @@ class AsyncDatabase:
             found = self._collections[name] = AsyncCollection(self, target)
         return found
 
-    def collection(self, name: str) -> AsyncCollection:
-        """The same as `db[name]`."""
-        return self[name]
+    @overload
+    def collection(self, name: str) -> AsyncCollection[dict[str, Any]]: ...
+    @overload
+    def collection(self, name: str, model: type[M]) -> AsyncCollection[M]: ...
+    def collection(self, name: str, model: type[M] | None = None) -> AsyncCollection[Any]:
+        """The same as `db[name]`, or one whose documents are objects of a class; see
+        Database.collection().
+        """
+        if model is None:
+            return self[name]
+        return AsyncCollection(self, self._target.collection(name, model))
 
-    async def drop_collection(self, name: str | AsyncCollection) -> None:
+    async def drop_collection(self, name: str | AsyncCollection[Any]) -> None:
         """Delete a collection with its documents and indexes; nothing happens if there is none."""
         await (name if isinstance(name, AsyncCollection) else self[name]).drop()
 

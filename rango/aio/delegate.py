@@ -19,6 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 W = TypeVar("W")
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Delegate(Protocol):
@@ -32,12 +33,18 @@ class Delegate(Protocol):
     ) -> Any: ...
 
 
+def _of(delegate: Delegate, function: Callable[..., R]) -> Callable[..., R]:
+    """The method of the target, which may be of a subclass."""
+    method: Callable[..., R] = getattr(delegate._target, function.__name__)
+    return method
+
+
 def _method(
     function: Callable[Concatenate[Any, P], R], is_write: bool, is_stopped: bool
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
     async def method(self: Delegate, /, *args: P.args, **options: P.kwargs) -> R:
         stop = Stop()
-        call = carried(functools.partial(function, self._target, *args, **options), stop)
+        call = carried(functools.partial(_of(self, function), *args, **options), stop)
         result: R = await self._run(call, is_write, stop.cancel if is_stopped else None)
         return result
 
@@ -73,7 +80,7 @@ def returning(
 
     async def method(self: Delegate, /, *args: P.args, **options: P.kwargs) -> W:
         stop = Stop()
-        call = carried(functools.partial(function, self._target, *args, **options), stop)
+        call = carried(functools.partial(_of(self, function), *args, **options), stop)
         return wrap(self, await self._run(call, True, stop.cancel))
 
     functools.update_wrapper(method, function)
@@ -90,3 +97,13 @@ def completed(source: type) -> Callable[[C], C]:
         return target
 
     return complete
+
+
+def documented(function: Callable[..., Any]) -> Callable[[F], F]:
+    """The help of a synchronous method, for one that is written out because of its types."""
+
+    def document(method: F) -> F:
+        functools.update_wrapper(method, function)
+        return method
+
+    return document

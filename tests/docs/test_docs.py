@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -41,9 +43,12 @@ def with_python() -> list[Path]:
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From top to bottom, one namespace, in an empty directory; an error names the line."""
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {"__name__": "example"}
+    # a module, as of a reader's own file: dataclasses look theirs up
+    module = ModuleType("example")
+    monkeypatch.setitem(sys.modules, "example", module)
     for line, code in blocks(page, "python"):
-        exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
+        text = "\n" * (line - 1) + code
+        exec(compile(text, str(page), "exec", dont_inherit=True), module.__dict__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
