@@ -35,6 +35,11 @@ INDEX_FIELDS_MAX: Final = 32
 FILTER_DEPTH_MAX: Final = 100
 """Nesting of $and, $or, $nor and $not in a filter. Bounds C recursion."""
 
+FILTER_VALUES_MAX: Final = 2_000_000
+"""Values of one $in or $nin. Each takes some 60 bytes and its own size in memory while the query
+runs, and as much again if an index is used.
+"""
+
 CLOCK_DRIFT_MS_MAX: Final = 60_000
 """How far a remote revision may be ahead of the local clock, milliseconds. One wrong clock must
 not drag the others along.

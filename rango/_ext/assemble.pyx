@@ -12,16 +12,14 @@ Sources     filter.pyx; match.pxd.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memcpy
 from rango._ext.bson_element cimport (
-    BSON_ARRAY, BSON_DOCUMENT, BSON_DOUBLE, BSON_INT32, BSON_INT64, BSON_MAXKEY, BSON_MINKEY,
-    BSON_STRING, BSON_SYMBOL,
+    BSON_ARRAY, BSON_DOCUMENT, BSON_MAXKEY, BSON_MINKEY, BSON_STRING, BSON_SYMBOL,
 )
 from rango._ext.compare cimport (
-    CLASS_MAXKEY, CLASS_MINKEY, CLASS_NULL, TYPE_REVISION, class_of, load_int, number_is_nan,
-    value_compare,
+    CLASS_MAXKEY, CLASS_MINKEY, CLASS_NULL, TYPE_REVISION, class_of,
 )
 from rango._ext.match cimport (
     FilterFold, FilterName, FilterOperand, FilterProgram, FilterStep, GOTO_ACCEPT, GOTO_REJECT,
@@ -29,18 +27,19 @@ from rango._ext.match cimport (
     OP_DOCUMENT, OP_ELEMENT, OP_ELEMENT_VALUE, OP_EQ, OP_EXISTS, OP_GT, OP_GTE, OP_IN, OP_LT,
     OP_LTE, OP_MOD, OP_PREFIX, OP_REGEX, OP_SIZE, OP_TRUE, OP_TYPE,
 )
+from rango._ext.members cimport (
+    MEMBERS_MIN, Members, members_of, operand_compare, operand_encode, operand_fill,
+)
 from rango._ext.record_header cimport (
     SOURCE_BODY, SOURCE_NODE, SOURCE_REVISION, SOURCE_UPDATED_AT,
 )
-from rango._ext.span cimport load_double
 
 import struct
 
 from bson.regex import Regex
 
 from rango._ext.normal import revision_parse
-from rango._ext.record import encode
-from rango.errors import InvalidDocument, InvalidFilter, LimitExceeded
+from rango.errors import InvalidFilter
 
 cdef dict OPCODES = {
     "$eq": OP_EQ, "$gt": OP_GT, "$gte": OP_GTE, "$lt": OP_LT, "$lte": OP_LTE, "$in": OP_IN,
@@ -66,22 +65,6 @@ cdef class Code:
         free(self.program.parts)
         free(self.program.operands)
         free(self.fold)
-
-
-cdef int operand_compare(const void *a, const void *b) noexcept nogil:
-    cdef const FilterOperand *left = <const FilterOperand *>a
-    cdef const FilterOperand *right = <const FilterOperand *>b
-    return value_compare(left.type, left.value, left.size, right.type, right.value, right.size)
-
-
-cdef tuple operand_encode(str path, object value):
-    # (type, bytes) of one operand; the encoder names no field, so the path goes into the message
-    cdef bytes data
-    try:
-        data = encode({"": value})
-    except (InvalidDocument, LimitExceeded) as error:
-        raise InvalidFilter(f"{path!r}: an operand cannot be encoded: {error}") from error
-    return (data[4], data[6:len(data) - 1])
 
 
 cdef tuple revision_encode(str value):
@@ -126,9 +109,11 @@ cdef class Assembler:
     cdef list labels        # label -> index of a step, or GOTO_*
     cdef dict fields        # name -> its index
     cdef list parts
-    cdef list operands      # (type, bytes)
+    cdef list operands      # (type, bytes), or Members
+    cdef Py_ssize_t operand_count
     cdef dict children      # index of a step -> Code
     cdef dict calls         # index of a step -> function
+    cdef dict packed        # index of a step -> its members are in order
     # groups of steps, each of which is one predicate that can choose a place
     cdef list places
 
@@ -142,6 +127,7 @@ cdef class Assembler:
         self.operands = []
         self.children = {}
         self.calls = {}
+        self.packed = {}
         self.places = []
 
     cdef int emit(self, tuple node, int on_true, int on_false, bint has_place) except -1:
@@ -180,10 +166,16 @@ cdef class Assembler:
         cdef list names = [name_encode(path, name) for name in path.split(".")]
         cdef list operands = []
         cdef Py_ssize_t part = len(self.parts)
-        cdef Py_ssize_t operand = len(self.operands)
+        cdef Py_ssize_t operand = self.operand_count
+        cdef Members members = None
         cdef object number = 0
         cdef object rest = 0
-        if opcode <= OP_IN:
+        if opcode == OP_IN and self.is_packed(path, node[2]):
+            members = members_of(path, node[2])
+            self.operands.append(members)
+            self.packed[len(self.steps)] = True
+            self.operand_count += members.count
+        elif opcode <= OP_IN:
             operands = self.comparison_operands(opcode, path, node)
         elif opcode == OP_REGEX:
             opcode = self.emit_regex(path, node, operands)
@@ -200,13 +192,21 @@ cdef class Assembler:
             operands = [(0, b"".join([struct.pack("<II", *pair) for pair in node[2]]))]
         self.parts.extend(names[1:])
         self.operands.extend(operands)
+        self.operand_count += len(operands)
+        matches_missing = opcode <= OP_IN and is_missing_matched(opcode, operands)
         self.steps.append((
-            opcode, opcode <= OP_IN and is_missing_matched(opcode, operands),
+            opcode, matches_missing if members is None else members.has_null,
             opcode <= OP_IN and self.is_folded(operands),
             self.fields.setdefault(names[0], len(self.fields)), part, len(self.parts), operand,
-            len(self.operands), on_true, on_false, number, rest,
+            self.operand_count, on_true, on_false, number, rest,
         ))
         return 0
+
+    cdef bint is_packed(self, str path, tuple values) except -1:
+        # a collation changes operands, and revisions are no values
+        return len(values) >= MEMBERS_MIN and path != "_rev" and (
+            self.hooks is None or self.hooks.fold is None
+        )
 
     cdef list comparison_operands(self, uint8_t opcode, str path, tuple node):
         cdef tuple values = node[2] if opcode == OP_IN else node[2:]
@@ -300,22 +300,6 @@ cdef int name_fill(FilterName *out, bytes name) except -1:
     return 0
 
 
-cdef int operand_fill(FilterOperand *out, uint8_t type, bytes value) except -1:
-    cdef int64_t whole
-    out.value = <const uint8_t *>PyBytes_AS_STRING(value)
-    out.size = len(value)
-    out.type = type
-    out.value_class = class_of(type)
-    if type == BSON_DOUBLE:
-        out.number = load_double(out.value)
-        out.is_number = not number_is_nan(type, out.value)
-    elif type == BSON_INT32 or type == BSON_INT64:
-        whole = load_int(type, out.value)
-        out.number = <double>whole
-        out.is_number = -(<int64_t>1 << 53) <= whole <= <int64_t>1 << 53
-    return 0
-
-
 cdef int step_fill(FilterStep *out, tuple step, list labels) except -1:
     out.opcode = step[0]
     out.matches_missing = step[1]
@@ -352,11 +336,13 @@ cdef int code_fill(Code code, Assembler source) except -1:
     cdef FilterProgram *program = &code.program
     cdef list fields = list(source.fields) or [b""]
     cdef FilterStep *step
+    cdef Members members
     cdef Py_ssize_t i
+    cdef Py_ssize_t at = 0
     program.steps = <FilterStep *>calloc(len(source.steps), sizeof(FilterStep))
     program.fields = <FilterName *>calloc(len(fields), sizeof(FilterName))
     program.parts = <FilterName *>calloc(len(source.parts) + 1, sizeof(FilterName))
-    program.operands = <FilterOperand *>calloc(len(source.operands) + 1, sizeof(FilterOperand))
+    program.operands = <FilterOperand *>calloc(source.operand_count + 1, sizeof(FilterOperand))
     if not (program.steps and program.fields and program.parts and program.operands):
         raise MemoryError
     code.held = [fields, source.parts, source.operands, source.children, source.calls]
@@ -366,8 +352,18 @@ cdef int code_fill(Code code, Assembler source) except -1:
         name_fill(&program.fields[i], fields[i])
     for i in range(len(source.parts)):
         name_fill(&program.parts[i], source.parts[i])
-    for i in range(len(source.operands)):
-        operand_fill(&program.operands[i], source.operands[i][0], source.operands[i][1])
+    for operand in source.operands:
+        if type(operand) is Members:
+            members = operand
+            memcpy(
+                &program.operands[at], members.operands, members.count * sizeof(FilterOperand)
+            )
+            free(members.operands)
+            members.operands = NULL
+            at += members.count
+        else:
+            operand_fill(&program.operands[at], operand[0], operand[1])
+            at += 1
     for i in range(len(source.steps)):
         step = &program.steps[i]
         step_fill(step, source.steps[i], source.labels)
@@ -376,7 +372,7 @@ cdef int code_fill(Code code, Assembler source) except -1:
             step.child = &(<Code>source.children[i]).program
         if i in source.calls:
             step.call = <void *>source.calls[i]
-        if step.opcode == OP_IN:
+        if step.opcode == OP_IN and not source.packed.get(i):
             qsort(
                 &program.operands[step.operand], step.operand_end - step.operand,
                 sizeof(FilterOperand), operand_compare,

@@ -14,6 +14,7 @@ cdef class Program:
     cdef readonly bint is_always
     cdef readonly object id_equals
     cdef readonly bint is_id_only
+    cdef public bint is_kept            # the same filter gives this very program again
     # 1 = the record matches, 0 = it does not, TEST_MALFORMED, TEST_RAISED. record = header + node +
     # BSON.
     cdef int run(self, const uint8_t *record, size_t size) noexcept nogil

@@ -19,16 +19,19 @@ Sources     MongoDB manual, "Query Predicates".
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
 
 from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
+from bson.objectid import ObjectId
 from bson.regex import Regex
 
 from rango._ext.operands cimport bits_operand, mod_operand, size_operand
 
 from rango._ext.operands import regex_text, type_codes
 from rango.errors import InvalidFilter, LimitExceeded
-from rango.limits import FILTER_DEPTH_MAX, NESTING_DEPTH_MAX
+from rango.limits import FILTER_DEPTH_MAX, FILTER_VALUES_MAX, NESTING_DEPTH_MAX
 
 HEADER_NAMES = frozenset(("_rev", "_updated_at", "_source_node"))
 
@@ -36,6 +39,8 @@ cdef tuple TRUE = ("$and", ())
 cdef tuple FALSE = ("$not", ("$and", ()))
 
 cdef frozenset DBREF_NAMES = frozenset(("$ref", "$id", "$db"))
+# what is certainly neither a regular expression nor a document
+cdef frozenset PLAIN = frozenset((int, float, str, bytes, bool, ObjectId, datetime, UUID))
 cdef frozenset COMPARISONS = frozenset(("$eq", "$gt", "$gte", "$lt", "$lte"))
 cdef frozenset LOGICAL = frozenset((
     "$and", "$or", "$nor", "$expr", "$jsonSchema", "$comment", "$alwaysTrue", "$alwaysFalse",
@@ -281,7 +286,17 @@ cdef tuple parse_in(str path, str name, object values):
     cdef list others = []
     if not isinstance(values, (list, tuple)):
         raise InvalidFilter(f"{path!r}: {name} needs a list, not {values!r:.100}")
+    if len(values) > FILTER_VALUES_MAX:
+        raise LimitExceeded(
+            "FILTER_VALUES_MAX",
+            len(values),
+            f"{path!r}: {name} has {len(values)} values, at most {FILTER_VALUES_MAX} are possible; "
+            "ask for a part of them at a time, or put them into a collection and use $lookup",
+        )
     for value in values:
+        if type(value) in PLAIN:
+            others.append(value)
+            continue
         if isinstance(value, (re.Pattern, Regex)):
             patterns.append(regex_node(path, value))
             continue

@@ -5,6 +5,7 @@ from rango._ext.btree cimport TreeCursor
 from rango._ext.filter cimport Program
 from rango._ext.overlay cimport Cell, OverlayCursor
 from rango._ext.pager cimport Pager
+from rango._ext.points cimport Points
 from rango._ext.stop cimport Stop
 from rango._ext.view cimport Found, View
 
@@ -24,7 +25,8 @@ cdef class Scan:
     cdef readonly uint32_t tree
     cdef uint32_t index_tree
     cdef uint32_t scanned           # one of the two
-    cdef tuple intervals            # of (lower, upper, ...)
+    cdef object intervals           # a sequence of (lower, upper, ...)
+    cdef Points points              # the same, if they are many
     cdef Py_ssize_t turn            # intervals that were started
     cdef readonly Stop stop                  # None: it runs to its end
     cdef uint32_t steps             # entries met, those deleted included; wraps
@@ -64,6 +66,8 @@ cdef class Scan:
     cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil
     cdef int next_match(self, Found *out) except -1 nogil
     cdef int _fill(self, Found *found, int limit) except -1
+    cdef object _counted(self, bint is_keys)
+    cdef int _count_keys(self) except -1 nogil
     cdef void _end(self) noexcept
     cdef int _is_fresh(self, const uint8_t *id_key, size_t size) except -1 with gil
     cdef int _document(self, const Entry *entry, Found *out) except -1 nogil

@@ -1,8 +1,10 @@
 """Scans: records or index entries in key order."""
 
+from collections.abc import Sequence
 from typing import Any, final
 
 from rango._ext.filter import Program
+from rango._ext.points import Points
 from rango._ext.stop import Stop
 from rango._ext.view import View
 
@@ -20,7 +22,7 @@ class Scan:
         view: View,
         tree: int,
         index_tree: int,
-        intervals: tuple[tuple[Any, ...], ...],
+        intervals: Sequence[tuple[Any, ...]] | Points,
         reverse: bool,
         program: Program | None,
         seen: set[bytes] | None,

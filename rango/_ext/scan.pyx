@@ -16,6 +16,7 @@ from rango.errors import PageCorrupted, RangoError
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp
 from rango._ext.btree cimport (
     Tree, overflow_read, tree_cell, tree_close, tree_next, tree_previous, tree_seek,
     tree_seek_before,
@@ -24,14 +25,8 @@ from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
 from rango._ext.filter cimport Program, raise_failure
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.overlay cimport (
-    CELL_TOMBSTONE,
-    cell_key,
-    cell_retain,
-    cell_value,
-    overlay_next,
-    overlay_previous,
-    overlay_seek,
-    overlay_seek_before,
+    CELL_TOMBSTONE, cell_key, cell_retain, cell_value, overlay_next, overlay_previous,
+    overlay_seek, overlay_seek_before,
 )
 from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
 from rango._ext.page_cache cimport page_retain
@@ -39,9 +34,7 @@ from rango._ext.pager cimport Pager
 from rango._ext.record cimport record_some
 from rango._ext.span cimport load_u16
 from rango._ext.stop cimport Stop
-from rango._ext.view cimport (
-    TREE_PREFIX, Found, View, append_prefix, found_clear, found_release
-)
+from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_clear, found_release
 
 
 cdef extern from "Python.h":
@@ -56,8 +49,7 @@ cdef enum:
     TAKEN_OVER = 2
     TAKEN_BOTH = 3
     BATCH = 256                     # matches collected without the GIL before they are decoded
-    # and bytes of them that are copies (records from overflow pages)
-    HELD_MAX = 4194304
+    HELD_MAX = 4194304              # bytes of them that are copies (from overflow pages)
 
 
 cdef int raise_memory() except -1 with gil:
@@ -77,7 +69,7 @@ cdef class Scan:
     """A running scan. One thread at a time."""
 
     def __cinit__(
-        self, View view not None, uint32_t tree, uint32_t index_tree, tuple intervals not None,
+        self, View view not None, uint32_t tree, uint32_t index_tree, intervals not None,
         bint reverse, Program program, set seen
     ):
         self.view = view
@@ -90,6 +82,7 @@ cdef class Scan:
         self.is_unique = seen is not None
         self.pager = view.pager
         self.intervals = intervals
+        self.points = intervals if type(intervals) is Points else None
         self.taken = -1
 
     def __dealloc__(self):
@@ -123,8 +116,21 @@ cdef class Scan:
         return 1
 
     cdef int _start_next(self) except -1 with gil:
+        # of many points all that lie before the next key that there is have none
+        cdef const uint8_t *key = NULL
+        cdef size_t size = 0
         if self.may_stop:
             self.stop.look()
+        if self.points is not None:
+            if self.has_base:
+                key = leaf_key(tree_cell(&self.base), &size)
+            if self.cell != NULL and (
+                self._order(key, size) > 0 if self.has_base
+                else memcmp(cell_key(self.cell), self.lower_key, TREE_PREFIX) == 0
+            ):
+                key = cell_key(self.cell) + TREE_PREFIX
+                size = self.cell.key_size - TREE_PREFIX
+            self.turn = self.points.turn_at(self.turn, key, size, self.reverse)
         return self.start()
 
     cdef int _seek(self) except -1:
@@ -439,6 +445,15 @@ cdef class Scan:
 
     def count(self) -> int:
         """Run to the end and return how many records matched in all; nothing is decoded."""
+        return self._counted(False)
+
+    def count_keys(self) -> int:
+        """Run to the end and return how many entries there are, each document once if `seen` was
+        given; no record is looked at, nothing is filtered.
+        """
+        return self._counted(True)
+
+    cdef object _counted(self, bint is_keys):
         cdef Found found
         if self.done:
             return self.matched
@@ -447,36 +462,26 @@ cdef class Scan:
             if self.taken < 0 and self.start() == 0:
                 return 0
             with nogil:
-                while self.next_match(&found):
-                    found_release(&found)
+                if is_keys:
+                    self._count_keys()
+                else:
+                    while self.next_match(&found):
+                        found_release(&found)
         finally:
             self._end()
             self.is_running = False
         return self.matched
 
-    def count_keys(self) -> int:
-        """Run to the end and return how many entries there are, each document once if `seen` was
-        given; no record is looked at, nothing is filtered.
-        """
+    cdef int _count_keys(self) except -1 nogil:
         cdef Entry entry
         cdef size_t split
-        if self.done:
-            return self.matched
-        self.enter()
-        try:
-            if self.taken < 0 and self.start() == 0:
-                return 0
-            with nogil:
-                while self.entry(&entry):
-                    if self.is_unique:
-                        split = self._split(&entry) if self.index_tree else 0
-                        if not self._is_fresh(entry.key + split, entry.key_size - split):
-                            continue
-                    self.matched += 1
-        finally:
-            self._end()
-            self.is_running = False
-        return self.matched
+        while self.entry(&entry):
+            if self.is_unique:
+                split = self._split(&entry) if self.index_tree else 0
+                self.matched += self._is_fresh(entry.key + split, entry.key_size - split)
+            else:
+                self.matched += 1
+        return 0
 
     def close(self) -> None:
         """Let the pages go. A closed scan is at its end."""

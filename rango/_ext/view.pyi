@@ -1,8 +1,10 @@
 """Reads: snapshots, and point reads from them."""
 
+from collections.abc import Sequence
 from typing import Any, final
 
 from rango._ext.filter import Program
+from rango._ext.points import Points
 from rango._ext.scan import Scan
 
 @final
@@ -45,7 +47,7 @@ class View:
         self,
         tree: int,
         index_tree: int,
-        intervals: tuple[tuple[Any, ...], ...],
+        intervals: Sequence[tuple[Any, ...]] | Points,
         reverse: bool,
         program: Program | None,
         seen: set[bytes] | None,

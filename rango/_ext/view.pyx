@@ -380,13 +380,14 @@ cdef class View:
         return scan_class()(self, tree, index_tree, ((lower, upper),), reverse, program, seen)
 
     def scan_intervals(
-        self, uint32_t tree, uint32_t index_tree, tuple intervals, bint reverse, object program,
+        self, uint32_t tree, uint32_t index_tree, object intervals, bint reverse, object program,
         set seen
     ):
         """The same over several intervals, of index keys if `index_tree` is not 0.
 
-        Intervals are tuples that start with (lower, upper), disjoint and ascending. With `seen`, a
-        set of keys of `_id`s, each document comes once and is added; scans may share it.
+        Intervals are tuples that start with (lower, upper), disjoint and ascending, or
+        Points. With `seen`, a set of keys of `_id`s, each document comes once and is added; scans
+        may share it.
         """
         return scan_class()(self, tree, index_tree, intervals, reverse, program, seen)
 

@@ -24,6 +24,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from bson.decimal128 import Decimal128
+from bson.int64 import Int64
 from bson.max_key import MaxKey
 from bson.min_key import MinKey
 from bson.objectid import ObjectId
@@ -31,10 +32,13 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from rango._ext.key import key_of
+from rango._ext.points import Points
 
 Label = tuple[Any, bool] | None
 Interval = tuple[bytes | None, bytes | None, Label, Label]
 Node = tuple[Any, ...]
+
+Intervals = Sequence[Interval] | Points
 
 EVERYTHING: Final[tuple[Interval, ...]] = ((None, None, None, None),)
 
@@ -51,6 +55,12 @@ INVERTED: Final = bytes(255 - value for value in range(256))
 
 EXACT_TYPES: Final = (int, float, str, bytes, bool, datetime, ObjectId, Decimal128, Timestamp, UUID)
 """Values whose order and equality are those of their keys, and of nothing inside them."""
+
+PLAIN_TYPES: Final = frozenset((*EXACT_TYPES, Int64))
+"""The same as types of their own."""
+
+POINTS_COUNT_MIN: Final = 64
+"""Values of a $in from which on their intervals are made only when they are needed."""
 
 CLASS_OF_CODE: Final = {
     1: 1.0,
@@ -79,7 +89,7 @@ LITERAL_STOPS: Final = frozenset(".^$*+?()[]{}|\\")
 class Bounds:
     """Disjoint intervals in ascending order; are they all points, and do they decide?"""
 
-    intervals: tuple[Interval, ...]
+    intervals: Intervals
     is_points: bool
     is_exact: bool = False
 
@@ -148,7 +158,7 @@ def _of_field(operator: str, value: Any, more: Sequence[Any]) -> Bounds | None:
         case "$eq":
             found = _equal(value)
         case "$in":
-            found = either([_equal(each) for each in value])
+            found = _members(value)
         case "$gt" | "$gte" | "$lt" | "$lte":
             found = _range(operator, value)
         case "$regex":
@@ -186,15 +196,16 @@ def both(known: Sequence[Bounds]) -> Bounds:
     return bounds
 
 
-def _common(left: Sequence[Interval], right: Sequence[Interval]) -> Iterator[Interval]:
-    # both are ascending, so what ends first meets nothing more
-    one = other = 0
-    while one < len(left) and other < len(right):
-        if (interval := _meet(left[one], right[other])) is not None:
-            yield interval
-        ends, others_end = left[one][1], right[other][1]
-        if others_end is None or (ends is not None and ends <= others_end):
-            one += 1
+def _common(left: Intervals, right: Intervals) -> Iterator[Interval]:
+    """What two ascending lists of intervals share; each is gone through once."""
+    at, other = 0, 0
+    while at < len(left) and other < len(right):
+        first, second = left[at], right[other]
+        met = _meet(first, second)
+        if met is not None:
+            yield met
+        if second[1] is None or (first[1] is not None and first[1] <= second[1]):
+            at += 1
         else:
             other += 1
 
@@ -238,14 +249,17 @@ def _meet(left: Interval, right: Interval) -> Interval | None:
 
 def is_inside(inner: Bounds, outer: Bounds) -> bool:
     """Whether every key of the one is a key of the other."""
-    return all(
-        any(
-            (left[0] or b"") >= (right[0] or b"")
-            and (right[1] is None or (left[1] is not None and left[1] <= right[1]))
-            for right in outer.intervals
-        )
-        for left in inner.intervals
-    )
+    others = iter(outer.intervals)
+    right = next(others, None)
+    for left in inner.intervals:
+        # those that end before it ends can hold nothing of what follows either
+        while (
+            right is not None and right[1] is not None and (left[1] is None or left[1] > right[1])
+        ):
+            right = next(others, None)
+        if right is None or (left[0] or b"") < (right[0] or b""):
+            return False
+    return True
 
 
 def holds_null(bounds: Bounds) -> bool:
@@ -303,10 +317,17 @@ def _equal(value: Any) -> Bounds:
         return either([inner, point(key_of(value), value, False)])
     if value is None:
         label = (None, True)
-        return Bounds(
-            ((UNDEFINED, NULL, label, label), (NULL, successor(NULL), label, label)), True
-        )
+        ends = [(key, successor(key), label, label) for key in (UNDEFINED, NULL)]
+        return Bounds(tuple(ends), True)
     return point(key_of(value), value, isinstance(value, EXACT_TYPES))
+
+
+def _members(values: Sequence[Any]) -> Bounds:
+    """One of them. Many are kept as keys: see rango/_ext/points.pyx."""
+    if len(values) < POINTS_COUNT_MIN:
+        return either([_equal(each) for each in values])
+    points = Points(values, PLAIN_TYPES, _equal, BOUND_SIZE_BYTES_MAX)
+    return Bounds(points, points.is_points, points.is_exact)
 
 
 def _range(operator: str, value: Any) -> Bounds | None:

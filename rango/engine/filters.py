@@ -115,4 +115,6 @@ def _compiled(
 
 @lru_cache(maxsize=PROGRAMS_KEPT_MAX)
 def _kept(key: bytes, collation: Collation | None) -> Program:
-    return _compiled(decode_trusted(key), None, collation)
+    program = _compiled(decode_trusted(key), None, collation)
+    program.is_kept = True
+    return program

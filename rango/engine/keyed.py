@@ -26,6 +26,7 @@ from rango.engine.bounds import (
     EVERYTHING,
     Bounds,
     Interval,
+    Intervals,
     Node,
     both,
     bounds_of,
@@ -79,7 +80,7 @@ class FieldBounds:
 class Keyed:
     """The intervals of an index's keys, the fields that made them, and do they decide it all?"""
 
-    intervals: tuple[Interval, ...]
+    intervals: Intervals
     used: tuple[FieldBounds, ...]
     is_exact: bool
 
@@ -161,7 +162,7 @@ def keyed_by(conjuncts: Conjuncts, index: IndexLike) -> Keyed:
     many: frozenset[str] = index.multikey_paths if index.multikey else NONE
     direction = index.fields[0][1]
     used: list[FieldBounds] = []
-    intervals: tuple[Interval, ...] = EVERYTHING
+    intervals: Intervals = EVERYTHING
     for path, way in index.fields:
         found = _bounded(conjuncts, path, many, used)
         if found is None:
@@ -252,13 +253,11 @@ def _shared(left: Sequence[object], right: Sequence[object]) -> int:
     return count
 
 
-def _joined(
-    intervals: tuple[Interval, ...] | None, bounds: Bounds, is_inverted: bool
-) -> tuple[Interval, ...] | None:
+def _joined(intervals: Intervals | None, bounds: Bounds, is_inverted: bool) -> Intervals | None:
     """Every interval followed by every one of the bounds; None if that is too much."""
     added = bounds.intervals
     if is_inverted:
-        added = tuple(inverted(interval) for interval in reversed(added))
+        added = tuple(inverted(interval) for interval in added)[::-1]
     if intervals is None:
         return added
     if len(intervals) * len(added) > COMBINATIONS_MAX:

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from rango._ext.filter import NO_VALUE, Program
-from rango.engine.bounds import EVERYTHING, Interval, Node, range_class
+from rango.engine.bounds import EVERYTHING, Intervals, Node, range_class
 from rango.engine.implication import conjuncts_of
 from rango.engine.keyed import Conjuncts, FieldBounds, IndexLike, Keyed, is_usable, keyed_by
 from rango.engine.sort import Sort
@@ -78,7 +78,7 @@ class Plan:
     """
 
     kind: Kind
-    intervals: tuple[Interval, ...] = EVERYTHING
+    intervals: Intervals = EVERYTHING
     index: IndexLike | None = None
     id_value: Any = NO_VALUE
     reverse: bool = False

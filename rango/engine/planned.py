@@ -4,11 +4,12 @@ Terms       shape: a filter without its values, if those decide nothing about th
             $eq, $gt, $gte, $lt, $lte on different paths (or one closed range on a path) with plain
             values. Marks: see rango/_ext/collection_info.pyx.
 Invariants  The plan is the one that `choose` gives. It depends on the program, the sort, whether
-            there is a limit, the indexes and their marks, so recent plans are kept under these; a
-            plan is not changed once it is made, and threads share it. Which candidate wins depends
-            on the shape only (every such condition is one interval that holds no null, and all
-            together are shorter than a bound may be), so for a new program of a known shape only
-            the winner is built. An index with a partial filter looks at values: no shape then.
+            there is a limit, the indexes and their marks, so recent plans of kept programs are
+            kept under these; a plan is not changed once it is made, and threads share it. Which
+            candidate wins depends on the shape only (every such condition is one interval that
+            holds no null, and all together are shorter than a bound may be), so for a new program
+            of a known shape only the winner is built. An index with a partial filter looks at
+            values: no shape then.
 Failure     none.
 Sources     rango.engine.plan; ADR-0019.
 """
@@ -58,11 +59,14 @@ def planned(program: Program, sort: Sort, info: CollectionInfo, limit: int) -> P
     indexes = info.indexes
     if program.id_equals is not NO_VALUE:
         return choose(program, sort, indexes, limit)
-    return _kept(program, sort, limit > 0, indexes, tuple([index.marks for index in indexes]))
+    marks = tuple([index.marks for index in indexes])
+    if not program.is_kept:
+        # nobody would ask for its plan again, which may be large
+        return _planned(program, sort, limit > 0, indexes, marks)
+    return _kept(program, sort, limit > 0, indexes, marks)
 
 
-@lru_cache(maxsize=PLANS_KEPT_MAX)
-def _kept(
+def _planned(
     program: Program,
     sort: Sort,
     has_limit: bool,
@@ -90,6 +94,9 @@ def _kept(
     if other >= 0:
         found.partner = index_plan(conjuncts, sort, indexes[other], int(has_limit), other)
     return found
+
+
+_kept = lru_cache(maxsize=PLANS_KEPT_MAX)(_planned)
 
 
 def place_of(plan: Plan | None) -> int:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.filter import compile_filter
+from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
 from rango.engine.plan import choose
 from rango.engine.planned import SHAPE_NODES_MAX, SHAPE_TEXT_MAX, planned, shape_of
@@ -71,8 +72,10 @@ def test_a_known_plan_is_the_one_that_the_rule_chooses(
 
 def test_a_plan_is_kept_for_its_program() -> None:
     info = CollectionInfo("c", 5, COLLECTIONS[0])
-    program = compile_filter({"a": 1})
+    program = program_of({"a": 1})
     assert planned(program, (), info, 0) is planned(program, (), info, 0)
+    once = compile_filter({"a": 1})
+    assert planned(once, (), info, 0) is not planned(once, (), info, 0)
 
 
 def test_an_array_that_appears_makes_another_plan() -> None:
