@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rango.database import Database, connect, open
     from rango.errors import RangoError
     from rango.indexes import IndexModel
+    from rango.log import read_log
     from rango.rescue import restore, salvage, verify_backup
     from rango.results import ReturnDocument
 
@@ -59,6 +60,7 @@ __all__ = [
     "errors",
     "extended_json",
     "open",
+    "read_log",
     "restore",
     "salvage",
     "verify_backup",
@@ -81,6 +83,7 @@ _PLACES: Final = {
     "cancel_scope": "rango.cancel",
     "connect": "rango.database",
     "open": "rango.database",
+    "read_log": "rango.log",
     "restore": "rango.rescue",
     "salvage": "rango.rescue",
     "verify_backup": "rango.rescue",

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "insert": "rango.cli.insert",
     "inspect": "rango.cli.inspect",
     "key": "rango.cli.key",
+    "log": "rango.cli.log",
     "purge": "rango.cli.purge",
     "restore": "rango.cli.restore",
     "salvage": "rango.cli.salvage",
