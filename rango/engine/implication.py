@@ -17,8 +17,38 @@ Sources     MongoDB manual, "Partial Indexes", "Sparse Indexes"; ADR-0011.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from rango.engine.bounds import Node, bounds_of, holds_null, is_inside
+
+EFFORT_MAX: Final = 20_000
+"""Nodes that the proofs and the unions of one plan may look at: some 50 ms. Without it a filter of
+many $or costs minutes: each branch is looked at together with all others, and beside a partial
+index it is compared with each branch of the partial filter."""
+
+
+class Effort:
+    """How much of the work of one plan is left."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = EFFORT_MAX) -> None:
+        self.left = left
+
+    def spend(self, *nodes: Node) -> bool:
+        """Whether there is enough left to look at these nodes."""
+        if self.left >= 0:
+            self.left -= sum(map(_size, nodes))
+        return self.left >= 0
+
+
+def _size(node: Node) -> int:
+    if node[0] in ("$or", "$and"):
+        return 1 + sum(map(_size, node[1]))
+    if node[0] == "$not":
+        return 1 + _size(node[1])
+    # a value of a list is a fraction of a condition
+    return 1 + len(node[2]) // 8 if node[0] == "$in" else 1
 
 
 def conjuncts_of(node: Node) -> tuple[Node, ...]:
@@ -26,14 +56,15 @@ def conjuncts_of(node: Node) -> tuple[Node, ...]:
     return node[1] if node[0] == "$and" else (node,)
 
 
-def implies(conjuncts: Iterable[Node], wanted: Node) -> bool:
-    """Whether documents that meet all conjuncts meet `wanted`."""
+def implies(conjuncts: Iterable[Node], wanted: Node, effort: Effort | None = None) -> bool:
+    """Whether documents that meet all conjuncts meet `wanted`; "no" when the effort is spent."""
     known = tuple(conjuncts)
+    effort = Effort() if effort is None else effort
     if wanted[0] == "$and":
-        return all(implies(known, part) for part in wanted[1])
-    if wanted[0] == "$or" and any(implies(known, part) for part in wanted[1]):
+        return all(implies(known, part, effort) for part in wanted[1])
+    if wanted[0] == "$or" and any(implies(known, part, effort) for part in wanted[1]):
         return True
-    return any(_implies(conjunct, wanted) for conjunct in known)
+    return any(_implies(conjunct, wanted, effort) for conjunct in known)
 
 
 def is_same(left: Node, right: Node) -> bool:
@@ -41,11 +72,15 @@ def is_same(left: Node, right: Node) -> bool:
     return left == right and repr(left) == repr(right)
 
 
-def _implies(conjunct: Node, wanted: Node) -> bool:
+def _implies(conjunct: Node, wanted: Node, effort: Effort) -> bool:
+    return effort.spend(conjunct, wanted) and _is_proof(conjunct, wanted, effort)
+
+
+def _is_proof(conjunct: Node, wanted: Node, effort: Effort) -> bool:
     if is_same(conjunct, wanted):
         return True
     if conjunct[0] == "$or":
-        return all(implies(conjuncts_of(branch), wanted) for branch in conjunct[1])
+        return all(implies(conjuncts_of(branch), wanted, effort) for branch in conjunct[1])
     if wanted[0] == "$exists":
         return rules_out_null(conjunct, wanted[1])
     if len(wanted) < 3 or not isinstance(wanted[1], str):
@@ -65,7 +100,14 @@ def rules_out_null(conjunct: Node, path: str) -> bool:
     return bounds is not None and not holds_null(bounds)
 
 
-def has_one_of(conjuncts: Iterable[Node], paths: Iterable[str]) -> bool:
+def has_one_of(
+    conjuncts: Iterable[Node], paths: Iterable[str], effort: Effort | None = None
+) -> bool:
     """Whether documents that meet all conjuncts have one of the paths, as a sparse index asks."""
     known = tuple(conjuncts)
-    return any(rules_out_null(conjunct, path) for path in paths for conjunct in known)
+    effort = Effort() if effort is None else effort
+    return any(
+        effort.spend(conjunct) and rules_out_null(conjunct, path)
+        for path in paths
+        for conjunct in known
+    )

@@ -34,7 +34,7 @@ from rango.engine.bounds import (
     width,
 )
 from rango.engine.filters import program_of
-from rango.engine.implication import conjuncts_of, has_one_of, implies, is_same
+from rango.engine.implication import Effort, conjuncts_of, has_one_of, implies, is_same
 
 Chain = tuple[tuple[int, int], ...]
 
@@ -88,10 +88,16 @@ class Keyed:
 class Conjuncts:
     """The conjuncts of a filter; what they say about a path is worked out once."""
 
-    __slots__ = ("_known", "has_collation", "nodes", "paths")
+    __slots__ = ("_known", "effort", "has_collation", "nodes", "paths")
 
-    def __init__(self, nodes: tuple[Node, ...], has_collation: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        has_collation: bool = False,
+        effort: Effort | None = None,
+    ) -> None:
         self.nodes = nodes
+        self.effort = Effort() if effort is None else effort
         self.has_collation = has_collation
         self.paths: set[str] = set()
         for node in nodes:
@@ -145,11 +151,13 @@ def _add_paths(node: Node, before: str, paths: set[str]) -> None:
 
 def is_usable(conjuncts: Conjuncts, index: IndexLike) -> bool:
     """Whether the index holds every document that matches."""
-    if index.sparse and not has_one_of(conjuncts.nodes, [path for path, _ in index.fields]):
+    if index.sparse and not has_one_of(
+        conjuncts.nodes, [path for path, _ in index.fields], conjuncts.effort
+    ):
         return False
     if index.partial is None:
         return True
-    return implies(conjuncts.nodes, program_of(index.partial).normal)
+    return implies(conjuncts.nodes, program_of(index.partial).normal, conjuncts.effort)
 
 
 def has_position(path: str) -> bool:

@@ -19,7 +19,8 @@ Invariants  Bounds are wide enough; the whole filter runs on every record that t
             one that gives the order, then a closed range before an open one before none, then
             `_id`, then fewer fields, then the indexes as they were created. A field of an index is
             used if all fields before it are points. An $or is a union, in the class of its worst
-            branch, if that is a better class than any single index has. A plan of class 2 that has
+            branch, if that is a better class than any single index has; one that would take more
+            than EFFORT_MAX to find is not looked for. A plan of class 2 that has
             one value for each field of its index and does not decide all may be intersected with
             the best other plan of that kind that bounds another field: see joined_scan.pyx.
 Failure     none: what cannot be bounded is scanned.
@@ -296,7 +297,9 @@ def _united(
 ) -> Plan | None:
     branches: list[Plan] = []
     for node in nodes:
-        part = Conjuncts((*conjuncts_of(node), *others), conjuncts.has_collation)
+        if not conjuncts.effort.spend(node, *others):
+            return None
+        part = Conjuncts((*conjuncts_of(node), *others), conjuncts.has_collation, conjuncts.effort)
         plan = best_of(part, sort, indexes, limit)
         if plan.planner_class > 6:
             return None

@@ -13,7 +13,8 @@ from rango._ext.collection_info import IndexInfo
 from rango._ext.filter import NO_VALUE, compile_filter
 from rango._ext.key import index_keys, key_of
 from rango._ext.record import encode
-from rango.engine import bounds
+from rango.engine import bounds, implication
+from rango.engine import plan as plan_module
 from rango.engine.bounds import AFTER_NAN, EVERYTHING, UNDEFINED, bounds_of, successor
 from rango.engine.keyed import Conjuncts
 from rango.engine.plan import Plan, best_of, choose
@@ -211,6 +212,35 @@ def test_sparse_and_partial_indexes_are_used_if_the_filter_implies_them() -> Non
     assert best({"p": 1, "q": {"$exists": True}}, there) == (
         "index", "p_1", 2, True, False, True,
     )  # fmt: skip
+
+
+def test_the_proofs_that_a_partial_index_may_be_used_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[int] = []
+
+    def counted(*arguments: Any) -> bounds.Bounds | None:
+        looked.append(1)
+        return bounds_of(*arguments)
+
+    monkeypatch.setattr(implication, "bounds_of", counted)
+    planned: list[Conjuncts] = []
+
+    def kept(*arguments: Any) -> Conjuncts:
+        planned.append(Conjuncts(*arguments))
+        return planned[-1]
+
+    monkeypatch.setattr(plan_module, "Conjuncts", kept)
+    partial = {"$or": [{"b": i, "z": i} for i in range(200)]}
+    several = [index_on("b", partial=partial), index_on("a", sparse=True), index_on("b", "a")]
+    asked = {"$and": [{"$or": [{"b": i, "y": j} for i in range(50)]} for j in range(50)]}
+    plan = choose(compile_filter(asked), (), several)
+    assert plan.index is not several[0]
+    assert len(planned) < 100  # not one for each of the 2,500 branches, with all others in it
+    assert len(looked) < 3 * implication.EFFORT_MAX  # not some hundred million
+    # what is shown at once still is
+    plan = choose(compile_filter({"b": 7, "z": 7}), (), several[:1])
+    assert plan.index is several[0]
 
 
 def test_exact_bounds_leave_nothing_to_the_filter() -> None:
