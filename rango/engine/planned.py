@@ -7,9 +7,10 @@ Invariants  The plan is the one that `choose` gives. It depends on the program, 
             there is a limit, the indexes and their marks, so recent plans of kept programs are
             kept under these; a plan is not changed once it is made, and threads share it. Which
             candidate wins depends on the shape only (every such condition is one interval that
-            holds no null, and all together are shorter than a bound may be), so for a new program
-            of a known shape only the winner is built. An index with a partial filter looks at
-            values: no shape then.
+            holds no null, and all together are shorter than a bound may be), so the plan of a new
+            program of a known shape is that of the first one with other bounds: everything else
+            is a matter of the shape, too. An index with a partial filter looks at values: no shape
+            then. Where arrays were met or directions differ the winner is built from the start.
 Failure     none.
 Sources     rango.engine.plan; ADR-0019.
 """
@@ -26,9 +27,9 @@ from bson.int64 import Int64
 from bson.objectid import ObjectId
 
 from rango._ext.filter import NO_VALUE, Program
-from rango.engine.bounds import Node
+from rango.engine.bounds import EVERYTHING, Interval, Node, both, bounds_of
 from rango.engine.implication import conjuncts_of
-from rango.engine.keyed import Conjuncts
+from rango.engine.keyed import Conjuncts, FieldBounds
 from rango.engine.plan import Plan, choose, id_plan, index_plan
 from rango.engine.sort import Sort
 
@@ -51,7 +52,8 @@ within BOUND_SIZE_BYTES_MAX."""
 SIDES: Final = {"$eq": "=", "$gt": ">", "$gte": ">", "$lt": "<", "$lte": "<"}
 PLAIN: Final = frozenset((int, Int64, bool, datetime, ObjectId, UUID))
 
-_winners: dict[ShapeKey, tuple[int, int]] = {}
+_winners: dict[ShapeKey, Plan] = {}
+"""The plan of the first program of a shape."""
 
 
 def planned(program: Program, sort: Sort, info: CollectionInfo, limit: int) -> Plan:
@@ -83,25 +85,59 @@ def _planned(
         plan = choose(program, sort, indexes, int(has_limit))
         if len(_winners) >= SHAPES_KEPT_MAX:
             _winners.clear()
-        _winners[key] = (place_of(plan), place_of(plan.partner))
+        _winners[key] = plan
         return plan
-    conjuncts = Conjuncts(nodes)
-    number, other = known
-    if number < 0:
-        return id_plan(conjuncts, sort)
-    found = index_plan(conjuncts, sort, indexes[number], int(has_limit), number)
-    assert found is not None
-    if other >= 0:
-        found.partner = index_plan(conjuncts, sort, indexes[other], int(has_limit), other)
+    found = rebuilt(known, nodes, sort, has_limit)
+    if known.partner is not None:
+        found.partner = rebuilt(known.partner, nodes, sort, has_limit)
     return found
 
 
+def rebuilt(known: Plan, nodes: tuple[Node, ...], sort: Sort, has_limit: bool) -> Plan:
+    """The plan of other values of the same shape, without its partner."""
+    index = known.index
+    if index is None:
+        return id_plan(Conjuncts(nodes), sort)
+    found = None if index.multikey or known.kind != "index" else refilled(known, nodes)
+    if found is None:
+        number = known.rank[-1]
+        found = index_plan(Conjuncts(nodes), sort, index, int(has_limit), number)
+        assert found is not None
+    return found
+
+
+def refilled(known: Plan, nodes: tuple[Node, ...]) -> Plan | None:
+    """The same plan with the bounds of other values; None if its keys are not simply joined."""
+    index = known.index
+    assert index is not None
+    way = index.fields[0][1]
+    start = b""
+    fields: list[FieldBounds] = []
+    intervals: tuple[Interval, ...] = EVERYTHING
+    for field, (path, direction) in zip(known.bounds, index.fields, strict=False):
+        bounds = [bounds_of(node, path, False) for node in nodes if node[1] == path]
+        met = both([each for each in bounds if each is not None])
+        fields.append(FieldBounds(path, met, field.decided, field.chain))
+        if direction != way or len(met.intervals) != 1:
+            return None
+        lower, upper, low, high = met.intervals[0]
+        if lower is None or upper is None:
+            return None
+        intervals = ((start + lower, start + upper, low, high),)
+        start += lower
+    return Plan(
+        "index",
+        intervals,
+        index,
+        reverse=known.reverse,
+        is_sorted=known.is_sorted,
+        is_exact=known.is_exact,
+        bounds=tuple(fields),
+        rank=known.rank,
+    )
+
+
 _kept = lru_cache(maxsize=PLANS_KEPT_MAX)(_planned)
-
-
-def place_of(plan: Plan | None) -> int:
-    """The number of a plan's index; -1: none."""
-    return -1 if plan is None or plan.index is None else plan.rank[-1]
 
 
 def shape_of(nodes: tuple[Node, ...]) -> Shape | None:

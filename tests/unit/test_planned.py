@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.filter import compile_filter
+from rango.engine import planned as planned_module
 from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
 from rango.engine.plan import choose
@@ -76,6 +77,38 @@ def test_a_plan_is_kept_for_its_program() -> None:
     assert planned(program, (), info, 0) is planned(program, (), info, 0)
     once = compile_filter({"a": 1})
     assert planned(once, (), info, 0) is not planned(once, (), info, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"a": 1}, {"a": "x"}),
+        ({"a": 1, "b": 2}, {"a": True, "b": 2.5}),
+        ({"a": {"$gt": 1}}, {"a": {"$gte": "x"}}),
+        ({"a": {"$gt": 1, "$lt": 5}}, {"a": {"$gte": 2, "$lte": 3}}),
+        ({"a": 1, "b": {"$gt": 1, "$lt": 5}}, {"a": 0, "b": {"$gte": 2, "$lte": 3}}),
+    ],
+)
+def test_other_values_of_a_known_shape_only_change_the_bounds(
+    first: dict[str, Any], second: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexes = (index_on("a", "b"), index_on("b"))
+    info = CollectionInfo("c", 5, indexes)
+    planned(compile_filter(first), (), info, 0)
+    program = compile_filter(second)
+    expected = choose(program, (), indexes)
+    monkeypatch.delattr(planned_module, "index_plan")
+    monkeypatch.delattr(planned_module, "choose")
+    assert planned(program, (), info, 0) == expected
+
+
+def test_an_empty_range_of_a_known_shape_has_no_interval() -> None:
+    indexes = (index_on("a"),)
+    info = CollectionInfo("c", 5, indexes)
+    planned(compile_filter({"a": {"$gt": 1, "$lt": 5}}), (), info, 0)
+    program = compile_filter({"a": {"$gt": 5, "$lt": 1}})
+    assert planned(program, (), info, 0) == choose(program, (), indexes)
+    assert len(planned(program, (), info, 0).intervals) == 0
 
 
 def test_an_array_that_appears_makes_another_plan() -> None:
