@@ -15,10 +15,15 @@ import pytest
 
 import rango
 from rango import aio
+from rango._ext.vfs import PythonVfs
 from rango.aio.database import AsyncDatabase, AsyncKeys
+from rango.aio.offload import WRITERS_MAX
+from rango.engine.core import Core
 from rango.errors import Conflict, DatabaseClosed, DuplicateKey, TransactionError
 from rango.keys import Keys
+from tests.unit.memory_disk import MemoryDisk
 
+LONG_S = 60
 Program = Callable[[AsyncDatabase], Coroutine[Any, Any, None]]
 
 
@@ -33,6 +38,13 @@ def run(path: Path, program: Program, **options: Any) -> None:
     assert not [each for each in threading.enumerate() if each.name.startswith("rango-aio")]
     with rango.open(path / "db") as db:
         assert not list(db.check())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that others bring about."""
+    async with asyncio.timeout(LONG_S):
+        while not holds():
+            await asyncio.sleep(0.001)
 
 
 def test_import_rango_does_not_load_asyncio() -> None:
@@ -87,32 +99,68 @@ def test_a_cursor_gives_every_document_in_batches(tmp_path: Path) -> None:
     run(tmp_path, program, durability="memory")
 
 
-def test_commits_of_tasks_share_flushes(tmp_path: Path) -> None:
-    async def program(db: AsyncDatabase) -> None:
-        before = await db.stats()
-        await asyncio.gather(*(db["n"].insert_one({"_id": n}) for n in range(400)))
-        after = await db.stats()
-        commits = after["commits"] - before["commits"]
-        assert commits >= 400
-        assert after["flushes"] - before["flushes"] < commits
+class HeldDisk(MemoryDisk):
+    """A disk whose flush, once it is told to, waits until it may go on."""
 
-    run(tmp_path, program)
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_held = False
+        self.is_inside, self.may_go_on = threading.Event(), threading.Event()
+
+    def flush(self, fd: int) -> None:
+        if self.is_held:
+            self.is_held = False
+            self.is_inside.set()
+            self.may_go_on.wait(LONG_S)
+        super().flush(fd)
 
 
-def test_the_event_loop_goes_on_while_a_writer_waits(tmp_path: Path) -> None:
+def test_commits_of_tasks_share_a_flush() -> None:
+    """Those that are appended while the disk flushes for the first one need one more together."""
+
+    async def main() -> None:
+        disk = HeldDisk()
+        async with await aio.open("/db", vfs=PythonVfs(disk)) as db:
+            await db["n"].insert_one({"_id": -1})
+            appender = db._target._handle.core.store.appender
+            before, start = appender.flush_count, appender.ordinal
+            disk.is_held = True
+            first = asyncio.create_task(db["n"].insert_one({"_id": 0}))
+            await asyncio.to_thread(disk.is_inside.wait, LONG_S)
+            others = [asyncio.create_task(db["n"].insert_one({"_id": n})) for n in range(1, 11)]
+            await until(lambda: appender.ordinal == start + 11)
+            disk.may_go_on.set()
+            await asyncio.gather(first, *others)
+            assert appender.flush_count == before + 2
+
+    asyncio.run(main())
+
+
+def test_the_event_loop_goes_on_while_a_writer_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = threading.Event()
+    take = Core.append_lock_take
+
+    def taking(core: Core) -> None:
+        waits.set()
+        take(core)
+
     async def program(db: AsyncDatabase) -> None:
         async with db.transaction():
             await db["n"].insert_one({"_id": "mine"})
-            other = asyncio.get_running_loop().create_task(
-                insert(db, "other"), context=contextvars.Context()
-            )
+            monkeypatch.setattr(Core, "append_lock_take", taking)
+            loop = asyncio.get_running_loop()
+            other = loop.create_task(delete(db), context=contextvars.Context())
+            await asyncio.to_thread(waits.wait, LONG_S)
             # a reader is not held up by the writer that waits
             assert await db["n"].find_one("mine") is not None
+            assert not other.done()
         await other
-        assert await db["n"].count_documents({}) == 2
+        assert await db["n"].count_documents({}) == 0
 
-    async def insert(db: AsyncDatabase, name: str) -> None:
-        await db["n"].insert_one({"_id": name})
+    async def delete(db: AsyncDatabase) -> None:
+        await db["n"].delete_many({})
 
     run(tmp_path, program)
 
@@ -219,24 +267,34 @@ def test_a_cancelled_insert_is_whole_or_absent_and_says_which(tmp_path: Path) ->
 
 def test_a_time_out_says_what_became_of_the_statement(tmp_path: Path) -> None:
     async def program(db: AsyncDatabase) -> None:
+        limits: list[asyncio.Timeout] = []
         with rango.open(db.path) as other, other.transaction():
             other["n"].insert_one({"_id": "holds the lock"})
-            tasks = [asyncio.create_task(late(db, n)) for n in range(40)]
-            await asyncio.wait(tasks, timeout=0.05)
+            tasks = [asyncio.create_task(late(db, n, limits)) for n in range(40)]
+            await until(lambda: begun(db) == WRITERS_MAX and len(limits) == len(tasks))
+            for limit in limits:
+                limit.reschedule(0)
+            # those that no worker has begun are taken back; the others wait for the lock
+            await until(lambda: sum(each.done() for each in tasks) == len(tasks) - WRITERS_MAX)
         outcomes = await asyncio.gather(*tasks)
         found = set(await db["n"].distinct("_id"))
         assert {n for n, outcome in enumerate(outcomes) if outcome == "whole"} == found - {
             "holds the lock"
         }
-        assert "absent" in outcomes
+        assert outcomes.count("absent") == 40 - WRITERS_MAX
+        assert outcomes.count("whole") == WRITERS_MAX
 
-    async def late(db: AsyncDatabase, n: int) -> str | None:
+    def begun(db: AsyncDatabase) -> int:
+        return sum(each.running() for each in db._pool._pending)
+
+    async def late(db: AsyncDatabase, n: int, limits: list[asyncio.Timeout]) -> str | None:
         try:
-            async with asyncio.timeout(0.01):
+            async with asyncio.timeout(None) as limit:
+                limits.append(limit)
                 await db["n"].insert_one({"_id": n})
         except TimeoutError as error:
             return aio.outcome_of(error)
-        return "whole"
+        return "in time"
 
     run(tmp_path, program)
 
