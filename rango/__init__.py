@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rango.database import Database, connect, open
     from rango.errors import RangoError
     from rango.indexes import IndexModel
+    from rango.keys import rekey
     from rango.log import read_log
     from rango.rescue import restore, salvage, verify_backup
     from rango.results import ReturnDocument
@@ -61,6 +62,7 @@ __all__ = [
     "extended_json",
     "open",
     "read_log",
+    "rekey",
     "restore",
     "salvage",
     "verify_backup",
@@ -84,6 +86,7 @@ _PLACES: Final = {
     "connect": "rango.database",
     "open": "rango.database",
     "read_log": "rango.log",
+    "rekey": "rango.keys",
     "restore": "rango.rescue",
     "salvage": "rango.rescue",
     "verify_backup": "rango.rescue",

@@ -1,8 +1,9 @@
 """`db.keys`: the secrets that open a database, and new keys for what is written from now on.
+rekey(): new keys for what is there.
 
 Terms       slot: one of eight places in the `keys` file, each holding the root key locked by one
             secret. Any one of them opens the database.
-Invariants  No secret leaves through a message, a repr() or a file. Nothing here rewrites data.
+Invariants  No secret leaves through a message, a repr() or a file. Only rekey() rewrites data.
 Failure     A change is whole or absent, after a crash too. Refused: read_only (ReadOnly), a plain
             database (KeyRejected), the last slot (LastKeySlot), an open transaction
             (TransactionError).
@@ -11,6 +12,7 @@ Failure     A change is whole or absent, after a crash too. Refused: read_only (
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango.errors import InvalidArgument, KeyRejected
@@ -40,6 +42,7 @@ class KeySlot(NamedTuple):
 
 
 Slots = list[KeySlot]
+Links = list[dict[str, Any]]
 
 
 class Keys:
@@ -151,11 +154,77 @@ class Keys:
 
         return rotate(self._core("keys.rotate()"))
 
+    def rekeys(self) -> Links:
+        """Every rekey() of the database, oldest first: when, from which keys to which.
+
+        `ordinal` is the last commit that was sealed again; `old` and `new` have the signing key and
+        the chain value there, `is_signed` says whether both keys have signed that they belong
+        together. For who kept an older key and chain value and wants to go on from them.
+        """
+        from rango.collection import Collection
+        from rango.engine.rekey import LINKS, link_is_valid
+
+        database_id = self._handle.core.keyring.database_id
+        links = Collection(self._handle, LINKS).find_many({}, sort=[("ordinal", 1)])
+        return [{**link, "is_signed": link_is_valid(link, database_id)} for link in links]
+
     def _core(self, what: str) -> Core:
         return self._handle.outside(what)
 
     def __repr__(self) -> str:
         return f"<rango.Keys of {self._handle.path!r}>"
+
+
+def rekey(
+    path: StrPath,
+    *,
+    passphrase: str | None = None,
+    key: bytes | None = None,
+    keyfile: StrPath | None = None,
+    token: Token | None = None,
+    keyring: bool = False,
+    new_passphrase: str | None = None,
+    new_key: bytes | None = None,
+    new_keyfile: StrPath | None = None,
+    new_token: Token | None = None,
+    new_keyring: bool = False,
+    decrypt: bool = False,
+    remove_old: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Any]:
+    """Seal all of a database again: under a new root key, for the first time, or not at all.
+
+    The first five arguments open it, as in rango.open; none: it is plain. One of the new ones
+    becomes the only secret (add others with Database.keys); without one the present secret opens
+    the new root key; `decrypt=True` makes the database plain. Documents and history stay.
+
+    The new files are made beside the old ones, which needs their space once more, and take their
+    place when they are whole and checked; after a crash at any moment the database is the old or
+    the new one. The old files, readable with the old secret, stay in a directory below `path` until
+    you delete it; with `remove_old=True` they are removed (but not wiped: a disk may go on holding
+    what they held). `progress` is called with (done, total) steps.
+
+    Returns {"ordinal", "segments", "bytes", "kept"}: the last commit, what was sealed, and where
+    the old files are (None: removed). Raises DatabaseBusy (it is open), KeyRejected (also: to
+    decrypt a plain database), InvalidArgument, LowDisk, Corrupted, IoFailed.
+    """
+    from rango.database import _flag, _options
+    from rango.engine.rekey import rekey as engine_rekey
+    from rango.storage.keyring import secret_from
+
+    options = _options(path, (passphrase, key, keyfile, token, keyring), create=False)
+    new = secret_from(new_passphrase, new_key, new_keyfile, new_token, new_keyring)
+    if _flag("decrypt", decrypt):
+        if new is not None:
+            raise InvalidArgument("give a new secret or decrypt=True, not both")
+    elif new is None:
+        new = options.secret
+        if new is None:
+            raise InvalidArgument(
+                "give the new secret: new_passphrase=, new_key=, new_keyfile=, new_token= or "
+                "new_keyring=True; or decrypt=True"
+            )
+    return engine_rekey(options, new, removes=_flag("remove_old", remove_old), progress=progress)
 
 
 def _number(value: object) -> int:

@@ -12,14 +12,14 @@ Sources     architecture sections 3 and 4; open(2), fcntl_locking(2), pthread_at
 cimport cython
 from libc.errno cimport EACCES, EAGAIN, EBADF, EINTR, EINVAL, EISDIR, EMFILE, errno
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
-from libc.stdio cimport rename as c_rename
+from libc.stdio cimport remove as c_remove, rename as c_rename
 from rango._ext.vfs cimport (
     VFS_CREATE, VFS_EXCLUSIVE, VFS_EXCLUSIVE_LOCK, VFS_SHARED, VFS_UNLOCK, VFS_WRITE, vfs_table)
 from rango._ext.posix_calls cimport (
     O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR,
     F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, SEEK_SET, S_ISDIR, S_ISREG,
     RANGO_FD_MAX, RANGO_RANGE_LOCKS, c_close, c_flock, c_fstat, c_fsync, c_ftruncate, c_open,
-    c_pread, c_pwrite, c_stat, c_statfs, c_statfs_call, c_unlink, pthread_atfork,
+    c_pread, c_pwrite, c_stat, c_statfs, c_statfs_call, pthread_atfork,
     pthread_mutex_lock, pthread_mutex_unlock, rango_and, rango_fd_bits, rango_fd_mutex,
     rango_flush, rango_fork_hooked, rango_forks, rango_load, rango_lock, rango_or,
     rango_statfs_name, rango_statfs_type)
@@ -177,7 +177,7 @@ cdef int posix_rename(void *context, const char *source, const char *target) noe
 
 
 cdef int posix_remove(void *context, const char *path) noexcept nogil:
-    return 0 if c_unlink(path) == 0 else -errno
+    return 0 if c_remove(path) == 0 else -errno
 
 
 cdef int posix_flush_directory(void *context, const char *path) noexcept nogil:

@@ -90,7 +90,6 @@ cdef extern from *:
     int c_ftruncate "ftruncate"(int fd, int64_t size) nogil
     int c_fsync "fsync"(int fd) nogil
     int c_fstat "fstat"(int fd, c_stat *out) nogil
-    int c_unlink "unlink"(const char *path) nogil
     int c_statfs_call "statfs"(const char *path, c_statfs *out) nogil
     int S_ISREG(unsigned int mode) nogil
     int S_ISDIR(unsigned int mode) nogil

@@ -316,7 +316,8 @@ cdef class Vfs:
         self.answer(status, source)
 
     def remove(self, path):
-        """Removes a file's name; durable after a flush of its directory."""
+        """Removes a file's name, or a directory that is empty; durable after a flush of the
+        directory it is in."""
         cdef bytes encoded = path_encode(path)
         cdef const char *name = encoded
         cdef int status

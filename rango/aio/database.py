@@ -69,6 +69,7 @@ class AsyncKeys:
 
     list = reading(Keys.list)
     find = reading(Keys.find)
+    rekeys = reading(Keys.rekeys)
     add = writing(Keys.add)
     remove = writing(Keys.remove)
     change = writing(Keys.change)

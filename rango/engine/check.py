@@ -25,6 +25,7 @@ from rango._ext.generation import (
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.record import record_parts, validate
 from rango.errors import Corrupted, RangoError
+from rango.storage.segment import io_named
 from rango.storage.superblock import DATA_FILE, Slot, slots_read, slots_torn
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ def check_data_file(core: Core) -> Iterator[Finding]:
     if core.data_fd < 0:
         return
     path = os.path.join(core.path, DATA_FILE)
-    slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
+    with io_named(f"reading {path}"):
+        slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
+        torn = slots_torn(core.vfs, core.data_fd, slots)
     newest = 0 if core.slot is None else core.slot.generation
-    torn = slots_torn(core.vfs, core.data_fd, slots)
     for number, slot in enumerate(slots):
         if slot is None:
             if number in torn or newest > 1 or (newest and number == newest % 2):

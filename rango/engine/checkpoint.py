@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
-from rango.errors import Corrupted, IoFailed, LowDisk
+from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, RangoError
 from rango.storage.superblock import Slot, slot_write
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ Bounds replay and memory.
 
 OVERLAY_BYTES_MAX: Final = 32 * 1024 * 1024
 """Overlay bytes at which a checkpoint is due."""
+
+CHECKPOINT_RETRY: Final = 1.25
+"""After a checkpoint found no space, the overlay grows by this factor before it is tried again."""
 
 CLOSE_ENTRIES_MAX: Final = 1_024
 """close() leaves a tail up to this long to the next open (about 1 ms of replay).
@@ -66,6 +69,27 @@ def is_worth_it(core: Core) -> bool:
         store.overlay_count > CLOSE_ENTRIES_MAX
         or store.head.generation_number != core.slot.generation
     )
+
+
+def run_due(core: Core) -> None:
+    """Write one checkpoint that is due; a failure is latched or postponed, not raised.
+
+    The commit that brought us here is done. Under the checkpoint lock.
+    """
+    options = core.options
+    try:
+        guarded(core)
+        core.checkpoints += 1
+        core.overlay_entries_max = options.overlay_entries_max or OVERLAY_ENTRIES_MAX
+        core.overlay_bytes_max = options.overlay_bytes_max or OVERLAY_BYTES_MAX
+    except (LowDisk, DatabaseBusy) as error:
+        core.findings.append(str(error))
+        core.overlay_entries_max = int(core.store.overlay_count * CHECKPOINT_RETRY) + 1
+        core.overlay_bytes_max = int(core.store.overlay_bytes * CHECKPOINT_RETRY) + 1
+    except RangoError as error:
+        if core.error is None:
+            raise
+        core.findings.append(str(error))
 
 
 def run_anew(core: Core) -> None:

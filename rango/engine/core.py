@@ -58,9 +58,6 @@ APPEND_WAIT_S: Final = 30.0
 CLOSE_WAIT_S: Final = 5.0
 """How long close() waits for an append that is under way; a transaction that is only open loses."""
 
-CHECKPOINT_RETRY: Final = 1.25
-"""After a checkpoint found no space, the overlay grows by this factor before it is tried again."""
-
 _cores: dict[object, Core] = {}
 # reentrant: a handle that is collected while another database is opened is released in that thread
 _cores_lock = threading.RLock()
@@ -191,9 +188,10 @@ class Core:
         if self.commits or self.checkpoints:
             # the checkpoint lock first, as everywhere: a checkpoint takes the append lock under it
             with self.checkpoint_lock:
-                self._close_appending()
+                self.end_log()
 
-    def _close_appending(self) -> None:
+    def end_log(self) -> None:
+        """Append the closed frame and record how far the log reaches. Under the checkpoint lock."""
         try:
             self.append_lock_take()
             self.store.appender.append_closed()
@@ -307,25 +305,7 @@ class Core:
             return
         with self.checkpoint_lock:
             if checkpoint.is_due(self):
-                self._checkpoint_postponable()
-
-    def _checkpoint_postponable(self) -> None:
-        # the commit that brought us here is done, so a failure is latched or postponed, not raised
-        try:
-            checkpoint.guarded(self)
-            self.checkpoints += 1
-            self.overlay_entries_max = (
-                self.options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
-            )
-            self.overlay_bytes_max = self.options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
-        except (LowDisk, DatabaseBusy) as error:
-            self.findings.append(str(error))
-            self.overlay_entries_max = int(self.store.overlay_count * CHECKPOINT_RETRY) + 1
-            self.overlay_bytes_max = int(self.store.overlay_bytes * CHECKPOINT_RETRY) + 1
-        except RangoError as error:
-            if self.error is None:
-                raise
-            self.findings.append(str(error))
+                checkpoint.run_due(self)
 
     def checkpoint(self) -> None:
         """Bring the data file up to date now. Raises LowDisk, IoFailed, Corrupted."""

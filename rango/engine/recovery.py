@@ -5,8 +5,8 @@ Terms       tail: what the log holds behind the slot's T; to adopt it: to make i
             anything hangs on it.
 Invariants  I-3, I-11, I-17, I-18. Nothing is written before the whole tail was read and judged; a
             reader writes nothing.
-States      locked -> keys open -> slot chosen -> tail replayed -> adopted -> open. A crash anywhere
-            leaves what was there.
+States      locked -> change of keys finished, if one was interrupted (rekey.py) -> keys open ->
+            slot chosen -> tail replayed -> adopted -> open. A crash anywhere leaves what was there.
 Failure     NotADatabase, KeyRejected, DatabaseBusy: nothing was touched. LogCorrupted: the oplog is
             damaged where an open
             must replay it; nothing is changed. A data file that is missing is rebuilt from the
@@ -28,7 +28,7 @@ from rango._ext.generation import generation_empty, generation_load
 from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
-from rango.engine import checkpoint
+from rango.engine import checkpoint, rekey
 from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
 from rango.engine.options import OpenOptions
 from rango.errors import (
@@ -131,6 +131,7 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
         vfs, options.path, read_only=options.read_only, now_ms=options.clock()
     )
     undo.append(lock.release)
+    rekey.resume(vfs, options.path, read_only=options.read_only)
     if is_new and not keys_exist(vfs, options.path):
         keyring = Keyring.create(vfs, options.path, options.secret, options.entropy)
     else:
@@ -212,7 +213,8 @@ def prepare_directory(options: OpenOptions, vfs: Vfs) -> bool:
         if error.errno == errno.ENOTDIR:
             raise NotADatabase(f"{path} is a file; a database is a directory") from error
         raise
-    if "keys" in names:
+    # keys are out of their place while other ones move in
+    if "keys" in names or rekey.HALF in names:
         return False
     # a creation that a crash cut off has not written its keys yet, and no log either
     if names & {"oplog", DATA_FILE} or not names <= OWN_NAMES:

@@ -175,8 +175,9 @@ class Keyring:
         entropy: Entropy,
         *,
         kdf: Kdf = INTERACTIVE,
+        database_id: bytes | None = None,
     ) -> Keyring:
-        """Write the keys of a new database.
+        """Write the keys of a new database, or other keys of the one with this id.
 
         Raises FileExistsError when there are keys: overwriting them would lose all data.
         """
@@ -186,7 +187,7 @@ class Keyring:
         seed = entropy.bytes(KEY_SIZE)
         verify_key, signing = crypto_sign_seed_keypair(seed)
         state = KeysState(
-            database_id=entropy.bytes(DATABASE_ID_SIZE),
+            database_id=database_id or entropy.bytes(DATABASE_ID_SIZE),
             generation=1,
             epoch=1,
             cipher=KEYS_CIPHER_PLAIN if root is None else KEYS_CIPHER_AES256GCM,

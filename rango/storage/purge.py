@@ -88,6 +88,19 @@ def segment_purge(
 def commits_of(scanner: Scanner, limit: int) -> Iterator[list[PlacedFrame]]:
     """The frames of each whole commit of a segment. LogCorrupted where one is missing."""
     parts: list[PlacedFrame] = []
+    for frame in frames_of(scanner, limit):
+        if frame.kind == layout.FRAME_CLOSED:
+            continue
+        if frame.ordinal == frame.first_ordinal:
+            parts = []
+        parts.append(frame)
+        if frame.kind == layout.FRAME_COMMIT:
+            yield parts
+            parts = []
+
+
+def frames_of(scanner: Scanner, limit: int) -> Iterator[PlacedFrame]:
+    """Every frame of a segment up to `limit`, by its tag. LogCorrupted where one is missing."""
     at = layout.SEGMENT_HEADER_SIZE
     while at < limit:
         found = scanner.frame_at(at)
@@ -97,18 +110,11 @@ def commits_of(scanner: Scanner, limit: int) -> Iterator[list[PlacedFrame]]:
             at = block
         if found is None:
             raise LogCorrupted(
-                place_name(scanner.segment_id, at), "a frame here does not open; nothing was purged"
+                place_name(scanner.segment_id, at), "a frame here does not open; it stays as it is"
             )
         frame = PlacedFrame(at, *found)
         at = frame.end
-        if frame.kind == layout.FRAME_CLOSED:
-            continue
-        if frame.ordinal == frame.first_ordinal:
-            parts = []
-        parts.append(frame)
-        if frame.kind == layout.FRAME_COMMIT:
-            yield parts
-            parts = []
+        yield frame
 
 
 def resealed(
@@ -134,7 +140,15 @@ def resealed(
         stored = header_unpack(raw)
         if stored is None:
             raise AssertionError("a frame that opened has no header")
-        yield frame.offset, frame_sealed(key, keyring, header.id, frame, piece, stored[5])
+        sealed = frame_sealed(
+            key,
+            keyring,
+            header.id,
+            frame._replace(body=piece),
+            stored[5],
+            flags=layout.FRAME_PURGED,
+        )
+        yield frame.offset, sealed
 
 
 def frame_sealed(
@@ -142,25 +156,26 @@ def frame_sealed(
     keyring: LogKeys,
     segment_id: int,
     frame: PlacedFrame,
-    piece: bytes,
     previous: bytes,
+    *,
+    flags: int = 0,
 ) -> bytes:
-    """The frame again, with this piece of a body, marked as purged."""
+    """The frame as it is stored at its place, under a fresh nonce, behind this chain value."""
 
     def pack(nonce: bytes) -> bytes:
         return header_pack(
-            len(piece),
+            len(frame.body),
             frame.kind,
             frame.ordinal,
             frame.first_ordinal,
             frame.durable,
             previous,
             nonce,
-            layout.FRAME_PURGED,
+            flags,
         )
 
     aad = aad_pack(keyring.database_id, segment_id, frame.offset, pack(bytes(layout.NONCE_SIZE)))
-    nonce, sealed = key.seal_bytes(aad, piece)
+    nonce, sealed = key.seal_bytes(aad, frame.body)
     # the nonce is under the header's check, so the header is packed once more
     return pack(nonce) + sealed
 

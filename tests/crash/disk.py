@@ -79,6 +79,7 @@ class Disk:
         self.mutex = threading.Lock()
         self.files: dict[int, File] = {}
         self.directories: dict[str, Directory] = {"/": Directory(1, "/", {})}
+        self.removed: dict[int, Directory] = {}
         self.next_number = 2
         self.sequence = 0
         self.epoch = 0  # counts what became durable; images of one epoch differ by choice only
@@ -168,17 +169,25 @@ class Disk:
         if source == target:
             self.directories[source].change(self._next(), new_name, number, name)
         else:
-            self.directories[target].change(self._next(), new_name, number, None)
-            self.directories[source].change(self._next(), None, number, name)
+            arrival = self._next()
+            self.directories[target].change(arrival, new_name, number, None)
+            self.directories[source].change(self._next(), None, number, name, arrival)
 
     def _do_remove(self, folder: str, name: str) -> None:
         directory = self.directories[folder]
-        directory.change(self._next(), None, directory.entries[name], name)
+        number = directory.entries[name]
+        directory.change(self._next(), None, number, name)
+        if number not in self.files:
+            self.removed[number] = self.directories.pop(os.path.join(folder, name))
 
     def _do_flush_directory(self, folder: str) -> None:
-        if self.directories[folder].pending:
+        directory = self.directories[folder]
+        waiting = self.namings()
+        if any(naming.arrival in waiting for naming in directory.pending):
+            raise AssertionError(f"flush where a file was moved to before {folder}")
+        if directory.pending:
             self.epoch += 1
-            self.directories[folder].flush()
+            directory.flush()
 
     # --- crashes --------------------------------------------------------------------------------
 
@@ -187,25 +196,32 @@ class Disk:
         found: list[tuple[File | Directory, Write | Naming]] = []
         for file in self.files.values():
             found += [(file, write) for write in file.pending if write.state != FORCED]
-        for directory in self.directories.values():
+        for directory in (*self.directories.values(), *self.removed.values()):
             found += [(directory, naming) for naming in directory.pending]
         found.sort(key=lambda item: item[1].sequence)
         return found
+
+    def namings(self) -> set[int]:
+        """Every pending change of a directory."""
+        listed = [*self.directories.values(), *self.removed.values()]
+        return {naming.sequence for directory in listed for naming in directory.pending}
 
     def image(self, choice: Choice) -> Disk:
         """The disk that a crash leaves behind: everything durable, nothing open, nothing locked."""
         result = Disk(capacity=self.capacity)
         result.next_number = self.next_number
         result.directories = {}
-        for path, directory in self.directories.items():  # parents come before what is in them
+        waiting = self.namings()
+        # a removal may be lost, so those that were removed count too; parents come first
+        listed = [*self.directories.values(), *self.removed.values()]
+        for directory in sorted(listed, key=lambda each: each.path):
+            path = directory.path
             parent, _, name = path.rpartition("/")
-            if path == "/":
-                entries = directory.image(choice)
-            else:
+            if path != "/":
                 above = result.directories.get(parent or "/")
                 if above is None or above.entries.get(name) != directory.number:
                     continue
-                entries = directory.image(choice)
+            entries = directory.image(choice, waiting)
             result.directories[path] = Directory(directory.number, path, entries)
             for number in entries.values():
                 file = self.files.get(number)
@@ -221,12 +237,8 @@ class Disk:
         result.epoch = self.epoch
         for number, file in self.files.items():
             result.files[number] = file.copy()
-        result.directories = {}
-        for path, directory in self.directories.items():
-            twin = Directory(directory.number, path, dict(directory.entries))
-            twin.durable = dict(directory.durable)
-            twin.pending = list(directory.pending)
-            result.directories[path] = twin
+        result.directories = {path: each.copy() for path, each in self.directories.items()}
+        result.removed = {number: each.copy() for number, each in self.removed.items()}
         return result
 
     # --- VfsImplementation ------------------------------------------------------------------------
@@ -373,8 +385,8 @@ class Disk:
             number = self._directory(folder, path).entries.get(name)
             if number is None:
                 raise fail(errno.ENOENT, path)
-            if number not in self.files:
-                raise fail(errno.EISDIR, path)
+            if number not in self.files and self._directory(path, path).entries:
+                raise fail(errno.ENOTEMPTY, path)
             fault = self._watch("remove", file_class(path))
             if fault is None or fault.performed:
                 self._log("remove", folder, name)

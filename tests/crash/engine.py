@@ -15,8 +15,10 @@ from typing import Any
 from rango._ext.vfs import PythonVfs
 from rango.database import Database, _options
 from rango.engine.check import index_described
-from rango.engine.core import Core
+from rango.engine.core import Core, OpenOptions
+from rango.engine.rekey import rekey
 from rango.errors import IoFailed, KeyRejected, RangoError
+from rango.storage.keyring import RawKey
 from rango.transaction import Handle
 from tests.crash.disk import Disk
 from tests.crash.ledger import State
@@ -70,7 +72,7 @@ class EngineSubject:
         self.probes = 0
         self.digest = ""
 
-    def open(self, disk: Disk) -> Database:
+    def options(self, disk: Disk) -> OpenOptions:
         options = _options(
             ROOT,
             (None, self.key, None),
@@ -81,8 +83,17 @@ class EngineSubject:
             clock=self.clock,
             random=self.draw,
             vfs=PythonVfs(disk if self.wrap is None else self.wrap(disk)),
-        )._replace(**self.bounds)
+        )
+        return options._replace(**self.bounds)
+
+    def open(self, disk: Disk) -> Database:
+        options = self.options(disk)
         return Database(Handle(Core.open(options), options.path, options.ids))
+
+    def rekey(self, disk: Disk, key: bytes | None, *, removes: bool) -> None:
+        """Give the database, which is closed, another root key."""
+        secret = None if key is None else RawKey(key)
+        rekey(self.options(disk), secret, removes=removes, progress=None)
 
     def observe(self, database: Database) -> State:
         state: State = {}
@@ -129,14 +140,22 @@ class EngineSubject:
 
 
 class ManyKeys(EngineSubject):
-    """A database whose secret changes: one of KEYS has to open it, whatever happened."""
+    """A database whose secret changes: one of `keys` has to open it, whatever happened."""
+
+    keys: tuple[bytes | None, ...] = KEYS
 
     def open(self, disk: Disk) -> Database:
-        for key in KEYS[:-1]:
+        for key in self.keys[:-1]:
             self.key = key
             try:
                 return super().open(disk)
             except KeyRejected:
                 continue
-        self.key = KEYS[-1]
+        self.key = self.keys[-1]
         return super().open(disk)
+
+
+class NewRoots(ManyKeys):
+    """A database that is plain at first and whose root key changes."""
+
+    keys = (None, *KEYS[:2])

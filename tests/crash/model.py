@@ -38,12 +38,17 @@ class Write(NamedTuple):
 
 
 class Naming(NamedTuple):
-    """A pending change of one directory: name -> number, or the removal of a name, or both."""
+    """A pending change of one directory: name -> number, or the removal of a name, or both.
+
+    A removal may be the second half of a move from one directory to another: `arrival` is the first
+    half, and where that is not durable and not kept, the old name stays.
+    """
 
     sequence: int
     added: str | None
     number: int
     removed: str | None
+    arrival: int = 0
 
 
 class Choice(NamedTuple):
@@ -52,6 +57,10 @@ class Choice(NamedTuple):
     modes: dict[int, tuple[int, int]]
     sizes: dict[int, int]
     order_seed: int
+
+    def is_kept(self, sequence: int) -> bool:
+        """Whether a pending operation survives, whole or not."""
+        return self.modes.get(sequence, (DROP, 0))[0] != DROP
 
     def signature(self) -> tuple[object, ...]:
         """Equal for two choices that leave the same image of the same disk."""
@@ -255,27 +264,42 @@ class Directory:
         self.durable = dict(entries)
         self.pending: list[Naming] = []
 
-    def change(self, sequence: int, added: str | None, number: int, removed: str | None) -> None:
-        naming = Naming(sequence, added, number, removed)
+    def change(
+        self,
+        sequence: int,
+        added: str | None,
+        number: int,
+        removed: str | None,
+        arrival: int = 0,
+    ) -> None:
+        naming = Naming(sequence, added, number, removed, arrival)
         rename_entries(self.entries, naming, WHOLE)
         self.pending.append(naming)
+
+    def copy(self) -> Directory:
+        twin = Directory(self.number, self.path, dict(self.entries))
+        twin.durable = dict(self.durable)
+        twin.pending = list(self.pending)
+        return twin
 
     def flush(self) -> None:
         for naming in self.pending:
             rename_entries(self.durable, naming, WHOLE)
         self.pending = []
 
-    def image(self, choice: Choice) -> dict[str, int]:
+    def image(self, choice: Choice, waiting: set[int]) -> dict[str, int]:
+        """The names that a crash leaves; `waiting`: every pending change of any directory."""
         entries = dict(self.durable)
         for naming in self.pending:
             mode = choice.modes.get(naming.sequence, (DROP, 0))[0]
-            if mode != DROP:
+            is_lost = naming.arrival in waiting and not choice.is_kept(naming.arrival)
+            if mode != DROP and not is_lost:
                 rename_entries(entries, naming, mode)
         return entries
 
 
 def rename_entries(entries: dict[str, int], naming: Naming, mode: int) -> None:
-    _, added, number, removed = naming
+    added, number, removed = naming.added, naming.number, naming.removed
     if removed is not None and mode != BOTH_NAMES and entries.get(removed) == number:
         # A later file of the same name must not go with an earlier one's removal.
         del entries[removed]

@@ -230,6 +230,14 @@ class Scribe:
         self.database.keys.rotate()
         self.ledger.acknowledge()  # it takes a checkpoint
 
+    def rekey(self, key: bytes | None, *, removes: bool) -> None:
+        """Another root key, or none; the database is closed meanwhile."""
+        self.session.close()
+        self.ledger.acknowledge()
+        self.session.disk.failed_directories.clear()
+        self.session.subject.rekey(self.session.disk, key, removes=removes)
+        self.database = self.session.open()
+
     def flush(self) -> None:
         self.database.flush()
         self.ledger.acknowledge()

@@ -238,6 +238,52 @@ def test_an_evicted_page_shows_the_old_content(disk: Disk) -> None:
     assert content(disk, "/f") == b"o" * 2048
 
 
+def moved(disk: Disk) -> None:
+    """/f goes to /d/f, and nothing of that is durable."""
+    disk.make_directory("/d", 0o700)
+    disk.flush_directory("/")
+    disk.rename("/f", "/d/f")
+
+
+def test_a_file_that_moves_to_another_directory_is_never_gone(disk: Disk) -> None:
+    moved(disk)
+    arrival, departure = (item[1].sequence for item in disk.pending())
+    for kept, names in (((), "/f"), ((departure,), "/f"), ((arrival,), "/f /d/f")):
+        image = disk.image(Choice({sequence: (WHOLE, 0) for sequence in kept}, {}, 0))
+        assert [name for name in ("/f", "/d/f") if image.exists(name)] == names.split()
+    image = disk.image(everything(disk))
+    assert (content(image, "/f"), content(image, "/d/f")) == (None, b"o" * 2048)
+    disk.flush_directory("/d")
+    departure_only = disk.image(Choice({departure: (WHOLE, 0)}, {}, 0))
+    assert [name for name in ("/f", "/d/f") if departure_only.exists(name)] == ["/d/f"]
+
+
+def test_the_directory_that_a_file_moves_to_is_flushed_first(disk: Disk) -> None:
+    moved(disk)
+    with pytest.raises(AssertionError, match="moved to"):
+        disk.flush_directory("/")
+    disk.flush_directory("/d")
+    disk.flush_directory("/")
+    assert content(disk.image(NOTHING), "/d/f") == b"o" * 2048
+    assert not disk.image(NOTHING).exists("/f")
+
+
+def test_the_removal_of_a_directory_may_be_lost(disk: Disk) -> None:
+    moved(disk)
+    disk.flush_directory("/d")
+    disk.flush_directory("/")
+    disk.remove("/d/f")
+    disk.remove("/d")
+    assert not disk.exists("/d")
+    again = disk.copy()
+    assert content(disk.image(NOTHING), "/d/f") == content(again.image(NOTHING), "/d/f")
+    assert content(disk.image(NOTHING), "/d/f") == b"o" * 2048
+    disk.make_directory("/d", 0o700)
+    assert disk.image(everything(disk)).list_directory("/d") == []
+    disk.flush_directory("/")
+    assert disk.image(NOTHING).list_directory("/d") == []
+
+
 def test_a_kill_keeps_what_the_system_has(disk: Disk) -> None:
     fd = opened(disk)
     disk.write(fd, b"cached", 0)
@@ -319,6 +365,8 @@ def test_locks_of_two_descriptors_conflict_by_range(disk: Disk) -> None:
 
 def test_errors_are_those_of_the_system_calls(disk: Disk) -> None:
     disk.make_directory("/d", 0o700)
+    disk.make_directory("/full", 0o700)
+    disk.close(disk.open("/full/f", NEW))
     for call, code in (
         (lambda: disk.open("/missing", VFS_WRITE), errno.ENOENT),
         (lambda: disk.open("/no/where", NEW), errno.ENOENT),
@@ -327,7 +375,7 @@ def test_errors_are_those_of_the_system_calls(disk: Disk) -> None:
         (lambda: disk.write(disk.open("/f", VFS_READ), b"x", 0), errno.EBADF),
         (lambda: disk.close(17), errno.EBADF),
         (lambda: disk.remove("/missing"), errno.ENOENT),
-        (lambda: disk.remove("/d"), errno.EISDIR),
+        (lambda: disk.remove("/full"), errno.ENOTEMPTY),
         (lambda: disk.rename("/missing", "/x"), errno.ENOENT),
         (lambda: disk.rename("/f", "/d"), errno.EISDIR),
         (lambda: disk.make_directory("/d", 0o700), errno.EEXIST),

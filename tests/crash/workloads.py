@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys
+from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys, NewRoots
 from tests.crash.scribe import Scribe
 from tests.crash.simulator import Session, Workload
 from tests.crash.statements import bulks, expiries, index_builds, merges, outputs
@@ -183,6 +183,29 @@ def rotations(session: Session) -> None:
     scribe.rotate()
     scribe.database.keys.change(0, key=first)
     scribe.delete("a", [1, 2])
+    scribe.verify()
+
+
+def rekeys(session: Session) -> None:
+    """From plain to sealed, twice to another root key, and back; old files are kept or go."""
+    scribe, rng = Scribe(session), session.rng
+    first, second, _third = KEYS
+    for n in range(14):
+        scribe.insert("a", document(rng, n, rng.choice((50, 400, 3_000))))
+    scribe.create_index("a", "n")
+    scribe.purge("a", [3])
+    scribe.rekey(first, removes=True)
+    scribe.insert("a", document(rng, 20))
+    scribe.rotate()
+    scribe.update("a", rng.choice(scribe.ids("a")), {"n": 1})
+    scribe.rekey(second, removes=False)
+    scribe.verify()
+    scribe.insert("b", document(rng, 1, 2_000))
+    scribe.rekey(None, removes=True)
+    scribe.verify()
+    scribe.delete("a", [1, 2])
+    scribe.rekey(second, removes=False)
+    scribe.insert("b", document(rng, 2))
     scribe.verify()
 
 
@@ -370,6 +393,7 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "purges": (purges, lambda: EngineSubject(segment_size_max=32 * 1024)),
     "purges, plain": (purges, lambda: EngineSubject(key=None)),
     "rotations": (rotations, ManyKeys),
+    "rekeys": (rekeys, NewRoots),
     "collections": (collections, EngineSubject),
     "large documents": (
         large_documents,

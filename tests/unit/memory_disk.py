@@ -109,7 +109,10 @@ class MemoryDisk:
 
     def remove(self, path: str) -> None:
         self._call("remove", path)
-        del self.names[path]
+        if path in self.folders:
+            self.folders.remove(path)
+        else:
+            del self.names[path]
 
     def flush_directory(self, path: str) -> None:
         self._call("flush_directory", path)

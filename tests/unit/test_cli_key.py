@@ -256,3 +256,57 @@ def test_salvage_and_restore_take_a_token_too(key: Shell, tmp_path: Path) -> Non
     assert (
         run_guarded(root, ["restore", str(tmp_path / "backup"), *words, str(tmp_path / "d")]) == 0
     )
+
+
+def test_a_plain_database_is_encrypted_and_made_plain_again(key: Shell, tmp_path: Path) -> None:
+    place = tmp_path / "plain"
+    with rango.open(place) as db:
+        db["a"].insert_one({"_id": 1, "text": "canary"})
+    where = ("-P", str(place))
+    assert key("encrypt", *where) == 2
+    assert "--new-passphrase-file" in key.err
+    assert key("encrypt", *where, "--new-passphrase-file", key.first, "--remove-old") == 0
+    assert "is encrypted; the old files were removed, which does not wipe the disk" in key.out
+    assert [
+        each for each in place.rglob("*") if each.is_file() and b"canary" in each.read_bytes()
+    ] == []
+    assert key("encrypt", *where, "--new-passphrase-file", key.first) == 2
+    assert "rotate --root" in key.err
+    opened = ("--passphrase-file", key.first)
+    assert key("decrypt", *where, *opened, "--yes", "--json") == 0
+    assert json.loads(key.out)["kept"] == str(place / "replaced")
+    with rango.open(place) as db:
+        assert db["a"].find_one(1) == {"_id": 1, "text": "canary"}
+    assert key("decrypt", *where, "--yes") == 4
+    assert "not encrypted" in key.err
+
+
+def test_a_new_root_key_takes_the_old_or_a_new_secret(key: Shell, tmp_path: Path) -> None:
+    opened = ("--passphrase-file", key.first)
+    file = key.file("raw.key", "ab" * 32)
+    assert key("add", *opened, "--new-keyfile", file) == 0
+    assert key("rotate", "--root", *opened) == 0
+    assert f"the old files are in {tmp_path / 'db' / 'replaced'}; delete them" in key.out
+    assert kinds(key, *opened) == {0: "passphrase"}
+    assert key("list", "--keyfile", file) == 4
+    assert key("rotate", "--root", "--remove-old", *opened, "--new-keyfile", file, "--json") == 0
+    assert json.loads(key.out)["kept"] is None
+    assert kinds(key, "--keyfile", file) == {0: "key"}
+    assert key("rotate", "--keyfile", file, "--new-passphrase-file", key.second) == 2
+    assert "go with --root" in key.err
+    rango.open(tmp_path / "plain").close()
+    assert key("rotate", "--root", "-P", str(tmp_path / "plain")) == 4
+    assert "key encrypt" in key.err
+
+
+def test_in_a_terminal_a_decryption_is_asked_for(key: Shell, tmp_path: Path) -> None:
+    person = Typist("key", "decrypt")
+    person.answer("Passphrase of", FIRST)
+    person.answer("without encryption? [y/N]: ", "n")
+    assert person.end() == 130
+    assert kinds(key, "--passphrase-file", key.first) == {0: "passphrase"}
+    person = Typist("key", "decrypt", "--remove-old")
+    person.answer("Passphrase of", FIRST)
+    person.answer("without encryption? [y/N]: ", "y")
+    assert person.end() == 0
+    rango.open(tmp_path / "db").close()

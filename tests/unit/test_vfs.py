@@ -228,6 +228,11 @@ def test_directories(tmp_path: Path) -> None:
             call()
     with pytest.raises(FileExistsError):
         POSIX.make_directory(folder)
+    with pytest.raises(OSError, match="not empty"):
+        POSIX.remove(folder)
+    POSIX.remove(folder / "c")
+    POSIX.remove(folder)
+    assert not POSIX.exists(folder)
 
 
 def test_file_system_is_named(tmp_path: Path) -> None:
