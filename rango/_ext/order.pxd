@@ -44,6 +44,7 @@ cdef class Sorter:
     cdef bint is_running
     cdef Stop stop
     cdef bint may_stop
+    cdef int64_t signals_due_ns
     cdef Buffer key
     cdef Buffer scratch
     cdef int key_make(self, const uint8_t *record, size_t size) except -1 nogil

@@ -24,7 +24,7 @@ from rango._ext.page cimport key_compare
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.scan cimport Scan
 from rango._ext.span cimport load_u16
-from rango._ext.stop cimport Stop
+from rango._ext.stop cimport Stop, signals_look
 from rango._ext.view cimport Found, found_release
 
 from rango.errors import InvalidDocument, LimitExceeded, RangoError
@@ -293,7 +293,9 @@ cdef class Sorter:
         return 0
 
     cdef int look(self) except -1 nogil:
-        return self.stop.look() if self.may_stop else 0
+        if self.may_stop:
+            self.stop.look()
+        return signals_look(&self.signals_due_ns)
 
     def end_with(self, Stop stop) -> None:
         """Raise what `stop` says, once it does."""

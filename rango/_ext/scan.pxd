@@ -1,6 +1,6 @@
 # Scans: overlay and base merged in key order, filtered without the GIL.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from rango._ext.btree cimport TreeCursor
 from rango._ext.filter cimport Program
 from rango._ext.overlay cimport Cell, OverlayCursor
@@ -31,6 +31,7 @@ cdef class Scan:
     cdef readonly Stop stop                  # None: it runs to its end
     cdef uint32_t steps             # entries met, those deleted included; wraps
     cdef bint may_stop
+    cdef int64_t signals_due_ns
     cdef bint reverse
     cdef bint is_open               # no upper bound
     cdef bint done
@@ -60,6 +61,7 @@ cdef class Scan:
     cdef int _seek(self) except -1
     cdef int advance(self) except -1 nogil
     cdef int entry(self, Entry *out) except -1 nogil
+    cdef int look(self) except -1 nogil
     cdef int _entry_within(self, Entry *out) except -1 nogil
     cdef size_t _split(self, const Entry *entry) except? 0 nogil
     cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil

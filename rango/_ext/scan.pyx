@@ -33,7 +33,7 @@ from rango._ext.page_cache cimport page_retain
 from rango._ext.pager cimport Pager
 from rango._ext.record cimport record_some
 from rango._ext.span cimport load_u16
-from rango._ext.stop cimport Stop
+from rango._ext.stop cimport Stop, signals_look
 from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_clear, found_release
 
 
@@ -43,7 +43,7 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    CHECK_EVERY = 64                # entries between two looks at the clock, which cost 25 ns each
+    CHECK_EVERY = 64                # entries between two looks at stop and clock, 60 ns
     TAKEN_NOTHING = 0
     TAKEN_BASE = 1
     TAKEN_OVER = 2
@@ -119,8 +119,7 @@ cdef class Scan:
         # of many points all that lie before the next key that there is have none
         cdef const uint8_t *key = NULL
         cdef size_t size = 0
-        if self.may_stop:
-            self.stop.look()
+        self.look()
         if self.points is not None:
             if self.has_base:
                 key = leaf_key(tree_cell(&self.base), &size)
@@ -178,6 +177,11 @@ cdef class Scan:
         self.keys_examined += 1
         return 1
 
+    cdef int look(self) except -1 nogil:
+        if self.may_stop:
+            self.stop.look()
+        return signals_look(&self.signals_due_ns)
+
     cdef int _entry_within(self, Entry *out) except -1 nogil:  # hot
         # the same inside the interval in hand
         cdef const uint8_t *leaf = NULL
@@ -187,8 +191,8 @@ cdef class Scan:
         cdef size_t bound_size = self.lower_size if self.reverse else self.upper_size
         while True:
             self.steps += 1
-            if self.may_stop and self.steps % CHECK_EVERY == 0:
-                self.stop.look()
+            if self.steps % CHECK_EVERY == 0:
+                self.look()
             self.advance()
             if not self.has_base and self.cell == NULL:
                 return 0

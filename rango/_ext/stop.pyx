@@ -1,11 +1,15 @@
-"""Why a run must end early: somebody cancelled it, or its time is over.
+"""Why a run must end early: somebody cancelled it, its time is over, or a signal came.
 
 Terms       run: one execution of a query, a pipeline or the filling of an index.
 Invariants  Any thread may cancel; what runs looks for itself, so it ends where it can. A Stop that
             is cancelled stays so, and so does every one inside of it.
-Failure     QueryCancelled or Timeout, raised by whoever looks.
+            Python runs the handlers of signals in the main thread only, between two of its own
+            steps: native loops that may last look for them.
+Failure     QueryCancelled or Timeout, raised by whoever looks; what a handler of a signal raises.
 Sources     docs/howto/cancel.md.
 """
+
+import threading
 
 from rango.errors import QueryCancelled, Timeout
 
@@ -16,6 +20,38 @@ cimport cython
 from libc.stdint cimport int64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from rango._ext.overlay_node cimport ATOMIC_RELAXED, atomic_add_int, atomic_load_int
+
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+    int PyErr_CheckSignals() except -1
+
+cdef enum:
+    SIGNALS_NS = 50000000           # taking the GIL from busy threads may last 5 ms
+
+cdef unsigned long main_thread = threading.main_thread().ident
+
+
+cdef int64_t now_ns() noexcept nogil:
+    # costs 25 ns, and no GIL
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000000 + <int64_t>now.tv_nsec
+
+
+cdef int signals_look(int64_t *due_ns) except -1 nogil:
+    cdef int64_t now
+    if PyThread_get_thread_ident() != main_thread:
+        return 0
+    now = now_ns()
+    if due_ns[0] == 0 or now < due_ns[0]:
+        if due_ns[0] == 0:
+            due_ns[0] = now + SIGNALS_NS
+        return 0
+    due_ns[0] = now + SIGNALS_NS
+    with gil:
+        PyErr_CheckSignals()
+    return 0
 
 
 cdef int raise_cancelled() except -1 with gil:
@@ -62,13 +98,10 @@ cdef class Stop:
         self.look()
 
     cdef int64_t now(self) except -1 nogil:
-        # the system's clock costs 25 ns and no GIL
-        cdef timespec now
         if self.has_clock:
             with gil:
                 return self.clock()
-        clock_gettime(CLOCK_MONOTONIC, &now)
-        return <int64_t>now.tv_sec * 1000000000 + <int64_t>now.tv_nsec
+        return now_ns()
 
     cdef int look(self) except -1 nogil:
         if atomic_load_int(&self.is_set, ATOMIC_RELAXED):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from rango._ext import stop
 from rango.collection import Collection
 from rango.cursor import Cursor
 from rango.database import Database
-from rango.engine.filters import Hooks
+from rango.engine.filters import Hooks, program_of
 from rango.engine.sort import sorter_of
 from rango.errors import InvalidArgument, QueryCancelled, Timeout
 from tests.unit.test_filter import record_of
@@ -278,6 +281,39 @@ def test_an_unwinding_that_makes_many_of_few_looks_at_the_clock(
     cursor = db["a"].aggregate([*unwinds, {"$skip": 10**9}], max_time_ms=1)
     with pytest.raises(Timeout):  # 10^9 documents: it does not end by itself
         cursor.to_list()
+
+
+def test_a_signal_is_handled_while_the_main_thread_scans(db: Database) -> None:
+    """Ctrl-C, which waited for the end of a scan that holds no GIL."""
+    text = "x" * 2000
+    db["c"].insert_many([{"_id": -n, "text": text} for n in range(1, 20_000)])
+    view = db._handle.core.view()
+    tree = view.catalog.collections["c"].tree_id
+    # some seconds, if it is not interrupted
+    slow = {"$or": [{"text": {"$regex": f"x+{n}"}} for n in range(60)]}
+    scan = view.scan(tree, None, None, False, program_of(slow))
+    total = view.count(tree)
+
+    def interrupt() -> None:
+        # the GIL is free as long as it scans
+        while scan.keys_examined < 100:
+            time.sleep(0.0005)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    thread = threading.Thread(target=interrupt)
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            scan.count()
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert 100 <= scan.keys_examined < total
+    assert scan.next_records(1) == []
 
 
 # --- asyncio
