@@ -5,7 +5,7 @@ Invariants  A value fits if it is of the type itself; only int becomes float, an
             list, a value its enum, a mapping its dataclass, and Decimal128 Decimal. Of a union the
             first member that fits counts, one of the very type before all others.
 Failure     Misfit names the path and the reason; InvalidArgument: a hint that cannot be resolved.
-Sources     rango/models.py.
+Sources     ADR-0026; rango/models.py.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ from rango.errors import InvalidArgument
 
 Fitting = Callable[[Any], Any]
 
+_EXACT: Final = (str, int, float, bool, bytes)
+"""Hints whose very type needs no function: most fields have one."""
+
 
 class Misfit(ValueError):
     """A value that its hint does not allow. Seen only inside: ModelMismatch is made of it."""
@@ -49,7 +52,9 @@ class Misfit(ValueError):
 
     def within(self, name: object) -> Misfit:
         """The same, seen from one level above."""
-        return Misfit(self.reason, f"{name}.{self.path}" if self.path else str(name))
+        other = Misfit(self.reason, f"{name}.{self.path}" if self.path else str(name))
+        other.__cause__ = self.__cause__
+        return other
 
 
 def id_field_of(kind: type) -> str | None:
@@ -69,28 +74,35 @@ def fitting_of(kind: Any, is_top: bool = False) -> Fitting:
             "its module"
         ) from None
     id_name = id_field_of(kind) if is_top else None
-    fields = [
-        (
-            field.name,
-            "_id" if field.name == id_name else field.name,
-            # resolved at the first use: a class may contain itself
-            _Later(hints[field.name]),
-            _is_needed(field),
-        )
-        for field in dataclasses.fields(kind)
-        if field.init
-    ]
+    fields: list[tuple[str, str, Any, Fitting, bool]] | None = None
+
+    def resolved() -> list[tuple[str, str, Any, Fitting, bool]]:
+        made = []
+        for field in dataclasses.fields(kind):
+            if field.init:
+                hint = hints[field.name]
+                stored = "_id" if field.name == id_name else field.name
+                exact = hint if hint in _EXACT else None
+                made.append((field.name, stored, exact, _of(hint), _is_needed(field)))
+        return made
 
     def fit(value: Any) -> Any:
         if not isinstance(value, dict):
             raise Misfit(f"a document is wanted, not {_kind(value)}")
+        nonlocal fields
+        if fields is None:
+            fields = resolved()  # not before: a class may contain itself
         found = {}
-        for name, stored, fitting, is_needed in fields:
+        for name, stored, exact, fitting, is_needed in fields:
             if stored in value:
+                each = value[stored]
+                if type(each) is exact:
+                    found[name] = each
+                    continue
                 try:
-                    found[name] = fitting(value[stored])
+                    found[name] = fitting(each)
                 except Misfit as misfit:
-                    raise misfit.within(stored) from None
+                    raise misfit.within(stored)  # noqa: B904 - it has its own cause
             elif is_needed:
                 raise Misfit("it is missing", stored)
         try:
@@ -108,21 +120,6 @@ def _is_needed(field: dataclasses.Field[Any]) -> bool:
 
 def _kind(value: Any) -> str:
     return "null" if value is None else type(value).__name__
-
-
-class _Later:
-    """A fitting that is made when it is first needed."""
-
-    __slots__ = ("_fitting", "_hint")
-
-    def __init__(self, hint: Any) -> None:
-        self._hint = hint
-        self._fitting: Fitting | None = None
-
-    def __call__(self, value: Any) -> Any:
-        if self._fitting is None:
-            self._fitting = _of(self._hint)
-        return self._fitting(value)
 
 
 def _as_is(value: Any) -> Any:
@@ -194,7 +191,10 @@ def _container(kind: Any, arguments: Sequence[Any]) -> Fitting | None:
     if kind in MAPPINGS:
         return _mapping(_of(arguments[1] if arguments else Any))
     made = tuple if kind is tuple else ARRAYS.get(kind)
-    return None if made is None else _array(made, _of(arguments[0] if arguments else Any))
+    if made is None:
+        return None
+    hint = arguments[0] if arguments else Any
+    return _array(made, _of(hint), hint if hint in _EXACT else None)
 
 
 def _elements(value: Any, fittings: Any) -> list[Any]:
@@ -203,14 +203,16 @@ def _elements(value: Any, fittings: Any) -> list[Any]:
         try:
             found.append(fitting(each))
         except Misfit as misfit:
-            raise misfit.within(at) from None
+            raise misfit.within(at)  # noqa: B904
     return found
 
 
-def _array(made: type, fitting: Fitting) -> Fitting:
+def _array(made: type, fitting: Fitting, exact: Any) -> Fitting:
     def fit(value: Any) -> Any:
         if not isinstance(value, list):
             raise Misfit(f"an array is wanted, not {_kind(value)}")
+        if exact is not None and {*map(type, value)} <= {exact}:
+            return made(value)
         return made(_elements(value, [fitting] * len(value)))
 
     return fit
@@ -234,7 +236,7 @@ def _mapping(fitting: Fitting) -> Fitting:
             try:
                 found[name] = fitting(each)
             except Misfit as misfit:
-                raise misfit.within(name) from None
+                raise misfit.within(name)  # noqa: B904
         return found
 
     return fit

@@ -13,7 +13,7 @@ Invariants  pydantic is never imported: who has a model of it has imported it. A
             out.
 Failure     ModelMismatch says which document does not fit, where and why; InvalidArgument: no
             model, or one whose hints cannot be resolved.
-Sources     docs/howto/models.md.
+Sources     ADR-0026; docs/howto/models.md.
 """
 
 from __future__ import annotations
@@ -158,17 +158,21 @@ class Model(Generic[M]):
 
     def read(self, document: dict[str, Any], collection: str) -> M:
         """The object of a document. Raises ModelMismatch."""
+        cause: BaseException | None = None
         try:
             if self._fitting is None:
                 return self._validated(document)
             made: M = self._fitting(document)
         except Misfit as misfit:
             findings = [(misfit.path, misfit.reason)]
+            cause = misfit.__cause__
         except ValueError as error:
             findings = _findings(error)
         else:
             return made
-        raise ModelMismatch(collection, document.get("_id"), self.kind.__name__, findings)
+        id_value = document.get("_id")
+        # the cause is what the program's own class raised; pydantic's error would show the values
+        raise ModelMismatch(collection, id_value, self.kind.__name__, findings) from cause
 
     def _validated(self, document: dict[str, Any]) -> M:
         kind: Any = self.kind

@@ -6,7 +6,7 @@ Invariants  Any thread may cancel; what runs looks for itself, so it ends where 
             Python runs the handlers of signals in the main thread only, between two of its own
             steps: native loops that may last look for them.
 Failure     QueryCancelled or Timeout, raised by whoever looks; what a handler of a signal raises.
-Sources     docs/howto/cancel.md.
+Sources     ADR-0025; docs/howto/cancel.md.
 """
 
 import threading

@@ -304,8 +304,9 @@ class Checked:
 
 def test_what_a_class_refuses_itself_does_not_fit(db: Database) -> None:
     db["c"].insert_one({"_id": 1, "n": -1})
-    with pytest.raises(ModelMismatch, match="n must not be negative"):
+    with pytest.raises(ModelMismatch, match="n must not be negative") as raised:
         db.collection("c", model=Checked).find_one(1)
+    assert isinstance(raised.value.__cause__, ValueError)
 
 
 class ManyErrors(pydantic.BaseModel):
