@@ -25,6 +25,7 @@ from rango.engine.stopping import stop_of
 from rango.errors import DatabaseClosed, InvalidArgument, LimitExceeded, TransactionError
 from rango.limits import AGGREGATE_MEMORY_BYTES_MAX
 from rango.names import collection_name_check, document_check, id_check
+from rango.timing import noted, perf_counter_ns
 
 if TYPE_CHECKING:
     from rango.engine.aggregate.pipeline import Pipeline
@@ -97,12 +98,14 @@ def aggregate(
     context = start.Context(environment, start.Memory(memory), variables)
     if compiled.writer is not None:
         collection_name_check(compiled.writer.target)
+        started = perf_counter_ns()
         try:
             compiled.writer.write(compiled.batches(context), context)
         except RecursionError:
             raise too_many_stages() from None
-        return CommandCursor(handle, compiled, context, iter(()), None)
-    return CommandCursor(handle, compiled, context, compiled.batches(context), transaction)
+        spent = perf_counter_ns() - started
+        return CommandCursor(handle, compiled, context, iter(()), None, name, spent)
+    return CommandCursor(handle, compiled, context, compiled.batches(context), transaction, name)
 
 
 def too_many_stages() -> LimitExceeded:
@@ -140,7 +143,16 @@ class CommandCursor:
     called. Documents may share values with one another; copy what you change.
     """
 
-    __slots__ = ("_batches", "_buffer", "_context", "_handle", "_pipeline", "_transaction")
+    __slots__ = (
+        "_batches",
+        "_buffer",
+        "_context",
+        "_handle",
+        "_name",
+        "_pipeline",
+        "_spent_ns",
+        "_transaction",
+    )
 
     def __init__(
         self,
@@ -149,8 +161,12 @@ class CommandCursor:
         context: Context,
         batches: Iterator[list[Document]],
         transaction: Transaction | None,
+        name: str | None = None,
+        spent_ns: int = 0,
     ) -> None:
         self._handle = handle
+        self._name = name
+        self._spent_ns = spent_ns  # what a $out at the end has taken already
         self._pipeline = pipeline
         self._context: Context | None = context
         self._batches: Iterator[list[Document]] | None = batches
@@ -171,11 +187,13 @@ class CommandCursor:
                     "the transaction that this cursor reads is over; aggregate again"
                 )
             self._transaction.check()
+        started = perf_counter_ns()
         try:
             self._handle.core.view()  # ForkedHandle, whatever this run still has in memory
             self._context.environment.check()
             for batch in self._batches:
                 if batch:
+                    self._spent_ns += perf_counter_ns() - started
                     return batch
         except RecursionError:
             self.close()
@@ -183,6 +201,7 @@ class CommandCursor:
         except BaseException:
             self.close()
             raise
+        self._spent_ns += perf_counter_ns() - started
         self.close()
         return []
 
@@ -249,6 +268,9 @@ class CommandCursor:
         batches, self._batches = self._batches, None
         self._buffer = []
         self._context = None
+        if self._spent_ns:
+            spent, self._spent_ns = self._spent_ns, 0
+            noted(self._handle, "aggregate", spent, self._name, stages=self._pipeline.stage_names)
         close = getattr(batches, "close", None)
         if close is not None:
             close()

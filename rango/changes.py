@@ -8,6 +8,7 @@ from rango.engine.query import Document
 from rango.errors import RangoError
 from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
 from rango.statements import pattern_of
+from rango.timing import noted, perf_counter_ns
 
 if TYPE_CHECKING:
     from rango.engine.core import Txn
@@ -49,8 +50,10 @@ def _insert_batch(
 
     # Not atomic: a limit passed half-way leaves a part in a transaction, which then must not
     # commit.
+    started = perf_counter_ns()
     inserted, refused = handle.write(work, is_atomic=False)
     handle.metrics.inserts += inserted
+    noted(handle, "insert", perf_counter_ns() - started, collection, changed=inserted)
     return refused
 
 

@@ -30,6 +30,7 @@ from rango.engine.sort import sort_of
 from rango.errors import DatabaseClosed, InvalidArgument, TransactionError
 from rango.models import D
 from rango.names import path_check
+from rango.timing import noted, perf_counter_ns
 
 if TYPE_CHECKING:
     from rango.transaction import Handle, Transaction
@@ -67,8 +68,12 @@ class Cursor(Generic[D]):
         "_is_over",
         "_name",
         "_query",
+        "_returned",
+        "_spent_ns",
+        "_started_ns",
         "_stop",
         "_transaction",
+        "_weight",
     )
 
     def __init__(self, handle: Handle, name: str, query: Query) -> None:
@@ -80,6 +85,10 @@ class Cursor(Generic[D]):
         self._transaction: Transaction | None = None
         self._is_over = False
         self._stop = Stop()
+        self._weight = 0  # how many finds it stands for in the times; 0: it is not timed
+        self._started_ns = 0
+        self._spent_ns = 0
+        self._returned = 0
 
     def _fresh(self) -> Query:
         if self._batches is not None or self._is_over:
@@ -196,11 +205,21 @@ class Cursor(Generic[D]):
 
     def _start(self) -> Iterator[list[Document]]:
         view, self._transaction = self._handle.view()
-        self._handle.metrics.queries += 1
+        metrics = self._handle.metrics
+        if not metrics.queries % metrics.find_sample:
+            self._weight = metrics.find_sample
+            self._started_ns = perf_counter_ns()
+        metrics.queries += 1
         info = view.catalog.collections.get(self._name)
         self._query.scans.clear()
         self._query.start_clock(self._stop)
         return iter(()) if info is None else self._query.batches(view, info)
+
+    def _go_on(self) -> None:
+        if self._stop.is_cancelled:
+            self._stop.check()
+        if self._weight:
+            self._started_ns = perf_counter_ns()
 
     def _fetch(self) -> list[Document]:
         """The next batch; empty at the end."""
@@ -219,15 +238,20 @@ class Cursor(Generic[D]):
         try:
             if self._batches is None:
                 self._batches = self._start()
-            elif self._stop.is_cancelled:
-                self._stop.check()
+            else:
+                self._go_on()
             self._handle.core.view()  # ForkedHandle, whatever this run still has in memory
             for batch in self._batches:
                 if batch:
+                    if self._weight:
+                        self._returned += len(batch)
+                        self._spent_ns += perf_counter_ns() - self._started_ns
                     return batch
         except BaseException:
             self.close()
             raise
+        if self._weight:
+            self._spent_ns += perf_counter_ns() - self._started_ns
         self.close()
         return []
 
@@ -322,9 +346,24 @@ class Cursor(Generic[D]):
         self._is_over = True
         self._buffer = []
         self._batches = None
+        if self._spent_ns:
+            self._note()
         for scan in self._query.scans:
             scan.close()
         self._query.scans.clear()
+
+    def _note(self) -> None:
+        """Say how long it took."""
+        noted(
+            self._handle,
+            "find",
+            self._spent_ns,
+            self._name,
+            self._query,
+            weight=self._weight,
+            returned=self._returned,
+        )
+        self._weight = self._spent_ns = self._returned = 0
 
     def __enter__(self) -> Self:
         return self

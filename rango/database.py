@@ -22,6 +22,7 @@ from rango.collection import Collection
 from rango.errors import InvalidArgument, TransactionError
 from rango.ids import UuidGenerator, node_id_check
 from rango.keys import Keys
+from rango.metrics import NEVER
 from rango.models import M
 from rango.names import collection_name_check
 from rango.transaction import Handle, Transaction
@@ -105,6 +106,10 @@ def _seconds(name: str, value: object) -> float:
         most = int(threading.TIMEOUT_MAX)
         raise InvalidArgument(f"{name} is {value}; it must be from 0 to {most}")
     return float(value)
+
+
+def _slow_ns(slow_query_ms: object) -> int:
+    return NEVER if slow_query_ms is None else int(_seconds("slow_query_ms", slow_query_ms) * 1e6)
 
 
 def _path(path: StrPath) -> str:
@@ -193,6 +198,7 @@ def open(
     clock: Callable[[], int] | None = None,
     random: Callable[[int], bytes] | None = None,
     ids: Callable[[], Any] | None = None,
+    slow_query_ms: float | None = None,
     vfs: Vfs | None = None,
 ) -> Database:
     """Open the database in the directory `path`, and create it there if it is missing.
@@ -200,8 +206,7 @@ def open(
     With one of `passphrase`, `key` (32 bytes), `keyfile` (a file of 32 bytes or 64 hex digits) or
     `token` (an object whose respond(challenge) answers as a hardware token does) or `keyring=True`
     (the operating system's keyring holds a key) everything on disk is encrypted; with none of them
-    it is plain but checksummed. Losing the secret loses the data;
-    Database.keys adds others.
+    it is plain but checksummed. Losing the secret loses the data; Database.keys adds others.
 
     `node_id`         this node's name in revisions; by default drawn once and kept in the database
     `durability`      "commit": a write returns when it is on disk; "group": at once, flushed within
@@ -209,8 +214,8 @@ def open(
     `ttl_interval_s`  seconds between two looks at what TTL indexes end; 0: only expire() looks
     `read_only`       never write, not even to repair; `create=False`: NotADatabase, not a new one
     `cache_size`      bytes of opened pages to keep; by default what set_limits() says, or 64 MiB
-    `clock`           returns milliseconds since 1970; `random(size)` that many random bytes;
-                      `ids()` an `_id`. Give them to make a run repeatable
+    `clock`           returns milliseconds since 1970; `random(size)` bytes; `ids()` an `_id`
+    `slow_query_ms`   log what takes as long, without its values, as a warning of `rango.query`
     `vfs`             the table of file operations: for the crash simulator, not for programs
 
     Raises KeyRejected (wrong secret), NotADatabase, FormatTooNew, DatabaseBusy (another process
@@ -234,7 +239,7 @@ def open(
         ids=ids,
         vfs=vfs,
     )
-    return Database(Handle(Core.open(options), _path(path), options.ids))
+    return Database(Handle(Core.open(options), _path(path), options.ids, _slow_ns(slow_query_ms)))
 
 
 def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Database:
@@ -357,8 +362,10 @@ class Database:
         `collections`            by name: `documents` (count) and `indexes` (names)
         `operations`             what this handle did: inserts, updates, deletes, queries,
                                  transactions, transactions_aborted, conflicts
+        `times`                  by what was done: count, total_ms, p50_ms, p99_ms (upper bounds)
         """
         core = self._handle.core
+        own = {name: found.as_dict() for name, found in self._handle.metrics.times.items()}
         view = core.view()
         collections = {
             name: {
@@ -367,10 +374,12 @@ class Database:
             }
             for name, info in sorted(view.catalog.collections.items())
         }
+        shared = core.stats()
         return {
-            **core.stats(),
+            **shared,
             "collections": collections,
             "operations": self._handle.metrics.as_dict(),
+            "times": {**own, **shared.get("times", {})},
         }
 
     def limits(self) -> dict[str, int]:

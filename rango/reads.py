@@ -25,6 +25,7 @@ from rango.engine.query import (
 from rango.errors import InvalidArgument
 from rango.models import D
 from rango.names import path_check
+from rango.timing import noted, perf_counter_ns
 from rango.transaction import active_transactions
 
 if TYPE_CHECKING:
@@ -136,16 +137,22 @@ class CollectionReads(Generic[D]):
     def _first(self, query: Query) -> Document | None:
         """The one document of a query."""
         view, _ = self._handle.view()
-        self._handle.metrics.queries += 1
+        metrics = self._handle.metrics
+        weight = 0 if metrics.queries % metrics.find_sample else metrics.find_sample
+        metrics.queries += 1
         info = view.catalog.collections.get(self._name)
         query.start_clock()
         if info is None:
             return None
+        started = perf_counter_ns() if weight else 0
         try:
             for batch in query.batches(view, info):
                 if batch:
                     return batch[0]
         finally:
+            if weight:
+                spent = perf_counter_ns() - started
+                noted(self._handle, "find", spent, self._name, query, weight=weight)
             for scan in query.scans:
                 scan.close()
         return None
@@ -221,7 +228,12 @@ class CollectionReads(Generic[D]):
         self._handle.metrics.queries += 1
         info = view.catalog.collections.get(self._name)
         query.start_clock()
-        return 0 if info is None else query.count(view, info)
+        if info is None:
+            return 0
+        started = perf_counter_ns()
+        count = query.count(view, info)
+        noted(self._handle, "count", perf_counter_ns() - started, self._name, query)
+        return count
 
     def estimated_document_count(self, comment: Any = None, **options: Any) -> int:  # noqa: ARG002
         """How many documents there are, at once. It is exact here; the name is PyMongo's."""
@@ -265,7 +277,12 @@ class CollectionReads(Generic[D]):
         self._handle.metrics.queries += 1
         info = view.catalog.collections.get(self._name)
         query.start_clock()
-        return [] if info is None else distinct_values(query, view, info, key)
+        if info is None:
+            return []
+        started = perf_counter_ns()
+        values = distinct_values(query, view, info, key)
+        noted(self._handle, "distinct", perf_counter_ns() - started, self._name, query)
+        return values
 
 
 def query_of(filter: Any, projection: ProjectionKeys | None, options: Mapping[str, Any]) -> Query:

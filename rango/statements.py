@@ -27,6 +27,7 @@ from rango.engine.values import now
 from rango.errors import DuplicateKey, InvalidArgument
 from rango.models import Storable, id_put
 from rango.names import document_check, id_check, replacement_check
+from rango.timing import noted, perf_counter_ns
 
 if TYPE_CHECKING:
     from rango._ext.stop import Stop
@@ -172,7 +173,7 @@ class Insertion:
 class Alteration:
     """Documents that a query finds, changed; or one inserted, if it finds none."""
 
-    __slots__ = ("_changer", "_handle", "_name", "_upsert", "is_many", "query")
+    __slots__ = ("_changer", "_handle", "_upsert", "is_many", "name", "query")
 
     def __init__(
         self,
@@ -185,7 +186,7 @@ class Alteration:
     ) -> None:
         """`upsert` is the filter that an upserted document starts from; None: no upsert."""
         self._handle = handle
-        self._name = name
+        self.name = name
         self.query = query
         self._changer = changer
         self._upsert = upsert
@@ -195,7 +196,7 @@ class Alteration:
         """Change what matches."""
         outcome = Outcome()
         now_ms = Instant(self._handle.core.clock)
-        for info, record in candidates(txn, self._name, self.query):
+        for info, record in candidates(txn, self.name, self.query):
             outcome.matched += 1
             self._replace(txn, info, record, outcome, now_ms)
         if not outcome.matched and self._upsert is not None:
@@ -225,7 +226,7 @@ class Alteration:
         seed = seed_of(filter, is_replacement=isinstance(self._changer, Replacement))
         document = self._changer.apply(seed, is_insert=True, now_ms=now_ms)
         id_value, data = encoded(self._handle, document)
-        stored(txn, txn.create_collection(self._name), None, data)
+        stored(txn, txn.create_collection(self.name), None, data)
         outcome.inserted = 1
         outcome.is_upsert = True
         outcome.id_value = id_value
@@ -235,17 +236,17 @@ class Alteration:
 class Removal:
     """Documents that a query finds, deleted."""
 
-    __slots__ = ("_name", "is_many", "query")
+    __slots__ = ("is_many", "name", "query")
 
     def __init__(self, name: str, query: Query, is_many: bool) -> None:
-        self._name = name
+        self.name = name
         self.query = query
         self.is_many = is_many
 
     def run(self, txn: Txn) -> Outcome:
         """Delete what matches."""
         outcome = Outcome()
-        for info, record in candidates(txn, self._name, self.query):
+        for info, record in candidates(txn, self.name, self.query):
             txn.delete(info, record)
             outcome.deleted += 1
             if not self.is_many:
@@ -381,6 +382,12 @@ def write_stop(max_time_ms: object) -> Stop | None:
 
 def executed(handle: Handle, statement: Statement) -> Outcome:
     """Run a statement in the running transaction, or in one of its own."""
+    started = perf_counter_ns()
     outcome = handle.write(statement.run, is_atomic=not statement.is_many)
     outcome.count(handle)
+    spent = perf_counter_ns() - started
+    if isinstance(statement, Alteration | Removal):
+        operation = "update" if isinstance(statement, Alteration) else "delete"
+        changed = outcome.modified + outcome.deleted + outcome.inserted
+        noted(handle, operation, spent, statement.name, statement.query, changed=changed)
     return outcome

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rango.errors import Conflict, DatabaseClosed, TransactionError
-from rango.metrics import Metrics
+from rango.metrics import NEVER, Metrics
 
 if TYPE_CHECKING:
     from rango._ext.view import View
@@ -58,11 +58,11 @@ class Handle:
 
     __slots__ = ("__weakref__", "core", "finalize", "ids", "metrics", "path")
 
-    def __init__(self, core: Core, path: str, ids: Callable[[], Any]) -> None:
+    def __init__(self, core: Core, path: str, ids: Callable[[], Any], slow_ns: int = NEVER) -> None:
         self.core = core
         self.path = path
         self.ids = ids
-        self.metrics = Metrics()
+        self.metrics = Metrics(slow_ns)
         self.finalize = weakref.finalize(self, _release, core)
 
     @property

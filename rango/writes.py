@@ -35,6 +35,7 @@ from rango.results import (
     UpdateResult,
 )
 from rango.statements import (
+    Insertion,
     Outcome,
     encoded,
     executed,
@@ -46,6 +47,7 @@ from rango.statements import (
     updating,
     write_stop,
 )
+from rango.timing import noted, perf_counter_ns
 from rango.transaction import active_transactions
 
 if TYPE_CHECKING:
@@ -84,10 +86,24 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         LimitExceeded.
         """
         handle = self._handle
+        metrics = handle.metrics
         statement = inserting(handle, self._name, document)
+        if not metrics.inserts % metrics.insert_sample:
+            return self._insert_timed(statement)
         if active_transactions.get() or not self._insert_alone(statement.data):
             handle.write(statement.run, is_atomic=True)
+        metrics.inserts += 1
+        return InsertOneResult(statement.id_value)
+
+    def _insert_timed(self, statement: Insertion) -> InsertOneResult:
+        """The same, with a look at the clock."""
+        handle = self._handle
+        started = perf_counter_ns()
+        if active_transactions.get() or not self._insert_alone(statement.data):
+            handle.write(statement.run, is_atomic=True)
+        spent = perf_counter_ns() - started
         handle.metrics.inserts += 1
+        noted(handle, "insert", spent, self._name, weight=handle.metrics.insert_sample, changed=1)
         return InsertOneResult(statement.id_value)
 
     def _insert_alone(self, data: bytes) -> bool:

@@ -16,22 +16,38 @@ from rango.cli.session import Target, with_target
 @click.option(
     "--interval", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds."
 )
+@click.option("--prometheus", is_flag=True, help="In Prometheus' text format, once.")
 @with_target()
-def command(target: Target, watch: bool, interval: float) -> None:
-    """Show figures: commits, sizes, cache, operations.
+def command(target: Target, watch: bool, interval: float, prometheus: bool) -> None:
+    """Show figures: commits, sizes, cache, operations, times.
+
+    Opens the database read-only each time it looks: counts of operations are those of this command.
+    A program that has it open exports its own with rango.exporters. --watch adds the commits a
+    second since the last look.
 
     \b
     Examples:
       rango stats
       rango stats --json
       rango stats --watch --interval 1
+      rango stats --prometheus
     """
-    secret = target.secret()
-    while True:
-        import rango
+    import rango
 
+    secret = target.secret()
+    last: tuple[int, float] | None = None
+    while True:
         with rango.open(target.path, read_only=True, create=False, **secret) as db:
+            if prometheus:
+                from rango.exporters import prometheus_text
+
+                click.echo(prometheus_text(db), nl=False)
+                return
             found = db.stats()
+        now = time.monotonic()
+        if last is not None:
+            found["commits_per_s"] = round((found["ordinal"] - last[0]) / (now - last[1]), 1)
+        last = found["ordinal"], now
         if watch and not target.as_json:
             click.clear()
         if target.as_json:

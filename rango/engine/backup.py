@@ -32,6 +32,7 @@ from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.options import OpenOptions
 from rango.errors import Corrupted, InvalidArgument
+from rango.events import INFO, emit
 from rango.ids import generate_node_id
 from rango.storage.keyring import Keyring, signature_is_valid
 from rango.storage.keys_file import keys_path
@@ -105,12 +106,14 @@ def backup(core: Core, to: str, progress: Progress | None = None) -> dict[str, A
         write_list(vfs, to, fields)
         remove_strangers(vfs, folder, {piece["name"] for piece in pieces})
         remove_strangers(vfs, to, {LIST, PIECES, keys_name(fields)})
-    return {
+    done = {
         "ordinal": ordinal,
         "segments": len(pieces),
         "copied": copied,
         "bytes_copied": bytes_copied,
     }
+    emit("engine", INFO, "backup", "a backup is complete", path=core.path, to=to, **done)
+    return done
 
 
 def signed_bytes(fields: dict[str, Any]) -> bytes:

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
 from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, RangoError
+from rango.events import DEBUG, emit
 from rango.storage.superblock import Slot, slot_write
 
 if TYPE_CHECKING:
@@ -256,8 +258,22 @@ def adopt(core: Core, generation: Generation, slot: Slot) -> None:
 
 def guarded(core: Core, work: Callable[[Core], None] = run) -> None:
     """Run `work`, with every failure whose outcome is unknown latched for the whole database."""
+    started = perf_counter_ns()
+    generation = core.store.head.generation_number
     try:
         work(core)
+        spent = perf_counter_ns() - started
+        if core.store.head.generation_number != generation:
+            core.times["checkpoint"].observe(spent)
+            emit(
+                "engine",
+                DEBUG,
+                "checkpoint",
+                "the data file is up to date",
+                path=core.path,
+                generation=core.store.head.generation_number,
+                duration_ms=spent / 1e6,
+            )
     except (IoFailed, Corrupted) as error:
         core.latch(error)
         raise

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.append_lock import AppendLock
@@ -26,6 +27,7 @@ from rango._ext.view import View
 from rango.engine import check, checkpoint, expiry, index, purge, recovery
 from rango.engine.catalog import collection_definition
 from rango.engine.check import Finding
+from rango.engine.figures import figures
 from rango.engine.flusher import Flusher
 from rango.engine.gone import gone
 from rango.engine.options import OpenOptions
@@ -44,6 +46,8 @@ from rango.errors import (
     RangoError,
     ReadOnly,
 )
+from rango.events import ERROR, INFO, WARNING, emit
+from rango.metrics import Histogram
 from rango.storage.keyring import Keyring
 
 if TYPE_CHECKING:
@@ -87,7 +91,10 @@ class Core:
         self.checkpoints = 0
         self.flusher: Flusher | None = None
         self.expirer = expiry.Expirer(self)
+        self.times = {name: Histogram() for name in ("recovery", "commit", "checkpoint")}
+        started = perf_counter_ns()
         state = recovery.open_database(options)
+        self.times["recovery"].observe(perf_counter_ns() - started)
         self.lock = state.lock
         self.keyring = state.keyring
         self.log = state.log
@@ -104,6 +111,20 @@ class Core:
         self.store: Store = state.store
         self.store.visible_at_once = options.durability != "commit"
         apply_cache_size(self)
+        emit(
+            "engine",
+            INFO,
+            "opened",
+            "the database is open",
+            path=self.path,
+            read_only=self.is_read_only,
+            ordinal=state.store.head.ordinal,
+            generation=state.store.head.generation_number,
+            replayed_entries=state.store.overlay_count,
+            duration_ms=self.times["recovery"].total_ns / 1e6,
+        )
+        for finding in state.findings:
+            emit("engine", WARNING, "finding", finding, path=self.path)
 
     @classmethod
     def open(cls, options: OpenOptions) -> Core:
@@ -222,6 +243,7 @@ class Core:
                 self.append_lock.drop()
                 self.lock.release()
                 self.keyring.close()
+                emit("engine", INFO, "closed", "the database is closed", path=self.path)
 
     # --- reading
 
@@ -286,7 +308,9 @@ class Core:
         store = self.store
         if self.durability == "commit":
             if store.appender.durable < ordinal:
+                started = perf_counter_ns()
                 store.appender.flush(ordinal)
+                self.times["commit"].observe(perf_counter_ns() - started)
             store.publish()
         elif self.flusher is not None:
             self.flusher.wake()
@@ -324,6 +348,8 @@ class Core:
         """No more writes: the outcome of one is unknown (I-10)."""
         if self.error is None:
             self.error = error
+            kind = type(error).__name__
+            emit("engine", ERROR, "latched", "no more writes", path=self.path, error=kind)
 
     def _writable(self) -> None:
         if self.is_read_only:
@@ -405,38 +431,7 @@ class Core:
 
     def stats(self) -> dict[str, Any]:
         """Numbers about files, memory and work so far."""
-        store = self.store
-        appender = store.appender
-        return {
-            "path": self.path,
-            "node_id": self.node_id,
-            "encrypted": self.keyring.is_encrypted,
-            "crypto_provider": self.keyring.provider.name,
-            "read_only": self.is_read_only,
-            "durability": self.durability,
-            "ordinal": store.head.ordinal,
-            "durable": appender.durable if appender is not None else store.head.ordinal,
-            "generation": store.head.generation_number,
-            "overlay_entries": store.overlay_count,
-            "overlay_bytes": store.overlay_bytes,
-            "checkpoints": self.checkpoints,
-            "commits": self.commits,
-            "flushes": appender.flush_count if appender is not None else 0,
-            "data_bytes": self._data_bytes(),
-            "pages": store.pager.stats(),
-            "expiry": self.expirer.stats(),
-            "findings": list(self.findings),
-        }
-
-    def _data_bytes(self) -> int:
-        if self.data_fd < 0:
-            return 0
-        try:
-            return self.vfs.size(self.data_fd)
-        except OSError:
-            if self.is_closed:
-                raise DatabaseClosed("this database was closed; open it again") from None
-            raise
+        return figures(self)
 
     def check(self) -> Iterator[Finding]:
         """Everything that is wrong with the database; nothing when all is well."""

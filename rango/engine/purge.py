@@ -31,6 +31,7 @@ from rango._ext.record import decode, encode, record_parts
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.salvage import MUTATION
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
+from rango.events import INFO, emit
 from rango.storage.purge import segment_purge
 from rango.storage.segment import io_named
 
@@ -68,7 +69,9 @@ def purge(core: Core, name: str, query: Query, progress: Progress | None = None)
         documents += forgotten
     if not documents and not is_purging(core):
         return {"documents": 0, "commits": 0, "segments": 0}
-    return {"documents": documents, **finish(core, progress)}
+    done = {"documents": documents, **finish(core, progress)}
+    emit("engine", INFO, "purged", "a purge is complete", path=core.path, **done)
+    return done
 
 
 def is_purging(core: Core) -> bool:

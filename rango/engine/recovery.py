@@ -39,6 +39,7 @@ from rango.errors import (
     ReadOnly,
     SuperblockCorrupted,
 )
+from rango.events import WARNING, emit
 from rango.ids import generate_node_id
 from rango.storage.keyring import Keyring, keys_exist
 from rango.storage.lock import LOCK_FILE, DatabaseLock
@@ -168,6 +169,7 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
         store.appender = log.adopt()
         undo.append(store.appender.close)
         if log.cut_path is not None:
+            emit("storage", WARNING, "torn_tail", "a torn tail was kept", path=log.cut_path)
             findings.append(
                 f"{log.end.what if log.end else ''}; they were put aside in {log.cut_path}"
             )

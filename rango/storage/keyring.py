@@ -58,6 +58,7 @@ from rango.errors import (
     LastKeySlot,
     NotFound,
 )
+from rango.events import INFO, emit
 from rango.storage.keys_file import (
     EMPTY_SLOT,
     SALT_SIZE,
@@ -412,6 +413,16 @@ class Keyring:
         write_keys(self._vfs, self._directory, state.encode(self._mac_key()))
         self._state = state
         self.damaged_copies = ()
+        emit(
+            "storage",
+            INFO,
+            "keys",
+            "the keys file was written",
+            path=self._directory,
+            generation=state.generation,
+            epoch=state.epoch,
+            slots=len(self.slots),
+        )
 
     def _accept(self, copy: bytes) -> None:
         """Believe a copy once its keyed hash fits the root key."""

@@ -103,6 +103,11 @@ class Pipeline:
         if collection is not None:
             self.source.names = needed(self.source.left, None)
 
+    @property
+    def stage_names(self) -> list[str]:
+        """The names of the stages, in order."""
+        return [stage.name for stage in self.stages]
+
     def batches(self, context: Context) -> Batches:
         """The documents of the collection, through all stages."""
         if self.collection is None:
