@@ -50,7 +50,7 @@ def examine(
     from rango.doctor.holder import examine_holder
     from rango.doctor.log import examine_log
     from rango.doctor.machine import examine_machine
-    from rango.doctor.sealing import examine_keys
+    from rango.doctor.sealing import examine_keys, examine_rekey
     from rango.doctor.surroundings import measure
     from rango.errors import IoFailed, NotADatabase
 
@@ -69,9 +69,12 @@ def examine(
         examine_backup(case)
     else:
         examine_holder(case)
-        examine_keys(case)
+        is_between = examine_rekey(case)
+        if not is_between:
+            examine_keys(case)
         examine_files(case)
-        examine_log(case, examine_data_file(case))
+        if not is_between:
+            examine_log(case, examine_data_file(case))
         if case.keyring is not None:
             case.keyring.close()
     examine_machine(case)

@@ -15,6 +15,7 @@ from typing import Final
 
 from rango.doctor.examination import Examination
 from rango.engine.recovery import OWN_NAMES
+from rango.engine.rekey import HALF, KEPT
 from rango.storage.segment import SEGMENT_NAME
 
 FOLDERS: Final = frozenset({"oplog"})
@@ -23,6 +24,7 @@ RESUME_HEAD: Final = b'{"run": "'
 RESUME_SIZE_MAX: Final = 4096
 NEIGHBOURS_MAX: Final = 1_000
 """Files beside the database that are looked at, at most."""
+KEPT_NAME: Final = re.compile(rf"{KEPT}(-\d+)?")
 CUT_NAME: Final = re.compile(r"\d{16}-\d+(\.\d+)?\.cut")
 
 
@@ -30,6 +32,17 @@ def examine_files(case: Examination) -> None:
     """Everything in the directory and in the log's."""
     own: list[str] = [""]
     for name in sorted(case.names):
+        if name == HALF:
+            continue  # examine_rekey says so
+        if KEPT_NAME.fullmatch(name):
+            case.find(
+                "old-files-kept",
+                name,
+                "the files as they were before the keys were changed: the old secret still opens "
+                "them",
+                "delete this directory once you are sure that the new keys work and are kept safe",
+            )
+            continue
         if name not in OWN_NAMES:
             case.find(
                 "unknown-file",

@@ -32,6 +32,8 @@ CODES: Final[dict[str, Severity]] = {
     "key-slot-parameters": "error",
     "no-hardware-aes": "warning",
     "rotation-unfinished": "note",
+    "rekey-unfinished": "warning",
+    "old-files-kept": "note",
     # files
     "permissions": "warning",
     "other-owner": "warning",

@@ -15,7 +15,15 @@ from rango._ext.layout import (
 )
 from rango._ext.seal import Entropy, provider_choose
 from rango.doctor.examination import Examination
-from rango.errors import FormatTooNew, KeyRejected, KeysCorrupted, NotADatabase
+from rango.engine.rekey import HALF, order_read
+from rango.errors import (
+    Corrupted,
+    FormatTooNew,
+    IoFailed,
+    KeyRejected,
+    KeysCorrupted,
+    NotADatabase,
+)
 from rango.keys import KINDS
 from rango.storage.keyring import KDF_CEILING, KDF_FLOOR, Keyring
 from rango.storage.keys_file import KeysState, decode, read_keys, slot_kdf
@@ -50,6 +58,40 @@ def examine_keys(case: Examination) -> None:
         )
     examine_slots(case, state)
     open_keyring(case, state)
+
+
+def examine_rekey(case: Examination) -> bool:
+    """Whether files are on their way between old and new keys, so that none is in its place."""
+    if HALF not in case.names:
+        return False
+    try:
+        is_decided = order_read(case.vfs, case.place(HALF)) is not None
+    except Corrupted as error:
+        case.find("rekey-unfinished", error.where, error.what, RESTORE, "error")
+        return True
+    except IoFailed:
+        return False
+    if case.is_written:
+        return is_decided
+    if is_decided:
+        case.find(
+            "rekey-unfinished",
+            HALF,
+            "a change of all keys was cut short while files moved to their places, so nothing else "
+            "was examined",
+            "open the database for writing once, with the new secret: it finishes by itself. Do "
+            "not move or delete a file before that",
+        )
+    else:
+        case.find(
+            "rekey-unfinished",
+            HALF,
+            "a change of all keys was cut short before it was decided: the old keys count",
+            "nothing: the next open for writing removes what there is of it. Then change the keys "
+            "again",
+            "note",
+        )
+    return is_decided
 
 
 def examine_slots(case: Examination, state: KeysState) -> None:

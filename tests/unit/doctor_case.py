@@ -14,9 +14,10 @@ from typing import Any, Final
 import rango
 from ci.environment import ROOT
 from rango._ext import layout
+from rango._ext.vfs import POSIX
 from rango.doctor import Report, examine
 from rango.doctor.surroundings import Surroundings, measure
-from rango.engine import purge
+from rango.engine import purge, rekey
 from rango.storage.keys_file import copy_is_whole, keys_check
 
 KEY: Final = b"k" * 32
@@ -204,6 +205,27 @@ def _(folder: Path) -> Report:
         # what rotate() does first
         db._handle.core.keyring.advance_epoch()
         return looked(folder, key=KEY)
+
+
+@provokes("rekey-unfinished")
+def _(folder: Path) -> Report:
+    healthy(folder)
+    (folder / rekey.HALF).mkdir(mode=0o700)
+    assert looked(folder).severity == "note"
+    rekey.give_order(POSIX, str(folder / rekey.HALF), rekey.Order(rekey.KEPT, removes=False))
+    # the files are elsewhere, and that is no reason to ask for a backup
+    (folder / "keys").rename(folder / rekey.HALF / "keys")
+    report = looked(folder)
+    assert report.severity == "warning"
+    return report
+
+
+@provokes("old-files-kept")
+def _(folder: Path) -> Report:
+    healthy(folder)
+    done = rango.rekey(folder, new_key=KEY)
+    assert done["kept"]
+    return looked(folder, key=KEY)
 
 
 # --- files
