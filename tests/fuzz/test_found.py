@@ -16,6 +16,7 @@ from rango.errors import (
     InvalidArgument,
     InvalidFilter,
     InvalidPipeline,
+    InvalidUpdate,
     LimitExceeded,
     RangoError,
 )
@@ -68,6 +69,7 @@ LONG = 2**63
         (lambda it: list(it.aggregate([{"$count": CODE}])), InvalidPipeline),
         (lambda it: it.find_many({"$jsonSchema": {"required": [CODE]}}), InvalidFilter),
         (lambda it: it.update_one({}, {"$pull": {"arr": {1: 2}}}), RangoError),
+        (lambda it: it.update_one({}, {"$pull": {"$[]": {"$gt": 1}}}), InvalidUpdate),
         (lambda it: it.create_index("b", partialFilterExpression={1: 2}), InvalidFilter),
         (lambda it: it.create_index("b", partialFilterExpression=nested(5000)), LimitExceeded),
         (lambda it: list(it.aggregate([{"$set": {"b": "$a"}}] * 1000)), LimitExceeded),

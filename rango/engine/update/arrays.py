@@ -209,7 +209,8 @@ def _matcher(path: str, operand: Any, comparison: Comparison) -> Callable[[Any],
         return lambda value: _is_document(value) and condition.matches_bson(_encoded(value))
     if isinstance(operand, re.Pattern | Regex) or _is_operator(first):
         # an element has no name of its own: what is wrong is told of the array's
-        name = next(part for part in reversed(path.split(".")) if not part.startswith("$"))
+        parts = [part for part in path.split(".") if not part.startswith("$")]
+        name = parts[-1] if parts else "value"  # such a path is refused later
         program = program_of({name: operand}, collation=comparison.collation)
         return lambda value: program.matches_bson(encode({name: value}))
     key = comparison.key
