@@ -21,6 +21,7 @@ import pytest
 import rango
 from rango import aio, cancel_scope
 from rango._ext import stop
+from rango._ext.record import decode, record_parts
 from rango.collection import Collection
 from rango.cursor import Cursor
 from rango.database import Database
@@ -257,6 +258,28 @@ def test_a_long_sort_is_stopped_and_a_finished_one_is_in_order() -> None:
     ended.cancel()
     with pytest.raises(QueryCancelled):
         sorter.records(0, 1)
+
+
+def test_a_sort_may_be_stopped_at_each_of_its_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 3 * 4096 + 5
+    records = [record_of({"_id": n, "a": (n * 7919) % 1000}) for n in range(count)]
+    late = 1
+    while True:
+        late += 1
+        times = itertools.chain(itertools.repeat(0, late), itertools.repeat(1 << 62))
+        monkeypatch.setattr(stop, "clock", lambda times=times: next(times))
+        ended = stop.Stop()
+        ended.start(1, None)
+        sorter = sorter_of((("a", 1),), stop=ended)
+        sorter.add_records(records)
+        try:
+            found = sorter.records(0, count)
+        except Timeout:
+            continue
+        break
+    # four runs, two merges of two and one of all, each looks every 4,096 items
+    assert late == 1 + 4 + 4 + 4
+    assert found == sorted(records, key=lambda each: decode(record_parts(each)[6])["a"])
 
 
 def test_a_scan_looks_at_the_clock_among_deleted_documents_too(
