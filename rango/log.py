@@ -47,16 +47,18 @@ def read_log(
     index, a setting); forget and purged: a real deletion, and what it left of older
     commits.
 
-    Raises NotADatabase, KeyRejected, LogCorrupted, FormatTooNew.
+    Raises NotADatabase, KeyRejected, Corrupted and its kin, FormatTooNew, IoFailed.
     """
     from rango.engine.log import Reader
     from rango.errors import NotADatabase
     from rango.storage.keyring import Keyring, keys_exist
+    from rango.storage.segment import io_named
 
     options = _options(path, (passphrase, key, keyfile, token, keyring), read_only=True)
     if not keys_exist(options.vfs, options.path):
         raise NotADatabase(f"{path} holds no database; give another path")
-    opened = Keyring.open(options.vfs, options.path, options.secret, options.entropy)
+    with io_named(f"reading the keys of {path}"):
+        opened = Keyring.open(options.vfs, options.path, options.secret, options.entropy)
     reader = Reader(options.vfs, options.path, opened, values=values)
     try:
         while True:

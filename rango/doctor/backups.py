@@ -7,7 +7,7 @@ from typing import Final
 
 from rango.doctor.examination import Examination
 from rango.engine.backup import LIST, PIECES, list_read
-from rango.errors import Corrupted, InvalidArgument
+from rango.errors import Corrupted, InvalidArgument, IoFailed
 
 UNFINISHED: Final = frozenset({f"{LIST}.new", "keys.new", "piece.new"})
 
@@ -35,7 +35,7 @@ def examine_backup(case: Examination) -> None:
         return
     try:
         fields = list_read(case.vfs, case.path)
-    except (Corrupted, InvalidArgument) as error:
+    except (Corrupted, InvalidArgument, IoFailed) as error:
         case.find("backup-damaged", LIST, str(error), "make a new backup; do not trust this one")
         return
     case.facts["backup"] = {

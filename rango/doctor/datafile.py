@@ -14,7 +14,7 @@ from rango._ext.pager import Pager
 from rango._ext.vfs import VFS_READ
 from rango.doctor.examination import Examination
 from rango.engine.catalog import Catalog
-from rango.errors import Corrupted, FormatTooNew
+from rango.errors import Corrupted, FormatTooNew, IoFailed
 from rango.storage.keyring import Keyring
 from rango.storage.superblock import DATA_FILE, MAGIC, Slot, slot_newest, slot_unpack
 
@@ -46,6 +46,9 @@ def examine_data_file(case: Examination) -> Catalog | None:
         return None  # examine_files says so
     try:
         return examine_open(case, file)
+    except (OSError, IoFailed) as error:
+        case.not_read(DATA_FILE, str(error))
+        return None
     finally:
         case.vfs.close(file)
 

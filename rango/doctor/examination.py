@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rango.doctor.finding import CODES, SEVERITIES, Finding, Report, Severity
 from rango.doctor.surroundings import Surroundings
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rango._ext.vfs import Vfs
     from rango.storage.keyring import Keyring, Secret
     from rango.storage.superblock import Slot
+
+
+UNREAD: Final = frozenset({"unreadable", "wrong-kind"})
+"""Codes that say why a file was not examined."""
 
 
 @dataclass(slots=True)
@@ -42,6 +46,17 @@ class Examination:
     ) -> None:
         """Add a finding, as bad as its code says unless told otherwise."""
         self.findings.append(Finding(code, severity or CODES[code], where, what, action))
+
+    def not_read(self, where: str, what: str) -> None:
+        """A file that the operating system did not give; unless that was said already."""
+        if any(found.where.startswith(where) for found in self.findings if found.code in UNREAD):
+            return
+        self.find(
+            "unreadable",
+            where,
+            f"it could not be read: {what}",
+            "look after the disk and the rights, then look again",
+        )
 
     def place(self, *names: str) -> str:
         """A path in the database."""

@@ -121,6 +121,9 @@ def examine_frames(case: Examination, keyring: Keyring, catalog: Catalog | None)
         except FormatTooNew as error:
             case.find("format-too-new", "oplog", str(error), "update Rango")
             return
+        except IoFailed as error:
+            case.not_read("oplog", str(error))
+            return
         except LogCorrupted as error:
             if not case.is_written or error.where == place:
                 case.find(code, error.where, error.what, RESTORE)

@@ -24,7 +24,7 @@ from rango.errors import LogCorrupted, NotFound
 from rango.ids import node_tag
 from rango.storage.keyring import Keyring
 from rango.storage.oplog import Oplog
-from rango.storage.segment import LogMark
+from rango.storage.segment import LogMark, io_named
 
 TRIES: Final = 10
 BODIES_KEPT: Final = 4
@@ -96,7 +96,8 @@ class Reader:
 
     def _read(self, start: int) -> Iterator[Commit]:
         if self._keyring.is_encrypted:
-            self._keyring.refresh()  # a rotation makes another epoch
+            with io_named("reading the keys"):
+                self._keyring.refresh()  # a rotation makes another epoch
         log = self._log = Oplog.open(self._vfs, self._directory, self._keyring)
         mark = log.start() if self._mark is None else self._mark
         for batch in log.replay(*mark):

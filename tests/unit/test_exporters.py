@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rango
+from ci.environment import ROOT
 from rango.exporters import CONTENT_TYPE, prometheus_text
 from rango.metrics import BUCKETS, FIND_SAMPLE, INSERT_SAMPLE, Histogram, bound_ns
+from tests.unit.test_cli import python
 
 
 def test_a_histogram_bounds_what_it_counts() -> None:
@@ -115,6 +120,22 @@ def test_open_telemetry_reads_the_figures(worked: rango.Database) -> None:
     worked.close()
     assert not any(collected().values())
     provider.shutdown()
+
+
+def test_the_command_prints_prometheus_text_and_watches(tmp_path: Path) -> None:
+    with rango.open(tmp_path / "db") as db:
+        db["notes"].insert_one({})
+    answer = python("stats", "-P", str(tmp_path / "db"), "--prometheus")
+    assert f'rango_documents{{path="{tmp_path / "db"}"}} 1\n' in answer.stdout
+    command = [sys.executable, "-m", "rango", "stats", "-P", str(tmp_path / "db"), "--json"]
+    with subprocess.Popen(
+        [*command, "--watch", "--interval", "0.1"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = map(json.loads, process.stdout)
+        assert "commits_per_s" not in next(lines)
+        assert next(lines)["commits_per_s"] == 0
+        process.kill()
 
 
 def test_a_database_is_collected_although_nobody_closed_it(tmp_path: Path) -> None:
