@@ -14,7 +14,7 @@ Layout      backup.json: {"format": 1, "database_id", "node_id", "created_ms", "
             The signature (Ed25519) covers the JSON with sorted keys, without itself.
 Failure     InvalidArgument (not a backup, or of another database), Corrupted (a piece or the list
             is not what was written: nothing is restored), LowDisk, IoFailed. A restore writes under
-            a temporary name and renames it when everything was verified.
+            a temporary name and renames it when everything was verified and it is its own node.
 Sources     architecture section 3; storage-notes scenario 16.
 """
 
@@ -34,6 +34,7 @@ from rango.engine.options import OpenOptions
 from rango.errors import Corrupted, InvalidArgument
 from rango.events import INFO, emit
 from rango.ids import generate_node_id
+from rango.storage.directory import remove_tree
 from rango.storage.keyring import Keyring, signature_is_valid
 from rango.storage.keys_file import keys_path
 from rango.storage.segment import io_named, opened
@@ -293,8 +294,6 @@ def restore(options: OpenOptions, path: str, progress: Progress | None = None) -
     {"ordinal", "documents", "collections", "node_id"}. Raises InvalidArgument (the target exists),
     Corrupted, KeyRejected.
     """
-    from rango.engine.core import Core
-
     vfs, to = options.vfs, options.path
     if vfs.exists(to):
         raise InvalidArgument(f"{to} exists already; restore writes to a new place")
@@ -305,16 +304,28 @@ def restore(options: OpenOptions, path: str, progress: Progress | None = None) -
     # before anything has its name: the wrong secret leaves nothing behind
     Keyring.open(vfs, half, options.secret, options.entropy).close()
     node_id = options.node_id or generate_node_id(options.entropy.bytes)
-    # renamed before it is opened: a core belongs to the name of its directory
+    done = settle(options._replace(path=half), path, node_id, fields)
     with io_named(f"naming {to}"):
         vfs.rename(half, to)
         vfs.flush_directory(os.path.dirname(os.path.abspath(to)))
-    core = Core.open(options._replace(node_id=node_id, create=False, read_only=False))
+    return done
+
+
+def settle(options: OpenOptions, path: str, node_id: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Open what was laid out, give it its own node id, check all of it, and close it.
+
+    Before it has its name: a restore that is killed must not leave a second node of the same id.
+    """
+    from rango.engine.core import Core
+
+    # nothing works on it by itself, and the checkpoint makes it durable
+    alone = options._replace(node_id=node_id, durability="commit", ttl_interval_s=0)
+    core = Core.open(alone._replace(create=False, read_only=False))
     try:
         if core.keyring.verify_key.hex() != fields["verify_key"]:
             raise Corrupted(path, "the list was signed by another database's key")
         if core.store.appender.ordinal < fields["ordinal"]:
-            raise Corrupted(to, f"the oplog ends before commit {fields['ordinal']}")
+            raise Corrupted(options.path, f"the oplog ends before commit {fields['ordinal']}")
         core.change_catalog(
             lambda catalog: [(DATABASE_ID, database_changed(catalog, node_id=node_id))]
         )
@@ -337,11 +348,10 @@ def lay_out(vfs: Vfs, path: str, half: str, fields: dict[str, Any]) -> None:
     """Put the files of a backup where a database has them, durably; the keys come last."""
     log = os.path.join(half, "oplog")
     with io_named(f"writing {half}"):
+        # what an interrupted restore left, perhaps of another backup
+        remove_tree(vfs, half)
         for folder in (half, log):
-            if not vfs.exists(folder):
-                vfs.make_directory(folder)
-        # a restore that was interrupted may have been one of another backup
-        remove_strangers(vfs, log, set())
+            vfs.make_directory(folder)
         for piece in fields["segments"]:
             source = vfs.open(os.path.join(path, PIECES, piece["name"]), VFS_READ)
             try:

@@ -36,6 +36,7 @@ from rango.errors import (
     LowDisk,
     ReadOnly,
 )
+from rango.storage.directory import LOG, remove_tree
 from rango.storage.keyring import Keyring, Secret, signature_is_valid
 from rango.storage.lock import LOCK_FILE
 from rango.storage.reseal import Chains, log_reseal
@@ -50,7 +51,6 @@ HALF: Final = "rekey"
 KEPT: Final = "replaced"
 READY: Final = "ready"
 CLEARED: Final = "cleared"
-LOG: Final = "oplog"
 FILES: Final = (DATA_FILE, "keys")
 UNFINISHED: Final = (f"{DATA_FILE}.new", "keys.new")
 ORDER_SIZE_MAX: Final = 4096
@@ -374,19 +374,3 @@ def move_all(vfs: Vfs, source: str, target: str, names: list[str] | tuple[str, .
 def remove_half(vfs: Vfs, path: str) -> None:
     """Remove what was built and not decided, or what is left of what was."""
     remove_tree(vfs, os.path.join(path, HALF))
-
-
-def remove_tree(vfs: Vfs, folder: str, *, is_durable: bool = True) -> None:
-    """Remove a directory of database files; nothing happens if there is none."""
-    if not vfs.exists(folder):
-        return
-    log = os.path.join(folder, LOG)
-    for place in (log, folder):
-        if vfs.exists(place):
-            for name in vfs.list_directory(place):
-                vfs.remove(os.path.join(place, name))
-            if is_durable:
-                vfs.flush_directory(place)
-            vfs.remove(place)
-            if is_durable:
-                vfs.flush_directory(os.path.dirname(place))
