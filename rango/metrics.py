@@ -22,7 +22,16 @@ INSERT_SAMPLE: Final = 64
 FIND_SAMPLE: Final = 8
 """The same for a find, which takes longer."""
 
-OPERATIONS: Final = ("find", "count", "distinct", "aggregate", "insert", "update", "delete")
+OPERATIONS: Final = (
+    "find",
+    "count",
+    "distinct",
+    "aggregate",
+    "insert",
+    "update",
+    "delete",
+    "bulk_write",
+)
 """What a handle times."""
 
 NEVER: Final = 1 << 63

@@ -341,9 +341,12 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         `max_time_ms` is for all of them: Timeout says how many were committed before, the others
         did nothing.
         """
-        return BulkWriteResult(
-            run_requests(self._handle, self._name, requests, ordered, let, write_stop(max_time_ms))
+        started = perf_counter_ns()
+        details = run_requests(
+            self._handle, self._name, requests, ordered, let, write_stop(max_time_ms)
         )
+        noted(self._handle, "bulk_write", perf_counter_ns() - started, self._name)
+        return BulkWriteResult(details)
 
     def purge(
         self,

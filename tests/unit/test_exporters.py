@@ -44,6 +44,7 @@ def worked(tmp_path: Path) -> Any:
         assert notes.count_documents({"n": 5}) == 2
         assert notes.distinct("n")
         assert list(notes.aggregate([{"$match": {"n": 5}}]))
+        notes.bulk_write([rango.InsertOne({"_id": "b"}), rango.DeleteOne({"_id": "b"})])
         db.checkpoint()
         yield db
 
@@ -60,6 +61,7 @@ def test_every_operation_is_timed(worked: rango.Database) -> None:
         "insert": 2 * INSERT_SAMPLE + 1,
         "update": 1,
         "delete": 1,
+        "bulk_write": 1,
         "recovery": 1,
         "checkpoint": 1,
     }
@@ -73,7 +75,7 @@ def test_prometheus_can_read_the_text(worked: rango.Database) -> None:
     families = {each.name: each for each in parser.text_string_to_metric_families(text)}
     samples = families["rango_documents_inserted"].samples
     assert [(each.labels, each.value) for each in samples] == [
-        ({"path": worked.path}, 2 * INSERT_SAMPLE + 2)
+        ({"path": worked.path}, 2 * INSERT_SAMPLE + 3)
     ]
     found = [
         each
