@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
@@ -27,7 +28,7 @@ from rango.errors import BulkWriteError, DuplicateKey, InvalidArgument, LimitExc
 from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
 from rango.names import RESERVED_NAMES, document_check
 from rango.transfer.resume_file import Resume, begun, checked, loaded, saved
-from rango.transfer.sources import Given, Source, SourceBroken, Unit
+from rango.transfer.sources import Bounds, Given, Ready, Source, SourceBroken, Unit
 
 if TYPE_CHECKING:
     from rango.collection import Collection
@@ -107,7 +108,7 @@ class _Importer:
             self._again = INSERT_BATCH_COUNT_MAX
             self._taken_up(self._resume)
         self._size_max = handle.view()[0].catalog.document_size_bytes_max
-        self._units: list[Unit] = []
+        self._units: list[tuple[Unit | Ready, int]] = []
         self._datas: list[bytes] = []
         self._size = 0
 
@@ -126,9 +127,16 @@ class _Importer:
             self._rejects_open(self._rejects_path)
         offset, number = resume.offset, resume.number
         try:
-            for unit in self._source.units(resume.offset, resume.number):
-                self._take(unit)
-                offset, number = unit.end, unit.number
+            bounds = Bounds(count_max, self._size_max)
+            for unit in self._source.units(resume.offset, resume.number, bounds):
+                if isinstance(unit, Ready):
+                    if len(self._datas) + len(unit.datas) > count_max:
+                        self._flush(offset, number)
+                    self._take_ready(unit)
+                    offset, number = unit.end, unit.number + len(unit.datas) - 1
+                else:
+                    self._take(unit)
+                    offset, number = unit.end, unit.number
                 if len(self._datas) >= count_max or self._size >= INSERT_BATCH_SIZE_BYTES_MAX:
                     self._flush(offset, number)
         except SourceBroken as broken:
@@ -156,18 +164,28 @@ class _Importer:
             hint = "" if RESERVED_NAMES.isdisjoint(document) else " (or import with drop_meta)"
             self._refuse(unit, f"{error}{hint}")
             return
-        self._units.append(unit)
+        self._units.append((unit, 0))
         self._datas.append(data)
         self._size += len(data)
+
+    def _take_ready(self, ready: Ready) -> None:
+        datas = ready.datas
+        for place in ready.without_id:
+            datas[place] = id_put(datas[place], self._id_of(ready.number + place))
+        self._units.extend(zip(repeat(ready), range(len(datas))))
+        self._datas += datas
+        self._size += sum(map(len, datas))
+
+    def _id_of(self, number: int) -> object:
+        """The `_id` of a document that brings none."""
+        return self._handle.ids() if self._resume_path is None else self._resume.id_of(number)
 
     def _encoded(self, document: dict[str, Any], number: int) -> bytes:
         document_check(document)
         if "_id" in document:
             id_value = document["_id"]
-        elif self._resume_path is None:
-            id_value = document["_id"] = self._handle.ids()
         else:
-            id_value = document["_id"] = self._resume.id_of(number)
+            id_value = document["_id"] = self._id_of(number)
         data = encode(document, id_value)
         if len(data) > self._size_max:
             raise LimitExceeded(
@@ -218,7 +236,7 @@ class _Importer:
         resume.skipped, resume.errors = report.skipped, report.errors
         saved(resume, path)
 
-    def _write(self, units: list[Unit], datas: list[bytes]) -> None:
+    def _write(self, units: list[tuple[Unit | Ready, int]], datas: list[bytes]) -> None:
         is_ordered = self._policy == "fail" and not self._again
         try:
             errors = insert_batches(self._handle, self._name, datas, is_ordered)
@@ -232,11 +250,12 @@ class _Importer:
             self.report.imported -= len(errors)
         for entry in errors:
             at = entry["index"]
-            self._duplicate(units[at], datas[at], entry)
+            self._duplicate(one_of(units[at]), datas[at], entry)
 
-    def _write_single(self, units: list[Unit], datas: list[bytes]) -> None:
+    def _write_single(self, units: list[tuple[Unit | Ready, int]], datas: list[bytes]) -> None:
         """One by one: an index does not take one of them."""
-        for unit, data in zip(units, datas, strict=True):
+        for place, data in zip(units, datas, strict=True):
+            unit = one_of(place)
             try:
                 errors = insert_batches(self._handle, self._name, [data], True)
             except RangoError as error:
@@ -288,6 +307,18 @@ class _Importer:
         from rango.collection import Collection
 
         return Collection(self._handle, self._name)
+
+
+def one_of(place: tuple[Unit | Ready, int]) -> Unit:
+    """The unit that a place of a batch is."""
+    found, at = place
+    return found.unit(at) if isinstance(found, Ready) else found
+
+
+def id_put(data: bytes, id_value: object) -> bytes:
+    """The BSON of a document without an `_id`, with this one in front."""
+    element = encode({"_id": id_value})[4:-1]
+    return (len(data) + len(element)).to_bytes(4, "little") + element + data[4:]
 
 
 def import_documents(

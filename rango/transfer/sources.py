@@ -24,11 +24,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
-from rango._ext.record import decode
+from rango._ext.json_reader import lines_read
+from rango._ext.record import decode, decode_trusted
 from rango.errors import InvalidArgument, InvalidJson, LimitExceeded, RangoError
 from rango.extended_json import loads
 from rango.extended_json.reading import finish, scan_at
-from rango.limits import DOCUMENT_SIZE_BYTES_MAX, JSON_SIZE_BYTES_MAX
+from rango.limits import (
+    DOCUMENT_SIZE_BYTES_MAX,
+    INSERT_BATCH_SIZE_BYTES_MAX,
+    JSON_SIZE_BYTES_MAX,
+)
 
 FORMATS: Final = ("auto", "jsonl", "json", "bson")
 BOM: Final = codecs.BOM_UTF8
@@ -55,6 +60,39 @@ class Unit(NamedTuple):
     error: str = ""
     is_rest: bool = False
     """`raw` continues that of the unit before, which was refused as too long."""
+
+
+class Ready(NamedTuple):
+    """Documents that stood in the source as they are stored, one behind the other."""
+
+    number: int
+    """Of the first one; the others follow."""
+    end: int
+    """The offset behind the last one."""
+    datas: list[bytes]
+    """The BSON of each, `_id` first."""
+    without_id: list[int]
+    """The places in `datas` of those that have no `_id`."""
+    text: bytes
+    """A piece of the source that holds them,"""
+    at: int
+    """from here on,"""
+    ends: list[int]
+    """and up to here."""
+
+    def unit(self, place: int) -> Unit:
+        """One of them as the slow way reads it."""
+        start = self.ends[place - 1] if place else self.at
+        raw = self.text[start : self.ends[place]]
+        end = self.end - (self.ends[-1] - self.ends[place])
+        return Unit(self.number + place, end, raw, decode_trusted(self.datas[place]))
+
+
+class Bounds(NamedTuple):
+    """How much a Ready may hold."""
+
+    count_max: int
+    document_size_max: int
 
 
 class _Rewound(io.RawIOBase):
@@ -141,7 +179,7 @@ class Source:
                 )
             left -= len(piece)
 
-    def units(self, offset: int, number: int) -> Iterator[Unit]:
+    def units(self, offset: int, number: int, bounds: Bounds) -> Iterator[Unit | Ready]:
         """The units behind an offset, of which `number` lie before it."""
         try:
             if self._error is not None:
@@ -151,7 +189,7 @@ class Source:
             elif self.head.startswith(BOM):
                 offset = len(self.stream.read(len(BOM)))
             if self.format == "jsonl":
-                yield from lines(self.stream, offset, number)
+                yield from JsonLines(self.stream, offset, number, bounds).units()
             elif self.format == "bson":
                 yield from bsons(self.stream, offset, number)
             else:
@@ -175,7 +213,7 @@ class Given:
         """How many were read."""
         return offset
 
-    def units(self, offset: int, number: int) -> Iterator[Unit]:
+    def units(self, offset: int, number: int, _: Bounds) -> Iterator[Unit | Ready]:
         """The documents, each counted as one byte."""
         for at, document in enumerate(self._documents, 1):
             yield Unit(number + at, offset + at, b"", document)
@@ -205,26 +243,83 @@ def read_text(text: str) -> dict[str, Any]:
     return found
 
 
-def lines(stream: IO[bytes], offset: int, number: int) -> Iterator[Unit]:
-    """The units of JSON Lines."""
-    while line := stream.readline(JSON_SIZE_BYTES_MAX + 1):
-        number += 1
-        offset += len(line)
-        if len(line) > JSON_SIZE_BYTES_MAX and not line.endswith(b"\n"):
-            error = f"the line has more than JSON_SIZE_BYTES_MAX, {JSON_SIZE_BYTES_MAX} bytes"
-            yield Unit(number, offset, line, None, error)
-            while not line.endswith(b"\n") and (line := stream.readline(_PIECE)):
-                offset += len(line)
-                yield Unit(number, offset, line, None, error, is_rest=True)
-            continue
+class JsonLines:
+    """JSON Lines, read in pieces that end with a line.
+
+    What is ready comes many lines at a time from the compiled reader. The line at which that stops
+    is read in Python, which alone says what is wrong with it.
+    """
+
+    def __init__(self, stream: IO[bytes], offset: int, number: int, bounds: Bounds) -> None:
+        self._stream = stream
+        self._offset = offset
+        self._number = number
+        self._bounds = bounds
+
+    def units(self) -> Iterator[Unit | Ready]:
+        """The units from here on."""
+        while text := self._stream.read(_PIECE):
+            if not text.endswith(b"\n"):
+                text += self._stream.readline(JSON_SIZE_BYTES_MAX + 1)
+            if len(text) > JSON_SIZE_BYTES_MAX:
+                yield from self._long(text)
+            else:
+                yield from self._piece(text)
+
+    def _piece(self, text: bytes) -> Iterator[Unit | Ready]:
+        at = 0
+        while at < len(text):
+            ready = self._ready(text, at)
+            if ready.ends:
+                at = ready.ends[-1]
+                yield ready
+            if at < len(text) and len(ready.datas) < self._bounds.count_max:
+                start, at = at, text.find(b"\n", at) + 1 or len(text)
+                yield from self._line(text[start:at])
+
+    def _ready(self, text: bytes, at: int) -> Ready:
+        bounds = self._bounds
+        datas: list[bytes] = []
+        ends: list[int] = []
+        without_id: list[int] = []
+        size_max = INSERT_BATCH_SIZE_BYTES_MAX
+        sizes = (bounds.count_max, size_max, bounds.document_size_max)
+        end = lines_read(text, at, *sizes, datas, ends, without_id)
+        self._offset += end - at
+        number = self._number + 1
+        self._number += len(datas)
+        return Ready(number, self._offset, datas, without_id, text, at, ends)
+
+    def _long(self, text: bytes) -> Iterator[Unit]:
+        """A piece that ends with a line of JSON_SIZE_BYTES_MAX or more."""
+        at = text.rfind(b"\n", 0, -1) + 1
+        for line in io.BytesIO(text[:at]):
+            yield from self._line(line)
+        line = text[at:]
+        if len(line) <= JSON_SIZE_BYTES_MAX or line.endswith(b"\n"):
+            yield from self._line(line)
+            return
+        self._number += 1
+        self._offset += len(line)
+        error = f"the line has more than JSON_SIZE_BYTES_MAX, {JSON_SIZE_BYTES_MAX} bytes"
+        yield Unit(self._number, self._offset, line, None, error)
+        while not line.endswith(b"\n") and (line := self._stream.readline(_PIECE)):
+            self._offset += len(line)
+            yield Unit(self._number, self._offset, line, None, error, is_rest=True)
+
+    def _line(self, line: bytes) -> Iterator[Unit]:
+        """The unit of one line; none if it is white space."""
+        self._number += 1
+        self._offset += len(line)
+        number, offset = self._number, self._offset
         try:
             text = line.decode()
         except UnicodeDecodeError as wrong:
             error = f"byte {wrong.start}: the text is not valid UTF-8"
             yield Unit(number, offset, line, None, error)
-            continue
+            return
         if text.isspace():
-            continue
+            return
         try:
             document = read_text(text)
         except RangoError as wrong:

@@ -1,0 +1,1 @@
+# JSON Lines to BSON: see json_reader.pyx. Only Python calls it.

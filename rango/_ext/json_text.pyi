@@ -1,0 +1,1 @@
+"""The marks of JSON text; nothing of it is called from Python."""

@@ -1,0 +1,1 @@
+"""The wrappers of Extended JSON; nothing of it is called from Python."""
