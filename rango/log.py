@@ -47,18 +47,14 @@ def read_log(
     index, a setting); forget and purged: a real deletion, and what it left of older
     commits.
 
-    Raises NotADatabase, KeyRejected, Corrupted and its kin, FormatTooNew, IoFailed.
+    Raises NotADatabase, KeyRejected, ReadOnly (rekey() was interrupted: open it once), Corrupted
+    and its kin, FormatTooNew, IoFailed.
     """
     from rango.engine.log import Reader
-    from rango.errors import NotADatabase
-    from rango.storage.keyring import Keyring, keys_exist
-    from rango.storage.segment import io_named
+    from rango.engine.recovery import keys_read
 
     options = _options(path, (passphrase, key, keyfile, token, keyring), read_only=True)
-    if not keys_exist(options.vfs, options.path):
-        raise NotADatabase(f"{path} holds no database; give another path")
-    with io_named(f"reading the keys of {path}"):
-        opened = Keyring.open(options.vfs, options.path, options.secret, options.entropy)
+    opened = keys_read(options)
     reader = Reader(options.vfs, options.path, opened, values=values)
     try:
         while True:

@@ -175,6 +175,18 @@ class Core:
         Keyring.open(self.vfs, self.path, options.secret, options.entropy).close()
         self.references += 1
 
+    def seclude(self) -> None:
+        """Let no other handle of this process join: it is told that the database is busy.
+
+        Raises DatabaseBusy if one has joined.
+        """
+        with _cores_lock:
+            if self.references > 1:
+                raise DatabaseBusy(
+                    f"{self.path} is open in this process; close it first", pid=os.getpid()
+                )
+            _cores.pop(self.key, None)
+
     def release(self) -> None:
         """Give one handle up; the last one closes: flush, checkpoint if worth it, closed frame."""
         with _cores_lock:

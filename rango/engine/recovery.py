@@ -44,6 +44,7 @@ from rango.ids import generate_node_id
 from rango.storage.keyring import Keyring, keys_exist
 from rango.storage.lock import LOCK_FILE, DatabaseLock
 from rango.storage.oplog import Oplog
+from rango.storage.segment import io_named
 from rango.storage.superblock import (
     DATA_FILE,
     Slot,
@@ -180,6 +181,19 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
     return Opened(
         lock, keyring, log, store, data_fd, slot, fallback, node_id or "reader", seals, findings
     )
+
+
+def keys_read(options: OpenOptions) -> Keyring:
+    """The keys for who reads the files without opening the database, and without its lock.
+
+    Raises NotADatabase, ReadOnly (a change of the root key was interrupted), KeyRejected,
+    KeysCorrupted, IoFailed.
+    """
+    rekey.resume(options.vfs, options.path, read_only=True)
+    if not keys_exist(options.vfs, options.path):
+        raise NotADatabase(f"{options.path} holds no database; give another path")
+    with io_named(f"reading the keys of {options.path}"):
+        return Keyring.open(options.vfs, options.path, options.secret, options.entropy)
 
 
 def spend_epoch(options: OpenOptions, keyring: Keyring, slot: Slot | None) -> int:

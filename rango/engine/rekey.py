@@ -30,7 +30,6 @@ from rango._ext.record import encode
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import (
     Corrupted,
-    DatabaseBusy,
     DatabaseClosed,
     KeyRejected,
     LowDisk,
@@ -83,11 +82,7 @@ def rekey(
     core = Core.open(alone._replace(create=False, read_only=False))
     try:
         with core.history_lock, core.checkpoint_lock:
-            if core.references > 1:
-                raise DatabaseBusy(
-                    f"{core.path} is open in this process; close it before its keys are changed",
-                    pid=os.getpid(),
-                )
+            core.seclude()
             if secret is None and not core.keyring.is_encrypted:
                 raise KeyRejected(f"{core.path} is not encrypted; there is nothing to open")
             core.end_log()

@@ -26,6 +26,7 @@ from rango._ext.store import Store
 from rango.engine.catalog import Catalog, collection_definition
 from rango.engine.check import entries_of
 from rango.engine.options import OpenOptions
+from rango.engine.recovery import keys_read
 from rango.errors import DuplicateKey, InvalidArgument
 from rango.storage.keyring import Keyring
 from rango.storage.segment import LogFinding
@@ -47,15 +48,12 @@ def salvage(options: OpenOptions, to: str, *, keyring: Keyring | None = None) ->
 
     Returns {"documents", "collections", "commits", "lost": [(place, what)], "indexes_left_out":
     [(index, why)]}.
-    Raises InvalidArgument (`to` exists, or the secret is needed), KeyRejected, IoFailed.
+    Raises InvalidArgument (`to` exists), NotADatabase, KeyRejected, ReadOnly (a change of the root
+    key was interrupted: open it once for writing), IoFailed.
     """
     if options.vfs.exists(to):
         raise InvalidArgument(f"{to} exists already; salvage writes to a new place")
-    own = (
-        Keyring.open(options.vfs, options.path, options.secret, options.entropy)
-        if keyring is None
-        else keyring
-    )
+    own = keys_read(options) if keyring is None else keyring
     try:
         lost: list[LogFinding] = []
         store = Store(

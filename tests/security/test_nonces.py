@@ -23,7 +23,7 @@ import rango
 from rango._ext.seal import nonce_observer_set
 from rango.database import Database
 from rango.errors import ForkedHandle
-from tests.engine_case import KEY, folder_read, line_of, open_tiny, python_start
+from tests.engine_case import KEY, OTHER_KEY, folder_read, line_of, open_tiny, python_start
 
 SEALS_MIN = 100_000
 PAIR_SIZE = 20
@@ -138,6 +138,26 @@ def test_two_heirs_of_one_crash_image_share_keys_but_no_nonce(tmp_path: Path, se
             db.checkpoint()
         used.append(set(seals.keys - before))
     assert len(used[0] & used[1]) >= 3  # of a segment, of pages, of superblock slots
+    assert not seals.repeated
+
+
+def test_a_new_root_key_shares_no_key_and_no_nonce_with_the_old_one(
+    tmp_path: Path, seals: Seals, seed: int
+) -> None:
+    """Every frame is sealed again at its place, under other keys; twice. Defends I-6."""
+    path = tmp_path / "db"
+    with opened(path) as db:
+        work(db, 2_000, random.Random(seed))
+    before = set(seals.keys)
+    rango.rekey(path, key=KEY, new_key=OTHER_KEY, remove_old=True)
+    rango.rekey(path, key=OTHER_KEY, remove_old=True)
+    old = Counter(seals.keys)
+    with rango.open(path, key=OTHER_KEY) as db:
+        db["things"].insert_one({"n": 1})
+        db.checkpoint()
+    used = {key for key, count in seals.keys.items() if count > old[key]}
+    assert used
+    assert not used & before
     assert not seals.repeated
 
 
