@@ -141,7 +141,9 @@ def counts_of(workload: Workload, subject: Subject, seed: int) -> Counts:
 
 
 def sampled_plans(counts: Counts, rng: random.Random, limit: int) -> list[FaultPlan]:
-    """At most `limit` plans: each call and class first, then as many errors and manners as fit."""
+    """About `limit` plans: each call and class once, whatever the limit, then as many errors and
+    manners as fit.
+    """
     groups: dict[tuple[str, ...], list[FaultPlan]] = {}
     for sticky in (False, True):
         for plan in every_plan(counts, sticky=sticky):
@@ -149,6 +151,7 @@ def sampled_plans(counts: Counts, rng: random.Random, limit: int) -> list[FaultP
     for plans in groups.values():
         rng.shuffle(plans)
     chosen: list[FaultPlan] = []
+    limit = max(limit, len(groups))
     while groups and len(chosen) < limit:
         for key in list(groups):
             chosen.append(groups[key].pop())
