@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rango import doctor as doctor
     from rango import errors as errors
     from rango import extended_json as extended_json
+    from rango import transfer as transfer
     from rango.bulk import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
     from rango.cancel import CancelScope, cancel_scope
     from rango.collection import Collection
@@ -65,6 +66,7 @@ __all__ = [
     "rekey",
     "restore",
     "salvage",
+    "transfer",
     "verify_backup",
 ]
 
@@ -97,7 +99,7 @@ def __getattr__(name: str) -> Any:
     """Load a public name at its first use (PEP 562)."""
     from importlib import import_module
 
-    if name in {"aio", "doctor", "errors", "extended_json"}:
+    if name in {"aio", "doctor", "errors", "extended_json", "transfer"}:
         return import_module(f"rango.{name}")
     place = _PLACES.get(name)
     if place is None:

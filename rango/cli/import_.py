@@ -72,7 +72,7 @@ def command(
         raise click.UsageError("name the collection: --collection NAME")
     from rango.transfer import import_documents
 
-    with target.open() as db, progress("importing") as bar:
+    with target.open() as db, progress("importing", is_bytes=True) as bar:
         report = import_documents(db[collection], file, progress=bar, **options)
     if target.as_json:
         print_object({"collection": collection, **asdict(report)})

@@ -62,6 +62,3 @@ def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
         if isinstance(command, click.Group):
             for below, each in sorted(command.commands.items()):
                 yield ("rango", name, below), each
-        if isinstance(command, click.Group):
-            for below in sorted(command.commands):
-                yield ("rango", name, below), command.commands[below]

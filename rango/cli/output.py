@@ -78,9 +78,10 @@ def print_table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
 class Progress:
     """How far a command is; see progress()."""
 
-    def __init__(self, what: str, total: int | None) -> None:
+    def __init__(self, what: str, total: int | None, is_bytes: bool) -> None:
         self._what = what
         self._total = total
+        self._is_bytes = is_bytes
         self._start = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -98,15 +99,17 @@ class Progress:
         self._bar.update(self._task, completed=done, total=total)
 
     def _begin(self, total: int | None) -> None:
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
 
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
+        counts: list[bars.ProgressColumn] = [bars.MofNCompleteColumn()]
+        if self._is_bytes:
+            counts = [bars.DownloadColumn(binary_units=True), bars.TransferSpeedColumn()]
+        self._bar = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            *counts,
+            bars.TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
@@ -120,9 +123,12 @@ class Progress:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Progress]:
-    """A progress bar that comes only if the work takes long and somebody looks on."""
-    bar = Progress(what, total)
+def progress(what: str, total: int | None = None, *, is_bytes: bool = False) -> Iterator[Progress]:
+    """A progress bar that comes only if the work takes long and somebody looks on.
+
+    `is_bytes`: what is counted are bytes, shown as 1.5 MiB with the rate of reading them.
+    """
+    bar = Progress(what, total, is_bytes)
     try:
         yield bar
     finally:
