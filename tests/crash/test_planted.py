@@ -187,6 +187,28 @@ class FailedFlushRepeated(Seam):
             self.disk.flush(fd)
 
 
+class DecisionOnlyInTheCache(Seam):
+    """Files move on the word of an order that a killed process may have left in the cache."""
+
+    def flush_directory(self, path: str) -> None:
+        if not (path.endswith("/rekey") and called_from("rango.engine.rekey", "finish")):
+            self.disk.flush_directory(path)
+
+
+class MovesNotFlushed(Seam):
+    """The old files' names are gone for good before the new ones' are there."""
+
+    def flush_directory(self, path: str) -> None:
+        if not called_from("rango.engine.rekey", "move_in", "move_all"):
+            self.disk.flush_directory(path)
+
+
+class SealedAgainNotFlushed(Seam):
+    def flush(self, fd: int) -> None:
+        if not called_from("rango.storage.reseal", "end"):
+            self.disk.flush(fd)
+
+
 SEAMS: dict[type[Seam], str] = {
     LogNotFlushed: "inserts",
     LogFlushedLate: "inserts",
@@ -199,6 +221,9 @@ SEAMS: dict[type[Seam], str] = {
     TailNotFlushed: "changes",
     SlotAheadOfTheLog: "memory",
     OneSlotOnly: "checkpoints",
+    DecisionOnlyInTheCache: "rekeys",
+    MovesNotFlushed: "rekeys",
+    SealedAgainNotFlushed: "rekeys",
 }
 
 
