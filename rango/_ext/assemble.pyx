@@ -4,7 +4,9 @@ Terms       node: see normal.pyx. Hooks: what the layer above knows and this one
             with regex(path, pattern, options) -> ("prefix" | "contains" | "call", text, function),
             expression(spec) and schema(spec) -> function of a document, and fold: None, or the
             collation's tables (weights, has_case, fold_bson).
-Invariants  The structures hold borrowed addresses of bytes and functions; `held` of the program
+Invariants  Many equalities of one path become one step: of an $and OP_ALL, of an $or OP_IN, so that
+            a document is walked once and not once for each of them (as $all with many values does).
+            The structures hold borrowed addresses of bytes and functions; `held` of the program
             owns them.
 Failure     InvalidFilter names the path and the operand; nothing is compiled.
 Sources     filter.pyx; match.pxd.
@@ -12,7 +14,7 @@ Sources     filter.pyx; match.pxd.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memcpy
 from rango._ext.bson_element cimport (
@@ -23,7 +25,7 @@ from rango._ext.compare cimport (
 )
 from rango._ext.match cimport (
     FilterFold, FilterName, FilterOperand, FilterProgram, FilterStep, GOTO_ACCEPT, GOTO_REJECT,
-    OP_BITS_ALL_CLEAR, OP_BITS_ALL_SET, OP_BITS_ANY_CLEAR, OP_BITS_ANY_SET, OP_CONTAINS,
+    OP_ALL, OP_BITS_ALL_CLEAR, OP_BITS_ALL_SET, OP_BITS_ANY_CLEAR, OP_BITS_ANY_SET, OP_CONTAINS,
     OP_DOCUMENT, OP_ELEMENT, OP_ELEMENT_VALUE, OP_EQ, OP_EXISTS, OP_GT, OP_GTE, OP_IN, OP_LT,
     OP_LTE, OP_MOD, OP_PREFIX, OP_REGEX, OP_SIZE, OP_TRUE, OP_TYPE,
 )
@@ -43,6 +45,7 @@ from rango.errors import InvalidFilter
 
 cdef dict OPCODES = {
     "$eq": OP_EQ, "$gt": OP_GT, "$gte": OP_GTE, "$lt": OP_LT, "$lte": OP_LTE, "$in": OP_IN,
+    "$all": OP_ALL,
     "$exists": OP_EXISTS, "$type": OP_TYPE, "$mod": OP_MOD, "$size": OP_SIZE, "$regex": OP_REGEX,
     "$bitsAllSet": OP_BITS_ALL_SET, "$bitsAnySet": OP_BITS_ANY_SET,
     "$bitsAllClear": OP_BITS_ALL_CLEAR, "$bitsAnyClear": OP_BITS_ANY_CLEAR,
@@ -88,7 +91,7 @@ cdef bint is_missing_matched(uint8_t opcode, list operands):
     # does a missing field make the step true? Operands are (type, bytes)
     for type, _ in operands:
         kind = class_of(type)
-        if kind == CLASS_NULL and opcode in (OP_EQ, OP_GTE, OP_LTE, OP_IN):
+        if kind == CLASS_NULL and opcode in (OP_EQ, OP_GTE, OP_LTE, OP_ALL, OP_IN):
             return True
         if kind == CLASS_MAXKEY and opcode in (OP_LT, OP_LTE):
             return True
@@ -138,10 +141,12 @@ cdef class Assembler:
         if kind == "$not":
             return self.emit(node[1], on_false, on_true, False)
         if kind != "$and" and kind != "$or":
-            if has_place:
+            if has_place and kind != "$all":
                 self.places.append([len(self.steps)])
             return self.emit_step(node, on_true, on_false)
         nodes = node[1]
+        if len(nodes) >= MEMBERS_MIN:
+            nodes = gathered(kind, nodes, has_place)
         if not nodes:
             self.steps.append((OP_TRUE, True, False, 0, 0, 0, 0, 0, on_true, on_false, 0, 0))
         if has_place and kind == "$or":
@@ -170,7 +175,7 @@ cdef class Assembler:
         cdef Members members = None
         cdef object number = 0
         cdef object rest = 0
-        if opcode == OP_IN and self.is_packed(path, node[2]):
+        if (opcode == OP_IN or opcode == OP_ALL) and self.is_packed(path, node[2]):
             members = members_of(path, node[2])
             self.operands.append(members)
             self.packed[len(self.steps)] = True
@@ -209,7 +214,8 @@ cdef class Assembler:
         )
 
     cdef list comparison_operands(self, uint8_t opcode, str path, tuple node):
-        cdef tuple values = node[2] if opcode == OP_IN else node[2:]
+        cdef bint is_many = opcode == OP_IN or opcode == OP_ALL
+        cdef tuple values = node[2] if is_many else node[2:]
         cdef list operands = []
         for value in values:
             if path == "_rev" and not self.is_child and isinstance(value, str):
@@ -219,7 +225,7 @@ cdef class Assembler:
             if self.hooks is not None and self.hooks.fold is not None and is_foldable(type):
                 type, data = self.fold_operand(type, data)
             operands.append((type, data))
-        return sorted(set(operands)) if opcode == OP_IN else operands
+        return sorted(set(operands)) if is_many else operands
 
     cdef tuple fold_operand(self, int type, bytes data):
         cdef bytes whole = self.hooks.fold.fold_bson(
@@ -256,6 +262,57 @@ cdef class Assembler:
         if self.hooks is None:
             raise InvalidFilter(f"{name} needs the engine: use rango.engine.filters.program_of")
         return self.hooks
+
+
+cdef tuple gathered(str kind, tuple nodes, bint has_place):
+    # the nodes with many equalities of one path as one, in the place of the first; so too with
+    # inequalities, which choose no place. An "$all" never does, see emit: what could choose one
+    # stays behind it
+    cdef dict found = {}
+    cdef dict kept = {}
+    cdef list made = []
+    cdef list some
+    cdef Py_ssize_t last
+    cdef bint is_all
+    for node in nodes:
+        key = equality_key(node)
+        if key is not None:
+            found.setdefault(key, []).append(node)
+    for key, some in found.items():
+        path, is_negated = key
+        is_all = (kind == "$and") != is_negated
+        last = len(some)
+        if is_all and has_place and not is_negated:
+            while last and isinstance(some[last - 1][2], (list, tuple)):
+                last -= 1
+            last = 0 if has_position(path) else last - 1
+        if last >= MEMBERS_MIN:
+            values = tuple([(node[1] if is_negated else node)[2] for node in some[:last]])
+            one = ("$all" if is_all else "$in", path, values)
+            kept[key] = [("$not", one) if is_negated else one, *some[last:]]
+    if not kept:
+        return nodes
+    for node in nodes:
+        key = equality_key(node)
+        if key not in kept:
+            made.append(node)
+        elif found.pop(key, None) is not None:
+            made.extend(kept[key])
+    return tuple(made)
+
+
+cdef object equality_key(tuple node):
+    # (path, negated) of an equality; None of everything else, and of revisions, which are no values
+    cdef bint is_negated = node[0] == "$not"
+    cdef tuple inner = node[1] if is_negated else node
+    return (inner[1], is_negated) if inner[0] == "$eq" and inner[1] != "_rev" else None
+
+
+cdef bint has_position(str path) except -1:
+    for part in path.split("."):
+        if part.isdigit():
+            return True
+    return False
 
 
 cdef bint is_one_predicate(tuple nodes) except -1:
@@ -316,6 +373,17 @@ cdef int step_fill(FilterStep *out, tuple step, list labels) except -1:
     return 0
 
 
+cdef uint32_t different_end(FilterOperand *operands, uint32_t start, uint32_t end) noexcept nogil:
+    # one of each of some sorted operands, moved to the front; where they end
+    cdef uint32_t last = start
+    cdef uint32_t at
+    for at in range(start + 1, end):
+        if operand_compare(&operands[at], &operands[last]) != 0:
+            last += 1
+            operands[last] = operands[at]
+    return last + 1
+
+
 cdef int fold_fill(Code code, object tables) except -1:
     cdef bytes weights
     if tables is None:
@@ -372,16 +440,17 @@ cdef int code_fill(Code code, Assembler source) except -1:
             step.child = &(<Code>source.children[i]).program
         if i in source.calls:
             step.call = <void *>source.calls[i]
-        if step.opcode == OP_IN and not source.packed.get(i):
+        if (step.opcode == OP_IN or step.opcode == OP_ALL) and not source.packed.get(i):
             qsort(
                 &program.operands[step.operand], step.operand_end - step.operand,
                 sizeof(FilterOperand), operand_compare,
             )
+        if step.opcode == OP_ALL:
+            step.operand_end = different_end(program.operands, step.operand, step.operand_end)
     step = &program.steps[0]
     program.is_single = (
         len(source.steps) == 1
-        and step.opcode != OP_TRUE
-        and step.opcode != OP_DOCUMENT
+        and step.opcode not in (OP_ALL, OP_TRUE, OP_DOCUMENT)
         and (source.is_child or program.fields[0].source == SOURCE_BODY)
     )
     return 0

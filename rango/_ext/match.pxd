@@ -34,21 +34,22 @@ cdef enum:
     OP_GTE = 4
     OP_LT = 5
     OP_LTE = 6
-    OP_IN = 7
+    OP_ALL = 7                  # each of its operands is met by some value
+    OP_IN = 8
     # from here on nothing is compared, and a missing value never makes the step true
-    OP_TYPE = 8
-    OP_MOD = 9
-    OP_BITS_ALL_SET = 10
-    OP_BITS_ANY_SET = 11
-    OP_BITS_ALL_CLEAR = 12
-    OP_BITS_ANY_CLEAR = 13
-    OP_PREFIX = 14
-    OP_CONTAINS = 15
-    OP_REGEX = 16
-    OP_SIZE = 17                # from here on an array at the end of a path is one value
-    OP_ELEMENT = 18             # $elemMatch: an element is a document that a program matches
-    OP_ELEMENT_VALUE = 19       # $elemMatch: an element is a value that a program matches
-    OP_DOCUMENT = 20            # $expr, $jsonSchema: Python answers for the whole document
+    OP_TYPE = 9
+    OP_MOD = 10
+    OP_BITS_ALL_SET = 11
+    OP_BITS_ANY_SET = 12
+    OP_BITS_ALL_CLEAR = 13
+    OP_BITS_ANY_CLEAR = 14
+    OP_PREFIX = 15
+    OP_CONTAINS = 16
+    OP_REGEX = 17
+    OP_SIZE = 18                # from here on an array at the end of a path is one value
+    OP_ELEMENT = 19             # $elemMatch: an element is a document that a program matches
+    OP_ELEMENT_VALUE = 20       # $elemMatch: an element is a value that a program matches
+    OP_DOCUMENT = 21            # $expr, $jsonSchema: Python answers for the whole document
 
     TEST_MALFORMED = -1
     TEST_RAISED = -2            # a Python error is set
@@ -87,6 +88,12 @@ ctypedef struct FilterOperand:
 cdef struct FilterProgram
 
 
+ctypedef struct Met:
+    # the operands of an OP_ALL that one run over a document has met
+    uint32_t count
+    uint8_t *marks              # one for each operand
+
+
 ctypedef struct FilterStep:
     # one comparison; then the program goes on at on_true or on_false
     uint8_t opcode
@@ -104,6 +111,7 @@ ctypedef struct FilterStep:
     const FilterProgram *child  # of OP_ELEMENT and OP_ELEMENT_VALUE
     void *call                  # a Python function, owned by the program
     const FilterFold *fold
+    Met *met                    # NULL in a program; a run of OP_ALL has its own copy of the step
 
 
 ctypedef struct FilterFold:

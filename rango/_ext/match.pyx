@@ -8,7 +8,8 @@ Invariants  True when any value that the path reaches makes it true. A path fans
             classes do not compare, except with MinKey and MaxKey.
             $size and $elemMatch look at an array at the end of the path as one value. The place of
             a match is that of the outermost array gone through, unless a number of the path chose
-            it.
+            it. OP_ALL has as many operands as are different, in order; it is true as soon as each
+            of them was met, by whichever value, so one walk over the values decides it.
 Failure     malformed BSON answers TEST_MALFORMED; nothing is read past the sizes that were given.
             TEST_RAISED: a Python error is set, see predicate.pyx.
 Sources     MongoDB manual, "Query an Array", "Query for Null or Missing Fields"; MatchDetails of
@@ -16,19 +17,20 @@ Sources     MongoDB manual, "Query an Array", "Query for Null or Missing Fields"
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 from rango._ext.bson_element cimport (
-    BSON_ARRAY, BSON_DOCUMENT, BSON_DOUBLE, BSON_INT32, Element, document_span, element_next,
+    BSON_ARRAY, BSON_DOCUMENT, BSON_DOUBLE, BSON_INT32, BSON_NULL, Element, document_span,
+    element_next,
 )
 from rango._ext.compare cimport (
     CLASS_ARRAY, CLASS_DOCUMENT, CLASS_MAXKEY, CLASS_MINKEY, CLASS_NUMBER, CLASS_STRING,
     ORDER_MALFORMED, class_of, number_is_nan, value_compare,
 )
 from rango._ext.match cimport (
-    FIELDS_WALKED_MAX, FilterName, FilterOperand, FilterProgram, FilterStep, GOTO_ACCEPT,
-    OP_DOCUMENT, OP_ELEMENT, OP_ELEMENT_VALUE, OP_EQ, OP_EXISTS, OP_GT, OP_GTE, OP_IN, OP_LT,
-    OP_LTE, OP_SIZE, OP_TRUE, Walk, element_checked, element_step, name_equals,
+    FIELDS_WALKED_MAX, FilterName, FilterOperand, FilterProgram, FilterStep, GOTO_ACCEPT, Met,
+    OP_ALL, OP_DOCUMENT, OP_ELEMENT, OP_ELEMENT_VALUE, OP_EQ, OP_EXISTS, OP_GT, OP_GTE, OP_IN,
+    OP_LT, OP_LTE, OP_SIZE, OP_TRUE, Walk, element_checked, element_step, name_equals,
     name_find,
 )
 from rango._ext.predicate cimport document_test, predicate_test, value_fold
@@ -70,11 +72,11 @@ cdef int class_test(uint8_t opcode, uint8_t operand_class) noexcept nogil:
     return 0
 
 
-cdef int member_test(
+cdef int64_t member_find(
     const FilterStep *step, const FilterOperand *operands, uint8_t type, const uint8_t *value,
     size_t size
 ) noexcept nogil:
-    # bisection over the sorted operands of $in
+    # bisection over sorted operands: which one is equal; -1: none is; -2: the value is malformed
     cdef uint32_t lower = step.operand
     cdef uint32_t upper = step.operand_end
     cdef uint32_t middle
@@ -85,12 +87,41 @@ cdef int member_test(
             type, value, size, operands[middle].type, operands[middle].value, operands[middle].size
         )
         if order == 0 or order == ORDER_MALFORMED:
-            return 1 if order == 0 else -1
+            return <int64_t>middle if order == 0 else -2
         if order > 0:
             lower = middle + 1
         else:
             upper = middle
-    return 0
+    return -1
+
+
+cdef int members_test(
+    const FilterStep *step, const FilterOperand *operands, uint8_t type, const uint8_t *value,
+    size_t size
+) noexcept nogil:
+    # OP_IN: is the value one of the operands? OP_ALL: was it the last that was to be met?
+    cdef int64_t found = member_find(step, operands, type, value, size)
+    if found < 0:
+        return -1 if found == -2 else 0
+    if step.opcode == OP_IN:
+        return 1
+    if step.met == NULL:
+        # of one value, see value_run
+        return step.operand_end - step.operand == 1
+    found -= step.operand
+    if not step.met.marks[found]:
+        step.met.marks[found] = 1
+        step.met.count += 1
+    return step.met.count == step.operand_end - step.operand
+
+
+cdef inline int missing_test(
+    const FilterStep *step, const FilterOperand *operands
+) noexcept nogil:
+    # does a missing value make the step true?
+    if step.opcode == OP_ALL and step.matches_missing:
+        return members_test(step, operands, BSON_NULL, NULL, 0)
+    return step.matches_missing
 
 
 cdef int plain_test(
@@ -103,8 +134,8 @@ cdef int plain_test(
     cdef int order
     if step.opcode == OP_EXISTS:
         return 1
-    if step.opcode == OP_IN:
-        return member_test(step, operands, type, value, size)
+    if step.opcode == OP_IN or step.opcode == OP_ALL:
+        return members_test(step, operands, type, value, size)
     if step.opcode > OP_IN:
         return predicate_test(step, operands, type, value, size)
     operand = &operands[step.operand]
@@ -284,10 +315,10 @@ cdef int value_match(
         if type == BSON_ARRAY:
             return array_match(program, step, value, size, part, place)
         if type != BSON_DOCUMENT:
-            return step.matches_missing
+            return missing_test(step, program.operands)
         found = name_find(value, size, &program.parts[part], &element)
         if found != 1:
-            return step.matches_missing if found == 0 else -1
+            return missing_test(step, program.operands) if found == 0 else -1
         type = element.type
         value = element.value
         size = element.value_size
@@ -354,6 +385,8 @@ cdef int step_run(
     cdef int found
     if step.opcode == OP_TRUE:
         return 1
+    if step.opcode == OP_ALL and step.met == NULL:
+        return all_run(program, step, walk, place)
     if step.opcode == OP_DOCUMENT:
         return document_test(step.call, walk.bson, walk.bson_size)
     if field.source != SOURCE_BODY and walk.record != NULL:
@@ -365,10 +398,37 @@ cdef int step_run(
         if found == 1:
             element = walk.elements[step.field]
     if found != 1:
-        return step.matches_missing if found == 0 else -1
+        return missing_test(step, program.operands) if found == 0 else -1
     return value_match(
         program, step, element.type, element.value, element.value_size, step.part, place
     )
+
+
+ctypedef int (*Raiser)() noexcept nogil
+
+# See CALL_WITH_BYTES in predicate.pyx
+cdef Raiser RAISE_OUT_OF_MEMORY = <Raiser>raise_out_of_memory
+
+
+cdef int raise_out_of_memory() except -2 with gil:
+    raise MemoryError
+
+
+cdef int all_run(
+    const FilterProgram *program, const FilterStep *step, Walk *walk, int64_t *place
+) noexcept nogil:
+    # the step again, with room for what it meets
+    cdef FilterStep own = step[0]
+    cdef Met met
+    cdef int answer
+    met.count = 0
+    met.marks = <uint8_t *>calloc(step.operand_end - step.operand, 1)
+    if met.marks == NULL:
+        return RAISE_OUT_OF_MEMORY()
+    own.met = &met
+    answer = step_run(program, &own, walk, place)
+    free(met.marks)
+    return answer
 
 
 cdef int walk_start(

@@ -20,6 +20,7 @@ from rango._ext.filter import Program, compile_filter
 from rango._ext.record import decode_trusted, encode
 from rango.engine.collation import Collation, collation_of
 from rango.engine.expression import compile_expression
+from rango.engine.expression.places import provided
 from rango.engine.following import following
 from rango.engine.json_schema import compile_schema
 from rango.engine.regex import Kind, Test, compile_regex
@@ -54,6 +55,9 @@ class Hooks:
         let = dict(self.let or {})
         evaluate = compile_expression(spec, frozenset(let), collation=self.fold).evaluate
         variables = {"NOW": now(), **let}
+        if let:
+            # which no other filter shares, so what is known of their values lives no longer
+            variables = provided(variables)
         return lambda document: truth(evaluate(document, variables))
 
     def schema(self, spec: Mapping[str, Any]) -> DocumentTest:

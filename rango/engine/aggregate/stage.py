@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rango.engine.aggregate.memory import Memory
+from rango.engine.expression.places import provided
 
 if TYPE_CHECKING:
     from rango._ext.stop import Stop
@@ -71,7 +72,7 @@ class Context:
 
     def with_variables(self, variables: Mapping[str, Any]) -> Context:
         """The same run with more variables, for a pipeline inside the pipeline."""
-        return replace(self, variables={**self.variables, **variables})
+        return replace(self, variables=provided({**self.variables, **variables}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from rango.engine.aggregate.pipeline import Pipeline, compile_pipeline
 from rango.engine.aggregate.spec import invalid
 from rango.engine.aggregate.stage import Context, Environment, Scope
 from rango.engine.collation import collation_of
+from rango.engine.expression.places import provided
 from rango.engine.hint import Hint
 from rango.engine.values import date_of_ms, normalised, shown
 from rango.errors import InvalidDocument
@@ -53,4 +54,4 @@ def compiled(
     scope = Scope(collection, compile_pipeline, names, folding)
     made = compile_pipeline(stages, scope)
     made.source.hint = hint
-    return made, variables
+    return made, provided(variables) if names else variables

@@ -8,10 +8,18 @@ Sources     MongoDB manual, "Array Expression Operators".
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Final
 
-from rango.engine.expression.operands import fixed, named, refuse_kind, size_check, unary, variadic
+from rango.engine.expression.operands import (
+    fixed,
+    named,
+    operands,
+    refuse_kind,
+    size_check,
+    unary,
+    variadic,
+)
+from rango.engine.expression.places import finder, provided
 from rango.engine.expression.scope import Compiler, Run, Scope, check_variable_written
 from rango.engine.expression.string import index_argument
 from rango.engine.numbers import whole_of
@@ -125,7 +133,7 @@ def _filter(operator: str, operand: Any, scope: Scope) -> Run:
         limit = len(array)
         if limit_run is not None:
             limit = _limit(limit_run(root, variables), limit)
-        inner = dict(variables)
+        inner = provided(variables)
         made: list[Any] = []
         for element in array:
             inner[name] = element
@@ -161,7 +169,7 @@ def _map(operator: str, operand: Any, scope: Scope) -> Run:
             return None
         if type(array) is not list:
             raise refuse_kind(operator, "an array as its 'input'", array, 16883)
-        inner = dict(variables)
+        inner = provided(variables)
         made: list[Any] = []
         for element in array:
             inner[name] = element
@@ -183,7 +191,7 @@ def _reduce(operator: str, operand: Any, scope: Scope) -> Run:
             return None
         if type(array) is not list:
             raise refuse_kind(operator, "an array as its 'input'", array, 40080)
-        inner = dict(variables)
+        inner = provided(variables)
         value = start(root, variables)
         for element in array:
             inner["this"] = element
@@ -195,46 +203,34 @@ def _reduce(operator: str, operand: Any, scope: Scope) -> Run:
 
 
 def _in(operator: str, operand: Any, scope: Scope) -> Run:
-    return fixed(2, partial(_is_in, scope))(operator, operand, scope)
+    value_node, array_node = operands(operator, operand, scope, 2)
+    value_run, array_run = value_node.run, array_node.run
+    find = finder(scope, array_node)
 
+    def run(root: Any, variables: dict[str, Any]) -> bool:
+        value, array = value_run(root, variables), array_run(root, variables)
+        if type(array) is not list:
+            raise refuse_kind(operator, "an array as its second argument", array, 40081)
+        return find(array, value, (0, len(array)), variables) >= 0
 
-def _is_in(scope: Scope, value: Any, array: Any) -> bool:
-    if type(array) is not list:
-        raise refuse_kind("$in", "an array as its second argument", array, 40081)
-    return _index_of(scope, array, value, 0, len(array)) >= 0
-
-
-def _index_of(scope: Scope, array: list[Any], value: Any, start: int, end: int) -> int:
-    """The first position from `start` to before `end` that holds an equal value, or -1."""
-    kind = type(value)
-    is_plain, key_of = kind in scope.plain, scope.key_of
-    key: bytes | None = None
-    for place in range(start, min(end, len(array))):
-        element = array[place]
-        if is_plain and type(element) is kind:
-            if element == value:
-                return place
-            continue
-        key = key_of(value) if key is None else key
-        if key_of(element) == key:
-            return place
-    return -1
+    return run
 
 
 def _index_of_array(operator: str, operand: Any, scope: Scope) -> Run:
-    return variadic(partial(_first_place, scope), 2, 4)(operator, operand, scope)
+    nodes = operands(operator, operand, scope, 2, 4)
+    find = finder(scope, nodes[0])
 
+    def run(root: Any, variables: dict[str, Any]) -> Any:
+        array, wanted, *bounds = [node.run(root, variables) for node in nodes]
+        if array is None or array is MISSING:
+            return None
+        if type(array) is not list:
+            raise refuse_kind(operator, "an array as its first argument", array, 40090)
+        start = index_argument(operator, bounds[0], "starting index") if bounds else 0
+        end = index_argument(operator, bounds[1], "ending index") if bounds[1:] else len(array)
+        return find(array, wanted, (start, end), variables)
 
-def _first_place(scope: Scope, values: list[Any]) -> Any:
-    array, wanted = values[:2]
-    if array is None or array is MISSING:
-        return None
-    name = "$indexOfArray"
-    if type(array) is not list:
-        raise refuse_kind(name, "an array as its first argument", array, 40090)
-    start = index_argument(name, values[2], "starting index") if len(values) > 2 else 0
-    end = index_argument(name, values[3], "ending index") if len(values) > 3 else len(array)
-    return _index_of(scope, array, wanted, start, end)
+    return run
 
 
 def _range(values: list[Any]) -> list[int]:

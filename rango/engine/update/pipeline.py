@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from rango.engine.aggregate.fields import additions_of, exclusion_of, projection_of
 from rango.engine.aggregate.spec import expression_of
+from rango.engine.expression.places import provided
 from rango.engine.update.compiled import keep_id
 from rango.engine.update.paths import RESERVED
 from rango.engine.update.refusal import BAD_VALUE, FAILED_TO_PARSE, INVALID_OPTIONS, refusal
@@ -40,7 +41,7 @@ class PipelineUpdate:
 
     def __init__(self, stages: list[Stage], let: dict[str, Any]) -> None:
         self._stages = stages
-        self._let = let
+        self._let = provided(let) if let else let
         self.needs_position = False
 
     def apply(
