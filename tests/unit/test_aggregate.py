@@ -178,6 +178,47 @@ def test_blocking_stages_are_bounded(db: Database, stage: dict[str, Any]) -> Non
     assert raised.value.limit == "AGGREGATE_MEMORY_BYTES_MAX"
 
 
+ONE_VALUE_EACH: list[dict[str, Any]] = [
+    {"$min": "$pad"},
+    {"$max": "$pad"},
+    {"$first": "$pad"},
+    {"$last": "$pad"},
+    {"$firstN": {"n": 1, "input": "$pad"}},
+    {"$lastN": {"n": 1, "input": "$pad"}},
+    {"$minN": {"n": 1, "input": "$pad"}},
+    {"$maxN": {"n": 1, "input": "$pad"}},
+    {"$top": {"sortBy": {"b": 1}, "output": "$pad"}},
+    {"$bottom": {"sortBy": {"b": 1}, "output": "$pad"}},
+    {"$topN": {"n": 1, "sortBy": {"b": 1}, "output": "$pad"}},
+    {"$mergeObjects": {"pad": "$pad"}},
+]
+
+
+@pytest.mark.parametrize("accumulator", ONE_VALUE_EACH, ids=lambda spec: next(iter(spec)))
+def test_groups_that_keep_one_long_value_each_are_bounded(
+    db: Database, accumulator: dict[str, Any]
+) -> None:
+    # $max, $last and $top kept a gigabyte and more without a word
+    filled(db, [{"_id": at, "b": -at, "pad": "x" * 2000} for at in range(100)])
+    stage = {"$group": {"_id": "$_id", "x": accumulator}}
+    assert len(run(db, stage, memory_bytes_max=300_000)) == 100
+    with pytest.raises(LimitExceeded, match=r"\$group would keep"):
+        run(db, stage, memory_bytes_max=100_000)
+
+
+@pytest.mark.parametrize("accumulator", ONE_VALUE_EACH, ids=lambda spec: next(iter(spec)))
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_value_that_another_replaces_is_not_counted_on(
+    db: Database, accumulator: dict[str, Any], way: int
+) -> None:
+    # $mergeObjects of the same field did, and was refused
+    filled(
+        db,
+        [{"_id": at, "b": way * at, "pad": f"{5 + way * at % 1000:05}" * 400} for at in range(100)],
+    )
+    assert len(run(db, {"$group": {"_id": None, "x": accumulator}}, memory_bytes_max=10_000)) == 1
+
+
 def test_streaming_stages_are_not_bounded(db: Database) -> None:
     filled(db, [{"_id": at, "b": -at, "pad": "x" * 100} for at in range(1000)])
     stages = [

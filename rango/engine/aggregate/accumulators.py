@@ -4,8 +4,8 @@ Terms       group number: groups are counted from 0 in the order in which they a
             accumulator keeps a column with one state for each. Input: the value of the
             accumulator's expression for one document, MISSING where it has none.
 Invariants  `add(numbers, inputs)` adds inputs[i] to group numbers[i], in that order, after
-            `grow(count)` has made room for all groups. What grows with the documents and not with
-            the groups is charged to the account.
+            `grow(count)` has made room for all groups. What a group's own 64 bytes do not hold is
+            charged to the account: a value that takes the place of another, the difference.
             Numbers: a sum of int32 and int64 is exact and stays whole while it fits; doubles are
             summed with compensation; one decimal makes the sum a decimal.
 Failure     LimitExceeded; ExpressionFailed where an accumulator refuses a value.
@@ -183,6 +183,7 @@ class Extreme(Accumulator):
     def add(self, numbers: Sequence[int], inputs: Sequence[Any]) -> None:
         states, keys, key_of = self.states, self.keys, self.key
         is_min = self.direction < 0
+        size = 0
         for number, value in zip(numbers, inputs, strict=True):
             if value is None or value is MISSING:
                 continue
@@ -194,14 +195,17 @@ class Extreme(Accumulator):
                 continue
             if held is None:
                 states[number] = value
+                size += held_size(value)
                 continue
             old = keys[number]
             if old is None:
                 old = keys[number] = key_of(held)
             new = key_of(value)
             if new < old if is_min else new > old:
+                size += held_size(value) - held_size(held)
                 states[number] = value
                 keys[number] = new
+        self.account.charge(size)
 
 
 class Min(Extreme):
@@ -256,8 +260,13 @@ class Last(Accumulator):
 
     def add(self, numbers: Sequence[int], inputs: Sequence[Any]) -> None:
         states = self.states
+        size = 0
         for number, value in zip(numbers, inputs, strict=True):
+            old = states[number]
+            if type(value) not in _SMALL or type(old) not in _SMALL:
+                size += held_size(value) - held_size(old)
             states[number] = value
+        self.account.charge(size)
 
 
 class _Unset:
@@ -266,6 +275,11 @@ class _Unset:
 
 _UNSET = _Unset()
 _SMALL = frozenset((int, float, bool, type(None), Int64, type(MISSING)))
+
+
+def held_size(value: Any) -> int:
+    """What a value takes beyond the room that a group has for it."""
+    return 0 if type(value) in _SMALL else size_of(value)
 
 
 class Push(Accumulator):
@@ -337,8 +351,11 @@ class MergeObjects(Accumulator):
                     f"$mergeObjects takes documents, not {shown(value)} ({type_name(value)})",
                     code=40400,
                 )
-            states[number].update(value)
-            size += size_of(value)
+            state = states[number]
+            size += size_of(value) - sum(
+                len(field) + 2 + size_of(state[field]) for field in value if field in state
+            )
+            state.update(value)
         self.account.charge(size)
 
 

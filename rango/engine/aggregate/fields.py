@@ -263,7 +263,8 @@ def projection_of(name: str, spec: object, scope: Known) -> Fields:
                 node.keep(path)
         return _excluding(node)
     node = Node()
-    reads: frozenset[str] | None = frozenset()
+    reads: set[str] = set()
+    is_known = True
     has_id = not any(path == "_id" or path.startswith("_id.") for path, _ in listed)
     if has_id:
         node.kept.add("_id")
@@ -271,13 +272,14 @@ def projection_of(name: str, spec: object, scope: Known) -> Fields:
         if not _is_flag(value):
             node.compute(path, expression_of(value, scope))
             found = names_in(value)
-            reads = None if reads is None or found is None else reads | found
+            is_known = is_known and found is not None
+            reads.update(found or ())
         elif truth(value):
             node.keep(path)
     names = frozenset(node.kept | set(node.below) | set(node.computed))
     fields = Fields(node, _includer(node), names, True)
-    passed = node.kept | set(node.below)
-    fields.reads = None if reads is None else reads | passed
+    reads |= node.kept | set(node.below)
+    fields.reads = frozenset(reads) if is_known else None
     return fields
 
 

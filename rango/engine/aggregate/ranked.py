@@ -59,10 +59,9 @@ class LastN(FirstN):
         for number, value in zip(numbers, inputs, strict=True):
             state = states[number]
             if len(state) == n:
-                del state[0]
-            else:
-                self.account.charge(size_of(value))
+                self.account.charge(-size_of(state.pop(0)))
             state.append(or_null(value))
+            self.account.charge(size_of(state[-1]))
 
 
 class ExtremeN(FirstN):
@@ -93,17 +92,22 @@ class ExtremeN(FirstN):
             if len(keys) == self.n:
                 if at == 0:
                     return
-                del keys[0], state[0]
+                self.drop(number, 0)
                 at -= 1
         else:
             at = bisect.bisect_right(keys, key)
             if at == self.n:
                 return
             if len(keys) == self.n:
-                del keys[-1], state[-1]
+                self.drop(number, -1)
         keys.insert(at, key)
         state.insert(at, value)
-        self.account.charge(size_of(value) if len(keys) < self.n else 0)
+        self.account.charge(size_of(value))
+
+    def drop(self, number: int, at: int) -> None:
+        """Keep this value no longer."""
+        del self.keys[number][at]
+        self.account.charge(-size_of(self.states[number].pop(at)))
 
     def result(self, number: int) -> Any:
         state = self.states[number]
@@ -133,11 +137,11 @@ class Top(ExtremeN):
         if len(keys) == self.n:
             if at == 0:
                 return
-            del keys[0], state[0]
+            self.drop(number, 0)
             at -= 1
         keys.insert(at, key)
         state.insert(at, value)
-        self.account.charge(size_of(value) if len(keys) < self.n else 0)
+        self.account.charge(size_of(value))
 
     def result(self, number: int) -> Any:
         state = self.states[number]
