@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ from rango.errors import (
     LowDisk,
     ReadOnly,
 )
-from rango.storage.directory import LOG, remove_tree
+from rango.storage.directory import LOG, refuse_link, remove_tree
 from rango.storage.keyring import Keyring, Secret, signature_is_valid
 from rango.storage.lock import LOCK_FILE
 from rango.storage.reseal import Chains, log_reseal
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 HALF: Final = "rekey"
 KEPT: Final = "replaced"
+KEPT_NAME: Final = rf"{KEPT}(-[1-9][0-9]*)?"
 READY: Final = "ready"
 CLEARED: Final = "cleared"
 FILES: Final = (DATA_FILE, "keys")
@@ -286,7 +288,10 @@ def order_read(vfs: Vfs, half: str) -> tuple[Order, bool] | None:
         with opened(vfs, place) as fd, io_named(f"reading {place}"):
             data = vfs.read(fd, ORDER_SIZE_MAX, 0)
         try:
-            return Order(**json.loads(data)), name == CLEARED
+            order = Order(**json.loads(data))
+            if not re.fullmatch(KEPT_NAME, order.kept):
+                raise ValueError("a name for old files that Rango does not give")
+            return order, name == CLEARED
         except (ValueError, TypeError) as error:
             raise Corrupted(
                 place, f"the order of a change of keys is damaged ({error}); restore a backup"
@@ -311,10 +316,14 @@ def resume(vfs: Vfs, path: str, *, read_only: bool) -> None:
 def finish(vfs: Vfs, path: str) -> None:
     """Do what the order says, from wherever it stopped. Raises IoFailed, LowDisk, Corrupted."""
     half = os.path.join(path, HALF)
+    refuse_link(half)
     found = order_read(vfs, half)
     with io_named(f"changing the keys of {path}"):
         if found is not None:
             order, is_cleared = found
+            for folder in (half, os.path.join(path, order.kept)):
+                refuse_link(folder)
+                refuse_link(os.path.join(folder, LOG))
             # who decided may have died before it was durable; what moved in goes first
             for place in (os.path.join(path, LOG), path) if is_cleared else ():
                 vfs.flush_directory(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,8 +345,43 @@ def test_an_interrupted_change_is_the_old_or_the_new_one(
     assert (place / "replaced").exists() is (is_new and not removes)
 
 
-def test_an_order_that_is_damaged_is_said_so(place: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "[]",
+        '{"kept": 1, "removes": true}',
+        '{"kept": "replaced"}',
+        '{"kept": "../other", "removes": true}',
+        '{"kept": "replaced/../..", "removes": true}',
+    ],
+)
+def test_an_order_that_rango_did_not_write_is_not_obeyed(
+    place: Path, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("x")
     (place / "rekey").mkdir()
-    (place / "rekey" / "ready").write_text("nonsense")
+    (place / "rekey" / "cleared").write_text(text)
+    before = folder_read(place)
     with pytest.raises(Corrupted, match="order of a change of keys"):
         rango.open(place, key=ONE)
+    assert {**folder_read(place), "lock": b""} == {**before, "lock": b""}
+    assert (tmp_path / "other" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("where", ["rekey", "rekey/oplog", "replaced", "replaced/oplog"])
+def test_a_link_is_not_followed(place: Path, tmp_path: Path, where: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("x")
+    (other / "cleared").write_text('{"kept": "replaced", "removes": true}')
+    (place / where).parent.mkdir(exist_ok=True)
+    (place / where).symlink_to(other)
+    if where != "rekey":
+        (place / "rekey").mkdir(exist_ok=True)
+        shutil.copy(other / "cleared", place / "rekey" / "cleared")
+    with pytest.raises(Corrupted, match="link"):
+        rango.open(place, key=ONE)
+    assert (other / "thesis.tex").exists()
+    assert (place / "keys").exists()
