@@ -274,13 +274,14 @@ cdef tuple gathered(str kind, tuple nodes, bint has_place):
     cdef list some
     cdef Py_ssize_t last
     cdef bint is_all
+    cdef bint is_negated
     for node in nodes:
         key = equality_key(node)
         if key is not None:
             found.setdefault(key, []).append(node)
     for key, some in found.items():
         path, is_negated = key
-        is_all = (kind == "$and") != is_negated
+        is_all = kind == ("$or" if is_negated else "$and")
         last = len(some)
         if is_all and has_place and not is_negated:
             while last and isinstance(some[last - 1][2], (list, tuple)):

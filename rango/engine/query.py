@@ -330,9 +330,12 @@ class Query:
 
     def plain_scan(self, view: View, info: CollectionInfo) -> Scan | None:
         """The scan that gives just the documents to return, `limit` aside, or None if more than
-        that has to be done. For a caller that decodes them itself.
+        that has to be done, or less: entries of an index are asked first. For a caller that decodes
+        the documents itself.
         """
         plan = self.choose(info)
+        if self.narrows(plan):
+            return None
         is_plain = self.projection is None and not (self.meta or self.skip or plan.partner)
         if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
             return self._scan(view, info, plan)

@@ -9,8 +9,12 @@ import pytest
 from bson.son import SON
 
 import rango
+from rango._ext.filter import Program
 from rango.database import Database
+from rango.engine.aggregate import source
 from rango.engine.aggregate.memory import size_of
+from rango.engine.aggregate.source import open_query
+from rango.engine.query import Query
 from rango.errors import (
     DatabaseClosed,
     InvalidArgument,
@@ -449,3 +453,45 @@ def test_an_equality_of_an_expression_uses_an_index(db: Database) -> None:
     cursor = db["c"].aggregate([{"$match": {"$expr": {"$eq": ["$a", 4]}}}])
     assert cursor.explain()["stages"][0]["$cursor"]["plan"]["index"] == "a_1"
     assert len(cursor.to_list()) == 10
+
+
+@pytest.mark.parametrize(
+    ("stage", "fetched"),
+    [
+        ({"$project": {"pad": 1}}, 20),
+        ({"$project": {"_id": 0, "a": 1}}, 0),
+        ({"$group": {"_id": "$c", "n": {"$sum": 1}}}, 20),
+        ({"$group": {"_id": "$b", "n": {"$sum": "$a"}}}, 0),
+        ({"$count": "n"}, 0),
+        ({"$sort": {"c": 1}}, 20),
+        ({"$project": {"x": "$$ROOT"}}, 20),
+    ],
+)
+def test_a_pipeline_asks_entries_before_it_fetches_documents(
+    db: Database, stage: dict[str, Any], fetched: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(db, [{"_id": n, "a": n % 10, "b": n % 100, "c": n % 3, "pad": "x"} for n in range(2000)])
+    match = {"$match": {"a": {"$gte": 3}, "b": 13}}
+    expected = run(
+        db, {"$match": {"$expr": {"$and": [{"$gte": ["$a", 3]}, {"$eq": ["$b", 13]}]}}}, stage
+    )
+    db["c"].create_index([("a", 1), ("b", 1)])
+    queries: list[Query] = []
+
+    def opened(program: Program) -> Query:
+        queries.append(open_query(program))
+        return queries[-1]
+
+    monkeypatch.setattr(source, "open_query", opened)
+    found = run(db, match, stage)
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    scans = [scan for query in queries for scan in query.scans]
+    assert sum(scan.records_examined for scan in scans) == fetched
+    assert sum(scan.keys_examined for scan in scans) >= 1400
+
+
+def test_a_pipeline_with_an_index_sees_no_headers(db: Database) -> None:
+    filled(db, [{"_id": n, "a": n, "b": n} for n in range(10)])
+    db["c"].create_index([("a", 1), ("b", 1)])
+    stage = {"$project": {"_id": 1, "revision": "$_rev", "name": {"$getField": "a"}}}
+    assert run(db, {"$match": {"a": {"$gte": 0}, "b": 3}}, stage) == [{"_id": 3, "name": 3}]

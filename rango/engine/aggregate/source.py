@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.columns import NAMES_COUNT_MAX, next_columns, next_fields
 from rango._ext.filter import Program
+from rango._ext.normal import HEADER_NAMES
 from rango.engine.aggregate.order import Limit, Skip, SortStage
 from rango.engine.aggregate.shape import Match
 from rango.engine.aggregate.stage import BATCH_COUNT, Batch, Batches, Context, Names, Stage
@@ -64,6 +65,8 @@ def documents_of(
         if names is not None and len(names) <= NAMES_COUNT_MAX:
             scan = query.plain_scan(view, info)
         if scan is None or names is None:
+            if names and not any(map(_is_special, names)):
+                query.project({"_id": 0} | dict.fromkeys(sorted(names), 1))
             yield from query.batches(view, info)
             return
         wanted = tuple(names)
@@ -74,6 +77,11 @@ def documents_of(
     finally:
         for each in query.scans:
             each.close()
+
+
+def _is_special(name: str) -> bool:
+    """Whether a projection would take this name for more than a top-level field."""
+    return name in HEADER_NAMES or not name or name.startswith("$") or "." in name
 
 
 def columns_of(
