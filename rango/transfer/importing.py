@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
@@ -73,6 +73,32 @@ class ImportReport:
     seconds: float = 0.0
 
 
+class _Batch:
+    """What one commit will store, and where it came from."""
+
+    __slots__ = ("_sources", "_starts", "datas", "size")
+
+    def __init__(self) -> None:
+        self.datas: list[bytes] = []
+        self.size = 0
+        # no object for each document: they would be work for the garbage collector
+        self._sources: list[Unit | Ready] = []
+        self._starts: list[int] = []
+
+    def add(self, source: Unit | Ready, datas: list[bytes]) -> None:
+        """Take the documents of a unit or of a Ready."""
+        self._sources.append(source)
+        self._starts.append(len(self.datas))
+        self.datas += datas
+        self.size += sum(map(len, datas))
+
+    def unit(self, place: int) -> Unit:
+        """Where the document at a place in `datas` came from."""
+        at = bisect_right(self._starts, place) - 1
+        source = self._sources[at]
+        return source.unit(place - self._starts[at]) if isinstance(source, Ready) else source
+
+
 class _Importer:
     """One call of import_documents."""
 
@@ -108,9 +134,7 @@ class _Importer:
             self._again = INSERT_BATCH_COUNT_MAX
             self._taken_up(self._resume)
         self._size_max = handle.view()[0].catalog.document_size_bytes_max
-        self._units: list[tuple[Unit | Ready, int]] = []
-        self._datas: list[bytes] = []
-        self._size = 0
+        self._batch = _Batch()
 
     def _taken_up(self, resume: Resume) -> None:
         report = self.report
@@ -130,14 +154,15 @@ class _Importer:
             bounds = Bounds(count_max, self._size_max)
             for unit in self._source.units(resume.offset, resume.number, bounds):
                 if isinstance(unit, Ready):
-                    if len(self._datas) + len(unit.datas) > count_max:
+                    if len(self._batch.datas) + len(unit.datas) > count_max:
                         self._flush(offset, number)
                     self._take_ready(unit)
                     offset, number = unit.end, unit.number + len(unit.datas) - 1
                 else:
                     self._take(unit)
                     offset, number = unit.end, unit.number
-                if len(self._datas) >= count_max or self._size >= INSERT_BATCH_SIZE_BYTES_MAX:
+                batch = self._batch
+                if len(batch.datas) >= count_max or batch.size >= INSERT_BATCH_SIZE_BYTES_MAX:
                     self._flush(offset, number)
         except SourceBroken as broken:
             self._flush(offset, number)
@@ -164,17 +189,13 @@ class _Importer:
             hint = "" if RESERVED_NAMES.isdisjoint(document) else " (or import with drop_meta)"
             self._refuse(unit, f"{error}{hint}")
             return
-        self._units.append((unit, 0))
-        self._datas.append(data)
-        self._size += len(data)
+        self._batch.add(unit, [data])
 
     def _take_ready(self, ready: Ready) -> None:
         datas = ready.datas
         for place in ready.without_id:
             datas[place] = id_put(datas[place], self._id_of(ready.number + place))
-        self._units.extend(zip(repeat(ready), range(len(datas))))
-        self._datas += datas
-        self._size += sum(map(len, datas))
+        self._batch.add(ready, datas)
 
     def _id_of(self, number: int) -> object:
         """The `_id` of a document that brings none."""
@@ -215,10 +236,10 @@ class _Importer:
 
     def _flush(self, offset: int, number: int) -> None:
         """Write what was taken, then note that everything before `offset` is done."""
-        if self._datas:
-            self._write(self._units, self._datas)
-        self._again = max(0, self._again - len(self._datas)) if self._datas else self._again
-        self._units, self._datas, self._size = [], [], 0
+        batch, self._batch = self._batch, _Batch()
+        if batch.datas:
+            self._write(batch)
+            self._again = max(0, self._again - len(batch.datas))
         if self._resume_path is not None:
             self._note(self._resume_path, offset, number)
         if self._progress is not None:
@@ -236,35 +257,35 @@ class _Importer:
         resume.skipped, resume.errors = report.skipped, report.errors
         saved(resume, path)
 
-    def _write(self, units: list[tuple[Unit | Ready, int]], datas: list[bytes]) -> None:
+    def _write(self, batch: _Batch) -> None:
+        datas = batch.datas
         is_ordered = self._policy == "fail" and not self._again
         try:
             errors = insert_batches(self._handle, self._name, datas, is_ordered)
         except RangoError as error:
             if not is_write_error(error):
                 raise
-            self._write_single(units, datas)
+            self._write_single(batch)
             return
         self.report.imported += errors[0]["index"] if errors and is_ordered else len(datas)
         if errors and not is_ordered:
             self.report.imported -= len(errors)
         for entry in errors:
             at = entry["index"]
-            self._duplicate(one_of(units[at]), datas[at], entry)
+            self._duplicate(batch.unit(at), datas[at], entry)
 
-    def _write_single(self, units: list[tuple[Unit | Ready, int]], datas: list[bytes]) -> None:
+    def _write_single(self, batch: _Batch) -> None:
         """One by one: an index does not take one of them."""
-        for place, data in zip(units, datas, strict=True):
-            unit = one_of(place)
+        for place, data in enumerate(batch.datas):
             try:
                 errors = insert_batches(self._handle, self._name, [data], True)
             except RangoError as error:
                 if not is_write_error(error):
                     raise
-                self._refuse(unit, str(error))
+                self._refuse(batch.unit(place), str(error))
                 continue
             if errors:
-                self._duplicate(unit, data, errors[0])
+                self._duplicate(batch.unit(place), data, errors[0])
             else:
                 self.report.imported += 1
 
@@ -307,12 +328,6 @@ class _Importer:
         from rango.collection import Collection
 
         return Collection(self._handle, self._name)
-
-
-def one_of(place: tuple[Unit | Ready, int]) -> Unit:
-    """The unit that a place of a batch is."""
-    found, at = place
-    return found.unit(at) if isinstance(found, Ready) else found
 
 
 def id_put(data: bytes, id_value: object) -> bytes:
