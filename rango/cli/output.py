@@ -3,7 +3,7 @@
 Invariants  A document is one line of relaxed Extended JSON (or indented, for people on a terminal):
             what `find` prints, `insert` and `import` read. With --json a list is JSON Lines,
             anything else one object. Progress goes to standard error, only to a terminal, and only
-            once something has taken longer than PROGRESS_AFTER_S.
+            once something has taken longer than PROGRESS_AFTER_S, or is known to be much.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from rango import extended_json
 Mode = Literal["relaxed", "canonical"]
 
 PROGRESS_AFTER_S: Final = 0.5
+
+PROGRESS_COUNT_MIN: Final = 50_000
+"""So many documents show their progress at once, however fast they are."""
 
 
 def document_line(document: Mapping[str, Any], *, mode: Mode = "relaxed") -> str:
@@ -93,7 +96,8 @@ class Progress:
             return
         total = self._total if total is None else total
         if self._bar is None:
-            if time.monotonic() - self._start < PROGRESS_AFTER_S:
+            is_much = not self._is_bytes and (total or 0) >= PROGRESS_COUNT_MIN
+            if not is_much and time.monotonic() - self._start < PROGRESS_AFTER_S:
                 return
             self._begin(total)
         self._bar.update(self._task, completed=done, total=total)
@@ -124,7 +128,7 @@ class Progress:
 
 @contextmanager
 def progress(what: str, total: int | None = None, *, is_bytes: bool = False) -> Iterator[Progress]:
-    """A progress bar that comes only if the work takes long and somebody looks on.
+    """A progress bar that comes only if the work is long and somebody looks on.
 
     `is_bytes`: what is counted are bytes, shown as 1.5 MiB with the rate of reading them.
     """

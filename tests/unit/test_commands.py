@@ -147,3 +147,15 @@ def test_the_progress_of_an_import_is_readable(
     (tmp_path / "many.jsonl").write_text('{"text": "tea"}\n' * 3000)
     seen = in_terminal(["import", str(tmp_path / "many.jsonl"), "-c", "a"])
     assert (seen.code, "46.9 KiB" in seen.out) == (0, True), seen
+
+
+def test_an_index_of_100000_documents_shows_its_progress(tmp_path: Path) -> None:
+    # the building takes less than the half second after which others show theirs
+    with rango.open(tmp_path / "db", durability="memory") as db:
+        db["c"].insert_many([{"_id": n, "v": n} for n in range(100_000)])
+        db["few"].insert_one({"v": 1})
+    place = ("-P", str(tmp_path / "db"))
+    seen = in_terminal(["index", "create", *place, "c", "v"])
+    assert (seen.code, "indexing" in seen.out, "/100000" in seen.out) == (0, True, True), seen
+    seen = in_terminal(["index", "create", *place, "few", "v"])
+    assert (seen.code, "indexing" in seen.out) == (0, False), seen
