@@ -13,6 +13,7 @@ Sources     MongoDB manual, arithmetic operators; IEEE 754-2008 decimal128.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final
 
@@ -218,6 +219,10 @@ def whole_of(value: Any) -> int | None:
     return whole if INT64_MIN <= whole <= INT64_MAX else None
 
 
+EXACT_COUNT_MIN: Final = 4
+"""Fewer doubles are added one by one."""
+
+
 class Total:
     """A sum of many numbers, as the accumulators $sum and $avg make it: integers are exact, doubles
     are added with the error kept, so the order hardly matters.
@@ -245,6 +250,22 @@ class Total:
         elif isinstance(value, Decimal128):
             self.decimal = DECIMAL.add(self.decimal, value.to_decimal())
             self.widest = 3
+
+    def add_doubles(self, values: Sequence[float]) -> None:
+        """Take doubles in, as add() does but quicker for many: their exact sum, in two doubles."""
+        self.widest = max(self.widest, 2)
+        if len(values) >= EXACT_COUNT_MIN:
+            try:
+                high = math.fsum((self.double, self.carry, *values))
+                low = math.fsum((self.double, self.carry, *values, -high))
+            except (OverflowError, ValueError):
+                pass  # an infinity, or a sum on the way to one
+            else:
+                if math.isfinite(high):
+                    self.double, self.carry = high, low
+                    return
+        for value in values:
+            self._add_double(value)
 
     def _add_double(self, value: float) -> None:
         if not math.isfinite(value):

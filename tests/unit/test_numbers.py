@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rango.engine.numbers import (
     Total,
@@ -144,3 +147,36 @@ def test_totals_of_doubles_do_not_depend_on_small_errors() -> None:
     assert total_of([2**53 + 1, 0.0]) == float(2**53 + 1)
     assert total_of([math.inf, 1.0]) == math.inf
     assert math.isnan(total_of([math.inf, -math.inf]))
+
+
+@given(
+    st.lists(st.floats(), max_size=30),
+    st.lists(st.floats(), max_size=30),
+    st.integers(-(2**63), 2**63 - 1),
+)
+def test_many_doubles_add_up_as_one_by_one(
+    first: list[float], more: list[float], whole: int
+) -> None:
+    many, ones = Total(), Total()
+    for total in (many, ones):
+        total.add(whole)
+    many.add_doubles(first)
+    many.add_doubles(more)
+    for each in first + more:
+        ones.add(each)
+    found, expected = many.as_double(), ones.as_double()
+    assert many.widest == 2
+    if math.isfinite(expected) and math.isfinite(found):
+        values = [Fraction(each) for each in (whole, *first, *more)]
+        exact, size = sum(values), sum(map(abs, values))
+        # two doubles hold a sum to some 106 bits
+        assert abs(Fraction(found) - exact) <= abs(exact) / 2**52 + size / 2**100
+    elif not all(map(math.isfinite, first + more)):
+        assert found == expected or math.isnan(found) is math.isnan(expected) is True
+
+
+def test_the_sum_of_many_doubles_is_exact() -> None:
+    total = Total()
+    total.add_doubles([1e16, 1.0, -1e16, 2.0**-60] * 1000)
+    total.add_doubles([0.1] * 10)
+    assert total.as_double() == math.fsum([1.0] * 1000 + [2.0**-60] * 1000 + [0.1] * 10)

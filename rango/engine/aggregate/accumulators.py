@@ -15,6 +15,7 @@ Sources     MongoDB manual, "Accumulators ($group)".
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -69,6 +70,23 @@ class Accumulator:
         return self.states[number]
 
 
+def total_of(states: list[Any], number: int) -> Total:
+    """The state of a group that a plain int no longer holds."""
+    state: Any = states[number]
+    if type(state) is int:
+        total = Total()
+        total.whole = state
+        states[number] = state = total
+    found: Total = state
+    return found
+
+
+def add_doubles(states: list[Any], doubles: dict[int, list[float]]) -> None:
+    """Add what was gathered for each group."""
+    for number, values in doubles.items():
+        total_of(states, number).add_doubles(values)
+
+
 class Sum(Accumulator):
     """$sum. A state is a plain int until something else comes along."""
 
@@ -80,23 +98,19 @@ class Sum(Accumulator):
 
     def add(self, numbers: Sequence[int], inputs: Sequence[Any]) -> None:
         states = self.states
+        doubles: dict[int, list[float]] = defaultdict(list)
         for number, value in zip(numbers, inputs, strict=True):
-            if type(value) is int:
-                state = states[number]
-                if type(state) is int and INT32_MIN <= value <= INT32_MAX:
-                    states[number] = state + value
-                    continue
-            self._add_other(number, value)
-
-    def _add_other(self, number: int, value: Any) -> None:
-        state = self.states[number]
-        if type(state) is int:
-            if not is_number(value):
-                return
-            total = Total()
-            total.whole = state
-            self.states[number] = state = total
-        state.add(value)
+            if type(value) is float:
+                doubles[number].append(value)
+            elif (
+                type(value) is int
+                and type(states[number]) is int
+                and INT32_MIN <= value <= INT32_MAX
+            ):
+                states[number] += value
+            elif is_number(value):
+                total_of(states, number).add(value)
+        add_doubles(states, doubles)
 
     def result(self, number: int) -> Any:
         state = self.states[number]
@@ -141,19 +155,18 @@ class Average(Accumulator):
 
     def add(self, numbers: Sequence[int], inputs: Sequence[Any]) -> None:
         states, counts = self.states, self.counts
+        doubles: dict[int, list[float]] = defaultdict(list)
         for number, value in zip(numbers, inputs, strict=True):
-            state = states[number]
-            if type(value) is int and type(state) is int:
-                states[number] = state + value
-            elif not is_number(value):
-                continue
+            if type(value) is float:
+                doubles[number].append(value)
+            elif type(value) is int and type(states[number]) is int:
+                states[number] += value
+            elif is_number(value):
+                total_of(states, number).add(value)
             else:
-                if type(state) is int:
-                    total = Total()
-                    total.whole = state
-                    states[number] = state = total
-                state.add(value)
+                continue
             counts[number] += 1
+        add_doubles(states, doubles)
 
     def result(self, number: int) -> Any:
         count, state = self.counts[number], self.states[number]
