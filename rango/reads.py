@@ -22,7 +22,7 @@ from rango.engine.query import (
     SortKeys,
     count_check,
 )
-from rango.errors import InvalidArgument
+from rango.errors import InvalidArgument, PageCorrupted
 from rango.models import D
 from rango.names import path_check
 from rango.timing import noted, perf_counter_ns
@@ -130,7 +130,11 @@ class CollectionReads(Generic[D]):
         if type(value) in _POINT_TYPES and not (projection or options):
             if active_transactions.get():
                 return self._handle.view()[0].find_named(self._name, value)
-            return self._handle.core.store.current.find_named(self._name, value)
+            try:
+                return self._handle.core.store.current.find_named(self._name, value)
+            except PageCorrupted:
+                # nothing is pinned here: another process may have reused the page meanwhile
+                return self._handle.core.view().find_named(self._name, value)
         options["limit"] = 1
         return self._first(query_of(filter, projection, options))
 

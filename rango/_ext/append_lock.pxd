@@ -1,4 +1,6 @@
-# The lock of the one thread that appends.
+# The lock of the one thread, among all processes, that appends.
+
+from rango._ext.shared cimport Shared
 
 
 cdef extern from "pythread.h" nogil:
@@ -6,7 +8,11 @@ cdef extern from "pythread.h" nogil:
 
 
 cdef class AppendLock:
+    cdef Shared shared
     cdef PyThread_type_lock lock
     cdef unsigned long owner        # thread id while it is held
     cdef bint is_held
+    cdef bint is_local              # held among the threads of this process only
     cdef int refused                # takes of the owner that were refused and not dropped yet
+    cdef bint shared_take(self, double seconds) except -1
+    cdef void let_go(self) noexcept

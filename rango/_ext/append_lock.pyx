@@ -1,7 +1,7 @@
-"""The append lock inside one process: a bounded wait, an owner, and no moment in which a signal can
-leak it.
+"""The append lock: among the threads of this process first, then among the processes. A bounded
+wait, an owner, and no moment in which a signal can leak it.
 
-Terms       append lock, owner: the thread that holds it.
+Terms       append lock, owner: the thread that holds it. Owner word: see shared.pyx.
 Invariants  Python runs signal handlers between bytecodes. take() and drop() are single calls into
             C, so a KeyboardInterrupt
             finds the lock either not taken or owned, and `try: lock.take() ... finally:
@@ -9,6 +9,8 @@ Invariants  Python runs signal handlers between bytecodes. take() and drop() are
             A take() that was refused because its thread has the lock already is undone by its
             drop() too: the outer holder
             keeps it.
+            The thread's lock is taken before the owner word and let go after it, so at most one
+            thread of a process waits for other processes.
 States      free -> held by one thread -> free. drop() by anybody but the owner does nothing.
 Failure     A wait that a signal interrupts raises what the handler raises; the lock is then not
             held.
@@ -17,6 +19,8 @@ Failure     A wait that a signal interrupts raises what the handler raises; the 
 from rango.errors import TransactionError
 
 cimport cython
+from libc.errno cimport EINTR
+from rango._ext.shared cimport WORD_APPEND_OWNER, Shared
 
 
 cdef extern from "pythread.h" nogil:
@@ -39,13 +43,16 @@ cdef enum:
 
 
 @cython.final
+@cython.no_gc
 cdef class AppendLock:
-    """Held by at most one thread.
+    """Held by at most one thread of one process.
 
     Not reentrant: taking it twice raises TransactionError instead of waiting for oneself.
     """
 
-    def __cinit__(self):
+    def __cinit__(self, Shared shared=None):
+        # None: no other process has what this lock guards
+        self.shared = shared
         self.lock = PyThread_allocate_lock()
         if self.lock == NULL:
             raise MemoryError
@@ -53,12 +60,12 @@ cdef class AppendLock:
     def __dealloc__(self):
         if self.lock != NULL:
             if self.is_held:
-                PyThread_release_lock(self.lock)
+                self.let_go()
             PyThread_free_lock(self.lock)
 
-    def take(self, double seconds) -> bool:
-        """Wait at most so long: whether the lock is held now. Raises TransactionError if this
-        thread has it already.
+    def take(self, double seconds, *, bint is_local=False) -> bool:
+        """Wait at most so long: whether the lock is held now. `is_local`: only among the threads
+        of this process. Raises TransactionError if this thread has it already.
         """
         cdef unsigned long me = PyThread_get_thread_ident()
         cdef int got = PyThread_acquire_lock_timed(self.lock, 0, 0)
@@ -76,24 +83,45 @@ cdef class AppendLock:
                 return False
             if got != LOCK_ACQUIRED:
                 PyErr_CheckSignals()
+        self.is_local = is_local or self.shared is None
+        if not self.is_local and not self.shared_take(seconds):
+            PyThread_release_lock(self.lock)
+            return False
         self.owner = me
         self.is_held = True
         return True
+
+    cdef bint shared_take(self, double seconds) except -1:
+        cdef int got = -EINTR
+        while got == -EINTR:
+            with nogil:
+                got = self.shared.owner_take(WORD_APPEND_OWNER, seconds)
+            if got == -EINTR:
+                try:
+                    PyErr_CheckSignals()
+                except BaseException:
+                    PyThread_release_lock(self.lock)
+                    raise
+        return got != 0
+
+    cdef void let_go(self) noexcept:
+        self.is_held = False
+        if not self.is_local:
+            self.shared.owner_drop(WORD_APPEND_OWNER)
+        PyThread_release_lock(self.lock)
 
     def drop(self) -> None:
         """Undo one take(): let go if it was successful, nothing if it was refused or never ran."""
         if self.is_held and self.owner == PyThread_get_thread_ident() and self.refused:
             self.refused -= 1
         elif self.is_held and self.owner == PyThread_get_thread_ident():
-            self.is_held = False
-            PyThread_release_lock(self.lock)
+            self.let_go()
 
     def drop_of(self, unsigned long owner) -> None:
         """Let go what the thread with this ident took: its transaction is ended by another thread.
         """
         if self.is_held and self.owner == owner:
-            self.is_held = False
-            PyThread_release_lock(self.lock)
+            self.let_go()
 
     @property
     def is_mine(self) -> bool:

@@ -4,8 +4,10 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from rango._ext.buffer cimport Buffer
+from rango._ext.frame cimport CommitPlan
 from rango._ext.seal cimport SealKey
 from rango._ext.segment cimport SegmentHeader
+from rango._ext.shared cimport Shared
 from rango._ext.vfs cimport Vfs
 
 
@@ -25,12 +27,6 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_broadcast(pthread_cond_t *condition)
 
 
-ctypedef struct CommitPlan:
-    uint64_t start              # where the first frame begins (behind a gap, maybe)
-    uint64_t end                # behind the last frame's tag
-    uint64_t frames
-
-
 cdef class Appender:
     cdef readonly uint64_t ordinal          # last appended
     cdef readonly uint64_t durable          # last flushed
@@ -41,6 +37,7 @@ cdef class Appender:
     cdef readonly bint is_closed            # the last frame is a closed frame
 
     cdef Vfs vfs
+    cdef Shared shared                      # what other processes know of this log
     cdef object keyring
     cdef str directory                      # of the segments
     cdef list segments                      # of SegmentHeader, oldest first; shared with the Oplog
@@ -75,7 +72,7 @@ cdef class Appender:
 
     cdef int frames_append(
         self, uint8_t kind, const uint8_t *body, size_t size, uint64_t *ordinal) except -1
-    cdef void commit_plan(self, size_t size, CommitPlan *plan) noexcept nogil
+    cdef int frames_put(self, uint8_t kind, const uint8_t *body, size_t size) except -1
     cdef int frames_seal(
         self, uint8_t kind, const uint8_t *body, size_t size,
         const CommitPlan *plan) except -1 nogil
@@ -85,7 +82,7 @@ cdef class Appender:
     cdef int frames_write(self, const CommitPlan *plan) noexcept nogil
     cdef int write_failed(self, const CommitPlan *plan, int status) except -1
     cdef int room_make(self, const CommitPlan *plan) except -1
-    cdef int carry_write(self) except -1
+    cpdef int carry_write(self) except -1
     cdef int roll(self, CommitPlan *plan, size_t size) except -1
     cdef int segment_take(self, SegmentHeader header, SealKey key, int fd, uint64_t size) except -1
     cdef int flush_share(self, uint64_t wanted, bint is_forced) noexcept nogil

@@ -13,8 +13,7 @@ States      usable -> latched (a write with unknown outcome, any failed flush), 
 Failure     ENOSPC, EDQUOT: LowDisk, nothing was appended, later appends may work.
             Anything else, and every failed flush: IoFailed, latched. A failed flush is not tried
             again on the same descriptor: the system may have dropped the pages and call them clean.
-Sources     architecture sections 3, 6, 7; performance.md sections 2 and 3; Rebello et al., "Can
-            Applications Recover from fsync Failures?" (USENIX ATC 2020).
+Sources     architecture sections 3, 6, 7; performance.md sections 2 and 3; log_flush.pyx.
 """
 
 import os
@@ -23,31 +22,29 @@ from rango._ext.segment import segment_path
 from rango.errors import DatabaseClosed, IoFailed, LowDisk
 
 cimport cython
-from libc.errno cimport EINTR
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from rango._ext.buffer cimport buffer_free, buffer_init, buffer_reserve
 from rango._ext.frame cimport (
-    FRAME_AAD_SIZE, FrameHeader, block_end, chain_next, frame_aad_write, frame_align,
-    frame_header_write,
+    FRAME_AAD_SIZE, CommitPlan, FrameHeader, block_end, chain_next, commit_plan, frame_aad_write,
+    frame_align, frame_header_write,
 )
 from rango._ext.layout cimport (
     BLOCK_SIZE, CHAIN_SIZE, DATABASE_ID_SIZE, FRAME_CLOSED, FRAME_COMMIT, FRAME_HEADER_SIZE,
     FRAME_OVERHEAD, FRAME_PART, SEGMENT_FIRST_STEP, SEGMENT_FRAMES_MAX, SEGMENT_HEADER_SIZE,
     SEGMENT_SIZE_MAX, SEGMENT_STEP_MAX, UNIT_SIZE,
 )
+from rango._ext.log_flush cimport flush_lead
 from rango._ext.seal cimport SealKey
 from rango._ext.segment cimport (
     STAGE_RENAME, STAGE_WRITE, SegmentHeader, first_size, is_no_space, segment_create, zeros_write)
+from rango._ext.shared cimport WORD_APPENDING, WORD_DURABLE, WORD_FAILED, Shared
 from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_write_all
 
 cdef enum:
-    WHOLE_SIZE_MAX = 32768      # a body up to this is never cut: it moves to the next block instead
-    PART_SIZE_MIN = 1024        # what is left of a block is not worth a part below this
     GROW_SIZE_MIN = 65536       # a larger commit lets the file grow with it instead of prewriting
     NOGIL_SIZE_MIN = 65536      # sealing this takes longer than another thread's wait for the GIL
-    INTERRUPTS_MAX = 1000
     BUFFER_KEEP_MAX = 1048576
 
 
@@ -72,13 +69,19 @@ cdef class Appender:
             self, Vfs vfs not None, keyring, str directory not None, list segments not None,
             uint64_t next_id, int fd, uint64_t position, uint64_t ordinal, uint64_t durable,
             bytes chain not None, uint64_t allocated, bytes carry=None, *,
-            uint64_t segment_size_max=SEGMENT_SIZE_MAX):
-        """`segments[-1]` is the segment behind `fd`; `position` is where its last frame ended."""
+            uint64_t segment_size_max=SEGMENT_SIZE_MAX, Shared shared=None):
+        """`segments[-1]` is the segment behind `fd`; its last frame ended at `position`. Without
+        `shared` the log is this process's alone.
+        """
         cdef SegmentHeader header = segments[len(segments) - 1]
         cdef bytes database_id = keyring.database_id
         if len(chain) != CHAIN_SIZE or len(database_id) != DATABASE_ID_SIZE:
             raise ValueError("a chain value is 32 bytes and a database id 16")
         self.vfs = vfs
+        self.shared = shared
+        if shared is None:
+            self.shared = Shared(vfs, -1)
+            self.shared.begin(ordinal, durable, 0, 0, header.id, position)
         self.keyring = keyring
         self.directory = directory
         self.segments = segments
@@ -109,10 +112,24 @@ cdef class Appender:
 
     cdef int frames_append(
             self, uint8_t kind, const uint8_t *body, size_t size, uint64_t *ordinal) except -1:
-        cdef CommitPlan plan
-        cdef int status
         self.usable_check()
-        self.commit_plan(size, &plan)
+        self.shared.store(WORD_APPENDING, self.shared.me)
+        try:
+            self.frames_put(kind, body, size)
+        finally:
+            # latched, the word stays: nobody appends behind this before a recovery
+            if not self.failed:
+                self.shared.store(WORD_APPENDING, 0)
+        ordinal[0] = self.ordinal
+        self.is_closed = kind == FRAME_CLOSED
+        if self.buffer.capacity > <size_t>BUFFER_KEEP_MAX:
+            buffer_free(&self.buffer)
+        return 0
+
+    cdef int frames_put(self, uint8_t kind, const uint8_t *body, size_t size) except -1:
+        cdef CommitPlan plan
+        cdef int status = 0
+        commit_plan(self.position, size, &plan)
         # a closed frame needs no new segment: closing would cost two flushes more
         if ((self.position >= self.segment_size_max and kind != FRAME_CLOSED)
                 or self.frames + plan.frames > <uint64_t>SEGMENT_FRAMES_MAX):
@@ -129,34 +146,13 @@ cdef class Appender:
             status = self.frames_write(&plan)
         if status < 0:
             return self.write_failed(&plan, status)
-        ordinal[0] = self.ordinal
-        self.is_closed = kind == FRAME_CLOSED
-        if self.buffer.capacity > <size_t>BUFFER_KEEP_MAX:
-            buffer_free(&self.buffer)
+        # with the GIL again: until the store knows the commit, no other thread may look for it
+        self.shared.publish(self.segment_id, self.position, self.ordinal)
         return 0
 
-    cdef void commit_plan(self, size_t size, CommitPlan *plan) noexcept nogil:
-        # no frame crosses a block; see the header of frame.pyx
-        cdef uint64_t at = self.position
-        cdef size_t left = size
-        cdef size_t room = <size_t>(block_end(at) - at)
-        plan.frames = 1
-        if size + FRAME_OVERHEAD > room and (
-                size <= <size_t>WHOLE_SIZE_MAX
-                or room < <size_t>(FRAME_OVERHEAD + PART_SIZE_MIN)):
-            at += room
-            room = BLOCK_SIZE
-        plan.start = at
-        while left + FRAME_OVERHEAD > room:
-            left -= room - FRAME_OVERHEAD
-            at += room
-            room = BLOCK_SIZE
-            plan.frames += 1
-        plan.end = at + FRAME_OVERHEAD + left
-
     cdef int frames_seal(
-            self, uint8_t kind, const uint8_t *body, size_t size,
-            const CommitPlan *plan) except -1 nogil:
+            self, uint8_t kind, const uint8_t *body, size_t size, const CommitPlan *plan
+    ) except -1 nogil:
         # the carry, the gap and the frames, as one stretch of bytes in the buffer
         cdef uint64_t base = self.position - frame_align(self.carry_size)
         cdef uint64_t at = plan.start
@@ -194,7 +190,7 @@ cdef class Appender:
         header.flags = 0
         header.ordinal = ordinal
         header.first_ordinal = self.ordinal + 1
-        header.durable = self.durable
+        header.durable = self.shared.load(WORD_DURABLE)
         memcpy(header.previous, self.next_chain, 16)
         memset(header.nonce, 0, 12)
         frame_header_write(into, &header)
@@ -276,8 +272,8 @@ cdef class Appender:
             self.step *= 2
         return 0
 
-    cdef int carry_write(self) except -1:
-        # before a flush that is not behind an append: what it calls durable must be dirty again
+    cpdef int carry_write(self) except -1:
+        """Write the carry: before a flush that is not behind an append, and before others come."""
         cdef int status
         if self.carry_size == 0:
             return 0
@@ -316,7 +312,7 @@ cdef class Appender:
             fd = segment_create(self.vfs, place, name_new, name, bytes_new, allocated, &stage)
         if fd >= 0:
             self.segment_take(header, key, fd, allocated)
-            self.commit_plan(size, plan)
+            commit_plan(self.position, size, plan)
             return 0
         if not is_no_space(fd) or (stage > STAGE_WRITE and stage != STAGE_RENAME):
             return self.latch(fd, "creation of a segment")
@@ -356,10 +352,9 @@ cdef class Appender:
         cdef uint64_t number
         cdef uint64_t target
         cdef int status = 0
-        cdef int interrupts = 0
         cdef int fd
         if self.carry_size and not is_forced:
-            return 0            # since the last flush there is nothing but a closed frame
+            return 0            # there is nothing but a closed frame
         pthread_mutex_lock(&self.mutex)
         while True:
             if self.failed:
@@ -368,7 +363,7 @@ cdef class Appender:
             if self.durable >= wanted and not is_forced:
                 break
             if self.is_flushing:
-                # the running flush covers what was appended before it began, the next one the rest
+                # the running flush covers what was appended before it, the next one the rest
                 number = self.flush_number
                 if is_forced or self.flush_target < wanted:
                     number += 1
@@ -381,19 +376,19 @@ cdef class Appender:
             self.flush_target = target
             fd = self.fd
             pthread_mutex_unlock(&self.mutex)
-            status = self.vfs.table.flush(self.vfs.context, fd)
-            while status == -EINTR and interrupts < INTERRUPTS_MAX:
-                interrupts += 1
-                status = self.vfs.table.flush(self.vfs.context, fd)
+            status = flush_lead(
+                self.shared, self.vfs, fd, self.segment_id, wanted, is_forced, &target)
             pthread_mutex_lock(&self.mutex)
             self.is_flushing = False
             self.flush_count += 1
             is_forced = False
             if status < 0:
                 self.failed = -status
-                pthread_cond_broadcast(&self.flushed[(number + 1) & 1])
             elif target > self.durable:
                 self.durable = target
+            if status < 0 or target > self.flush_target:
+                # what the next flush was for may be done: none of those who wait would lead it
+                pthread_cond_broadcast(&self.flushed[(number + 1) & 1])
             pthread_cond_broadcast(&self.flushed[number & 1])
             # one of those who wait for the next flush leads it
             pthread_cond_signal(&self.flushed[(number + 1) & 1])
@@ -416,9 +411,11 @@ cdef class Appender:
 
     cdef int usable_check(self) except -1:
         if self.fd < 0:
-            raise DatabaseClosed("the oplog is closed; open the database again")
+            raise DatabaseClosed("the oplog is closed; open it again")
         if self.failed:
             return self.latch(-self.failed, "write or flush")
+        if self.shared.load(WORD_FAILED):
+            return self.latch(-<int>self.shared.load(WORD_FAILED), "another process's write")
         return 0
 
     cdef int latch(self, int status, str what) except -1:
@@ -429,13 +426,12 @@ cdef class Appender:
             pthread_cond_broadcast(&self.flushed[0])
             pthread_cond_broadcast(&self.flushed[1])
             pthread_mutex_unlock(&self.mutex)
+            self.shared.fail_with(<uint64_t>self.failed)
         vfs_kept_raise(self.vfs)
         raise IoFailed(
             f"{what} failed in oplog segment {self.segment_id}: {os.strerror(-status)}; what was"
             f" appended after ordinal {self.durable} may be lost; check the disk, then close and"
             " open again")
-
-    # --- doors ---
 
     @property
     def chain(self) -> bytes:
@@ -448,9 +444,7 @@ cdef class Appender:
         return self.failed != 0
 
     def mark(self):
-        """(segment id, offset of the next frame, last ordinal, chain value): what a slot records.
-
-        Under the append lock.
+        """(segment id, next offset, last ordinal, chain value), for slots. Under the append lock.
         """
         return self.segment_id, self.position, self.ordinal, self.chain
 
@@ -466,8 +460,14 @@ cdef class Appender:
         cdef SegmentHeader last = self.segments[len(self.segments) - 1]
         if self.position > <uint64_t>SEGMENT_HEADER_SIZE or last.epoch != self.keyring.epoch:
             self.usable_check()
-            self.commit_plan(0, &plan)
-            self.roll(&plan, 0)
+            commit_plan(self.position, 0, &plan)
+            self.shared.store(WORD_APPENDING, self.shared.me)
+            try:
+                self.roll(&plan, 0)
+                self.shared.publish(self.segment_id, self.position, self.ordinal)
+            finally:
+                if not self.failed:
+                    self.shared.store(WORD_APPENDING, 0)
             if self.segment_id == last.id:
                 raise LowDisk(f"no space for a new segment in {self.directory}; free some")
 
@@ -483,7 +483,7 @@ cdef class Appender:
         self.wait_durable(ordinal)
 
     def flush(self, ordinal=None) -> None:
-        """Return when everything up to `ordinal` (default: everything) is durable."""
+        """Return when everything up to `ordinal` (default: all) is durable."""
         self.wait_durable(self.ordinal if ordinal is None else ordinal)
 
     def close(self) -> None:

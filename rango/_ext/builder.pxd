@@ -5,16 +5,19 @@ from rango._ext.btree cimport Tree
 from rango._ext.merge cimport TreeMerge
 from rango._ext.overlay cimport Cell
 from rango._ext.pager cimport Pager
+from rango._ext.shared cimport Shared
 from rango._ext.view cimport Generation
 
 
 cdef class Builder:
     cdef readonly Pager pager
     cdef size_t page_size           # 0, or what tests ask for
+    cdef public Shared shared       # None: no other process has this database
     cdef list generations           # weak references: those that a View may still read
     cdef list named                 # that the two slots name, the newest last (I-2)
 
     cdef int _begin_build(self, Generation old) except -1
+    cdef int _keep_foreign(self) except -1
     cdef int _merge_all(
         self, Generation new, Generation old, dict definitions, dict marks, Cell **cells,
         size_t count, set dropped, set changed,

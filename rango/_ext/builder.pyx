@@ -62,12 +62,13 @@ from rango._ext.page_cache cimport Page, page_bytes, page_release
 from rango._ext.pager cimport Pager
 from rango._ext.span cimport store_u64
 from rango._ext.units cimport (
-    units_copy, units_end, units_get, units_mark, units_merge, units_resize,
+    units_copy, units_end, units_get, units_mark, units_merge, units_resize, units_used,
 )
 from rango._ext.view cimport TREE_PREFIX, Generation, View, prefix_write, tree_of
 
 cdef enum:
     PIECE_UNITS = 491520            # BITMAP_PIECE_SIZE * 8: units that one bitmap page speaks of
+    PINNED_UNITS_MAX = 16384        # 64 MiB
 
 
 cdef uint64_t bitmap_piece_size(uint64_t file_units, uint64_t piece) noexcept nogil:
@@ -108,14 +109,21 @@ cdef class Builder:
         """
         self.named = [self.named[len(self.named) - 1], generation]
 
+    def rename(self, Generation generation not None) -> None:
+        """Another process wrote its slot; keep() comes before the next build, for the other slot's.
+        """
+        self.named = [generation]
+
     @property
     def pinned(self) -> list:
         """Numbers of the generations that somebody still reads and no slot names."""
         named = {(<Generation>generation).number for generation in self.named}
         alive = [reference() for reference in self.generations]
-        return sorted(
-            {each.number for each in alive if each is not None and each.number not in named}
-        )
+        found = {each.number for each in alive if each is not None and each.number not in named}
+        foreign = None if self.shared is None else self.shared.oldest_pin()
+        if foreign is not None and foreign < min(named):
+            found.add(foreign)
+        return sorted(found)
 
     def scrub(self) -> int:
         """Write zeros over every unit that no slot's generation and no reader reaches; how many.
@@ -192,11 +200,31 @@ cdef class Builder:
                 other = <Generation>generation
                 units_merge(&self.pager.kept, &other.used)
         self.generations = alive
+        self._keep_foreign()
         # what nobody uses at the end of the file is given back (checkpoint.adopt truncates)
         self.pager.file_units = units_end(&self.pager.kept)
         units_resize(&self.pager.kept, self.pager.file_units)
         units_resize(&self.pager.used, self.pager.file_units)
         self.pager.search = SLOT_UNITS
+        return 0
+
+    cdef int _keep_foreign(self) except -1:
+        # Another process reads a generation that neither slot names. Which units it uses is known
+        # to nobody any more, so none is given out again: the file grows until it lets go, at most
+        # by PINNED_UNITS_MAX, then the reader gets SnapshotTooOld.
+        cdef uint64_t units
+        if self.shared is None:
+            return 0
+        oldest = self.shared.oldest_pin()
+        named = min([(<Generation>generation).number for generation in self.named])
+        if oldest is None or oldest >= named:
+            return 0
+        units = <uint64_t>self.pager.vfs.size(self.pager.fd) // UNIT_SIZE
+        if units > 2 * units_used(&self.pager.kept) + PINNED_UNITS_MAX:
+            self.shared.overruled = named
+            return 0
+        units_resize(&self.pager.kept, units)
+        units_mark(&self.pager.kept, 0, units, True)
         return 0
 
     cdef int _merge_all(

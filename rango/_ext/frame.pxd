@@ -17,6 +17,14 @@ ctypedef struct FrameHeader:
     uint8_t[12] nonce
 
 
+ctypedef struct CommitPlan:
+    uint64_t start              # where the first frame begins (behind a gap, maybe)
+    uint64_t end                # behind the last frame's tag
+    uint64_t frames
+
+
+# where the frames of a commit with a body of this size go, if they are appended at `position`
+cdef void commit_plan(uint64_t position, size_t size, CommitPlan *plan) noexcept nogil
 # 68 bytes, check included
 cdef void frame_header_write(uint8_t *into, const FrameHeader *header) noexcept nogil
 # 1 valid, 0 not a header (magic, kind, size cap, ordinals, check); `size` is what may be read.

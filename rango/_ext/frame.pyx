@@ -27,6 +27,30 @@ from rango._ext.layout cimport (
 from rango._ext.seal cimport blake2b_256, crc32
 from rango._ext.span cimport load_u16, load_u32, load_u64, store_u16, store_u32, store_u64
 
+cdef enum:
+    WHOLE_SIZE_MAX = 32768      # a body up to this is never cut: it moves to the next block instead
+    PART_SIZE_MIN = 1024        # what is left of a block is not worth a part below this
+
+
+cdef void commit_plan(uint64_t position, size_t size, CommitPlan *plan) noexcept nogil:
+    # no frame crosses a block
+    cdef uint64_t at = position
+    cdef size_t left = size
+    cdef size_t room = <size_t>(block_end(at) - at)
+    plan.frames = 1
+    if size + FRAME_OVERHEAD > room and (
+            size <= <size_t>WHOLE_SIZE_MAX
+            or room < <size_t>(FRAME_OVERHEAD + PART_SIZE_MIN)):
+        at += room
+        room = BLOCK_SIZE
+    plan.start = at
+    while left + FRAME_OVERHEAD > room:
+        left -= room - FRAME_OVERHEAD
+        at += room
+        room = BLOCK_SIZE
+        plan.frames += 1
+    plan.end = at + FRAME_OVERHEAD + left
+
 
 cdef void frame_header_write(uint8_t *into, const FrameHeader *header) noexcept nogil:
     store_u32(into + FRAME_MAGIC, <uint32_t>FRAME_MAGIC_VALUE)

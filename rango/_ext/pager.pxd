@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from rango._ext.page_cache cimport Page, PageCache
 from rango._ext.seal cimport SealKey
+from rango._ext.shared cimport Shared
 from rango._ext.units cimport Units
 from rango._ext.vfs cimport Vfs
 
@@ -28,6 +29,7 @@ cdef class Pager:
     cdef int loading                    # reads of the file under way
     cdef bint is_closed
     cdef PageCache cache
+    cdef public Shared shared           # None: no other process has this database
     cdef uint64_t forks                 # fork_count() when this was made: in a child it is another
     cdef readonly uint64_t reads        # images read and opened
     cdef readonly uint64_t hits
@@ -48,6 +50,7 @@ cdef class Pager:
     cdef Page *_page_from(
         self, const uint8_t *link, const uint8_t *opened, uint32_t size, bint packed
     ) except NULL nogil
+    cdef int _raise_stale(self, uint64_t unit, str what) except -1 with gil
     cdef int _open_older(
         self, uint32_t epoch, const uint8_t *aad, const uint8_t *image, size_t sealed,
         uint8_t *into

@@ -3,6 +3,7 @@
 from typing import Protocol, final, type_check_only
 
 from rango._ext.seal import SealKey
+from rango._ext.shared import Shared
 from rango._ext.vfs import Vfs
 
 @type_check_only
@@ -19,6 +20,7 @@ class Pager:
     reads: int
     hits: int
     seals: int
+    shared: Shared | None
     def __init__(
         self,
         vfs: Vfs,

@@ -12,7 +12,14 @@ Sources     ADR-0002, ADR-0005.
 
 import errno
 
-from rango.errors import DatabaseClosed, ForkedHandle, IoFailed, LowDisk, PageCorrupted
+from rango.errors import (
+    DatabaseClosed,
+    ForkedHandle,
+    IoFailed,
+    LowDisk,
+    PageCorrupted,
+    SnapshotTooOld,
+)
 
 cimport cython
 from libc.errno cimport EDQUOT, ENOSPC
@@ -221,15 +228,15 @@ cdef class Pager:
         if got < 0:
             raise_io(self.path, unit, got, False)
         if <size_t>got < units * UNIT_SIZE:
-            raise_page(self.path, unit, "the file ends before the page does")
+            self._raise_stale(unit, "the file ends before the page does")
         epoch = load_u32(image + IMAGE_EPOCH)
         length = load_u32(image + IMAGE_LENGTH)
         size = length & ~<uint32_t>IMAGE_COMPRESSED
         if size > units * UNIT_SIZE - IMAGE_OVERHEAD:
-            raise_page(self.path, unit, "the page's length does not fit its units")
+            self._raise_stale(unit, "the page's length does not fit its units")
         if load_u64(image + IMAGE_HEADER_SIZE + size) != load_u64(link + LINK_TAG):
-            raise_page(
-                self.path, unit,
+            self._raise_stale(
+                unit,
                 "the page is not the one that its link names (stale, swapped or damaged)"
             )
         image_aad(aad, self.database_id, epoch, unit, kind, length)
@@ -246,6 +253,15 @@ cdef class Pager:
                 self.path, unit, "the page's tag does not match its content (damaged or altered)"
             )
         return self._page_from(link, opened, size, (length & IMAGE_COMPRESSED) != 0)
+
+    cdef int _raise_stale(self, uint64_t unit, str what) except -1 with gil:
+        # what a link names is not there: damage, unless a checkpoint has overruled our pin
+        if self.shared is not None and self.shared.is_overruled:
+            raise SnapshotTooOld(
+                f"{self.path}: a cursor or snapshot stayed open while other processes replaced"
+                " what it reads, and its pages had to be used again; open it again"
+            )
+        raise_page(self.path, unit, what)
 
     cdef Page *_page_from(
         self, const uint8_t *link, const uint8_t *opened, uint32_t size, bint packed

@@ -15,6 +15,7 @@ cdef class Scanner:
     cdef uint8_t[16] database_id
     cdef readonly uint64_t segment_id
     cdef uint64_t limit                 # where the segment ends if a successor says so
+    cdef uint64_t stop                  # the walk ends behind the commit with this ordinal
     # the walk: what the next frame must continue
     cdef readonly uint64_t offset
     cdef readonly uint64_t ordinal

@@ -82,8 +82,10 @@ cdef class Scanner:
     def __init__(
             self, Vfs vfs not None, int fd, SealKey key, bytes database_id not None,
             uint64_t segment_id, uint64_t offset, uint64_t ordinal, bytes chain not None,
-            limit=None, *, bint is_point=False):
-        """A walk that continues `ordinal` and `chain`. `is_point`: read single blocks."""
+            limit=None, *, bint is_point=False, stop=None):
+        """A walk that continues `ordinal` and `chain`. `is_point`: read single blocks. `stop`: the
+        ordinal of a commit to end behind; what follows may be half written.
+        """
         if len(database_id) != DATABASE_ID_SIZE or len(chain) != CHAIN_SIZE:
             raise ValueError("a database id is 16 bytes and a chain value 32")
         self.window_max = BLOCK_SIZE if is_point else WINDOW_SIZE
@@ -97,6 +99,7 @@ cdef class Scanner:
         memcpy(self.database_id, <const uint8_t *>database_id, DATABASE_ID_SIZE)
         self.segment_id = segment_id
         self.limit = <uint64_t>0xffffffffffffffff if limit is None else limit
+        self.stop = <uint64_t>0xffffffffffffffff if stop is None else stop
         self.offset = offset
         self.ordinal = ordinal
         memcpy(self.chain_value, <const uint8_t *>chain, CHAIN_SIZE)
@@ -221,7 +224,7 @@ cdef class Scanner:
         cdef int taken
         while self.arena.size < size_max or self.part_first:
             taken = 0
-            if self.offset < self.limit:
+            if self.offset < self.limit and self.end_ordinal < self.stop:
                 taken = self.frame_take(self.offset)
                 boundary = block_end(self.offset - 1)
                 if not taken and boundary > self.offset and boundary < self.limit:

@@ -5,15 +5,20 @@ from rango._ext.appender cimport Appender
 from rango._ext.batch cimport Clock
 from rango._ext.builder cimport Builder
 from rango._ext.pager cimport Pager
+from rango._ext.shared cimport Shared
 from rango._ext.span cimport Span
-from rango._ext.view cimport Counts, Generation, View
+from rango._ext.view cimport Generation, View
 
 
 cdef class Store:
     cdef readonly Pager pager
     # None while the log is replayed, and on read-only databases
     cdef public Appender appender
-    cdef public View current                # what may be seen
+    cdef View seen                          # what may be seen, as far as this process knows
+    cdef readonly Shared shared             # None: no other process has this database
+    cdef object follower                    # brings this store up to date with other processes
+    cdef public uint64_t reached            # the last ordinal of the log that this store knows of
+    cdef public uint64_t known_generation   # the last one that a slot named, as this store knows
     cdef readonly View head                 # the newest commit
     cdef object pending                     # of (ordinal, View): appended, not yet durable
     cdef readonly Clock clock
@@ -38,5 +43,5 @@ cdef class Store:
         self, Span *span, uint32_t tree, uint8_t *value, uint64_t ordinal
     ) except? 0
     cdef int _mark(self, uint32_t tree, uint64_t marks) except -1
+    cpdef bint is_behind(self) except -1
     cdef View _view_of(self, Generation generation)
-    cdef Counts _counts_after(self, View head, Generation generation)

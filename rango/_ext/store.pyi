@@ -1,11 +1,13 @@
 """One open database: commits, visibility, replay, and the building of generations."""
 
+from collections.abc import Callable
 from typing import Any, final
 
 from rango._ext.batch import Batch
 from rango._ext.builder import Builder
 from rango._ext.clock import Clock
 from rango._ext.pager import Pager
+from rango._ext.shared import Shared
 from rango._ext.view import Generation, View
 
 @final
@@ -19,12 +21,20 @@ class Store:
     node: bytes
     visible_at_once: bool
     marks: dict[int, int]
+    reached: int
+    known_generation: int
+    shared: Shared | None
     def __init__(
         self, pager: Pager, generation: Generation, node: bytes, page_size: int = 0
     ) -> None: ...
     def begin(self) -> Batch: ...
     def commit(self, batch: Batch) -> int: ...
     def publish(self) -> None: ...
+    def attach(self, shared: Shared, follower: Callable[[], None]) -> None: ...
+    def view(self) -> View: ...
+    def leased(self, view: View) -> View: ...
+    def follow(self, body: bytes, first_ordinal: int, ordinal: int) -> None: ...
+    def is_behind(self) -> bool: ...
     @property
     def overlay_count(self) -> int: ...
     @property

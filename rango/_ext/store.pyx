@@ -26,7 +26,6 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from rango._ext.batch cimport Batch
 from rango._ext.clock cimport Clock
-from rango._ext.btree cimport Tree
 from rango._ext.builder cimport Builder
 from rango._ext.entries cimport ENTRY_ARRAY, INDEX_FIELDS_MAX, MARK_SHORTENED
 from rango._ext.layout cimport (
@@ -58,22 +57,16 @@ from rango._ext.layout cimport (
 from rango._ext.overlay cimport (
     CELL_TOMBSTONE,
     Bloom,
-    Cell,
-    OverlayCursor,
-    OverlayNode,
-    cell_key,
-    cell_release,
-    cell_retain,
     overlay_bytes,
     overlay_count,
-    overlay_next,
     overlay_owner_next,
-    overlay_put,
-    overlay_release,
-    overlay_seek,
 )
 from rango._ext.pager cimport Pager
+from rango._ext.rebase cimport view_rebased
 from rango._ext.record cimport RecordHeader, record_header_read
+from rango._ext.shared cimport (
+    WORD_APPENDED, WORD_DURABLE, WORD_GENERATION, WORD_SEEN_SIGNAL, WORD_VISIBLE, Shared,
+)
 from rango._ext.span cimport Span, load_u16, load_u32, span_of, span_take, store_u16, store_u32
 from rango._ext.view cimport (
     TREE_PREFIX,
@@ -125,7 +118,7 @@ cdef class Store:
         self.marks = {}
         self.bloom_keys = BLOOM_KEYS_MIN
         self.head = self._view_of(generation)
-        self.current = self.head
+        self.seen = self.head
         for tree in range(generation.tree_count):
             if generation.trees[tree].marks:
                 self.marks[tree] = generation.trees[tree].marks
@@ -183,18 +176,88 @@ cdef class Store:
         self.head = view
         for tree, marks in batch.marks.items():
             self._mark(tree, marks)
+        self.reached = ordinal
         if self.visible_at_once:
             self.pending.pop()
-            self.current = view
+            self.seen = view
+            self.appender.shared.raise_to(WORD_VISIBLE, ordinal)
+            self.appender.shared.signal(WORD_SEEN_SIGNAL)
         return ordinal
 
     def publish(self) -> None:
         """Let everything be seen that is durable by now. Any thread; never goes back."""
-        cdef uint64_t durable = self.appender.durable
+        cdef Shared shared = self.appender.shared if self.shared is None else self.shared
+        cdef uint64_t durable = max(shared.load(WORD_DURABLE), shared.load(WORD_VISIBLE))
         while self.pending and self.pending[0][0] <= durable and self.pending[0][0] != 0:
             view = self.pending.popleft()[1]
-            if (<View>view).ordinal > self.current.ordinal:
-                self.current = view
+            if (<View>view).ordinal > self.seen.ordinal:
+                self.seen = view
+
+    # --- other processes
+
+    def attach(self, Shared shared not None, follower) -> None:
+        """Follow other processes: `follower()` is called when there is something."""
+        self.shared = shared
+        self.follower = follower
+
+    cpdef bint is_behind(self) except -1:
+        """Whether other processes have gone on since this store last followed them."""
+        if self.shared is None:
+            return False
+        if (self.shared.load(WORD_APPENDED) != self.reached
+                or self.shared.load(WORD_GENERATION) != self.known_generation):
+            return True
+        return bool(self.pending) and self.pending[0][0] <= max(
+            self.shared.load(WORD_DURABLE), self.shared.load(WORD_VISIBLE)
+        )
+
+    @property
+    def current(self) -> View:
+        """What may be seen now, of what any process has committed."""
+        if self.is_behind():
+            self.follower()
+        return self.seen
+
+    @current.setter
+    def current(self, View view not None) -> None:
+        self.seen = view
+
+    def view(self) -> View:
+        """The same, and its pages stay as they are as long as it is held."""
+        cdef View view
+        cdef object lease
+        if self.shared is None:
+            return self.seen
+        while True:
+            view = self.current
+            lease = self.shared.lease(view.generation.number)
+            # whoever writes the next but one checkpoint looks at the pins after it has named one
+            if self.shared.load(WORD_GENERATION) == self.known_generation:
+                return view.leased(lease)
+
+    def leased(self, View view not None) -> View:
+        """A view whose generation nobody can give up yet, with a lease."""
+        if self.shared is None:
+            return view
+        return view.leased(self.shared.lease(view.generation.number))
+
+    def follow(self, bytes body not None, uint64_t first_ordinal, uint64_t ordinal) -> None:
+        """One commit of another process, in order: the new head, to be seen once it is durable."""
+        cdef View before = self.head
+        cdef list changes = []
+        cdef dict marks = dict(self.marks)
+        self.head = before.derive(before.root, before.counts.copy(), ordinal)
+        try:
+            self._apply(
+                <const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body),
+                first_ordinal, overlay_owner_next(), changes
+            )
+            if changes or self.marks != marks:
+                self.head.catalog = before.known.changed(changes, self.marks)
+        except BaseException:
+            self.head = before
+            raise
+        self.pending.append([ordinal, self.head])
 
     @property
     def overlay_count(self) -> int:
@@ -409,59 +472,26 @@ cdef class Store:
     # --- generations
 
     def adopt(self, Generation generation not None, bint is_named) -> None:
-        """Go on from a generation; is_named: its slot is durable. Under the append lock, with
-        nothing pending.
+        """Go on from a generation; is_named: its slot is durable. Nobody in this process appends.
 
-        Commits that came after its ordinal stay in the overlay; views that others hold are not
-        touched.
+        Commits behind its ordinal stay in the overlay; views that others hold are not touched.
         """
         cdef View head = self.head
-        cdef OverlayCursor cursor
-        cdef Cell *cell
-        cdef OverlayNode *root = NULL
-        cdef OverlayNode *grown
-        cdef uint64_t owner = overlay_owner_next()
-        cdef View view
+        cdef View seen = self.seen
         cdef uint64_t count = overlay_count(head.root)
-        if self.pending:
-            raise AssertionError("a checkpoint was adopted while commits were pending")
+        cdef Bloom bloom
+        cdef list entry
+        # behind the head's commit there can only be closed frames
+        if seen.ordinal < min(generation.ordinal, head.ordinal):
+            raise AssertionError("a checkpoint was adopted that holds more than may be seen")
         self.bloom_keys = min(max(count * 2, <uint64_t>BLOOM_KEYS_MIN), <uint64_t>BLOOM_KEYS_MAX)
         if is_named:
             self.builder.name(generation)
-        view = self._view_of(generation)
-        view.ordinal = head.ordinal
-        view.known = head.known
-        view.trees = head.trees
-        cell = overlay_seek(&cursor, head.root, NULL, 0)
-        while cell != NULL:
-            if cell.ordinal > generation.ordinal:
-                cell_retain(cell)
-                view.bloom.add(cell_key(cell), cell.key_size)
-                grown = overlay_put(root, owner, cell)
-                if grown == NULL:
-                    cell_release(cell)
-                    overlay_release(root)
-                    raise MemoryError
-                root = grown
-            cell = overlay_next(&cursor)
-        view.root = root
-        view.counts = self._counts_after(head, generation)
-        self.head = view
-        self.current = view
-
-    cdef Counts _counts_after(self, View head, Generation generation):
-        # documents are base + counts before and after, so the difference of the bases moves over
-        cdef Counts counts = Counts()
-        cdef uint32_t tree
-        cdef Tree *base
-        cdef int64_t was
-        cdef int64_t now
-        cdef uint32_t count = max(generation.tree_count, head.generation.tree_count)
-        for tree in range(max(head.counts.size, count)):
-            base = head.generation.tree(tree)
-            was = (0 if base == NULL else <int64_t>base.live) + head.counts.get(tree)
-            base = generation.tree(tree)
-            now = 0 if base == NULL else <int64_t>base.live
-            if was != now:
-                counts.add(tree, was - now)
-        return counts
+        self.builder.watch(generation)
+        bloom = Bloom(self.bloom_keys)
+        self.head = view_rebased(head, generation, bloom)
+        self.seen = self.head if seen is head else view_rebased(seen, generation, bloom)
+        for entry in self.pending:
+            entry[1] = (
+                self.head if entry[1] is head else view_rebased(entry[1], generation, bloom)
+            )

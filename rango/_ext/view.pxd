@@ -72,6 +72,7 @@ cdef class View:
     cdef Bloom bloom
     cdef Counts counts
     cdef OverlayNode *root          # retained
+    cdef object lease               # keeps the generation's pages from other processes, or None
     # key starts with the tree's id. 1 = found (release it), 0 = not there. Tombstone records are
     # found.
     cdef int find(self, const uint8_t *key, size_t size, Found *out) except -1 nogil

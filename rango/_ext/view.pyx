@@ -197,6 +197,12 @@ cdef class View:
         view.root = overlay_retain(root)
         return view
 
+    def leased(self, lease) -> View:
+        """The same snapshot, holding `lease` as long as it lives."""
+        cdef View view = self.derive(self.root, self.counts, self.ordinal)
+        view.lease = lease
+        return view
+
     cdef int find(self, const uint8_t *key, size_t size, Found *out) except -1 nogil:  # hot
         cdef Cell *cell
         cdef Tree *tree

@@ -18,7 +18,6 @@ error means that something is lost, damaged or refused."""
 CODES: Final[dict[str, Severity]] = {
     # who has it open
     "held": "note",
-    "held-for-reading": "note",
     "holder-gone": "warning",
     "not-closed": "note",
     # keys

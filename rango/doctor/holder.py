@@ -8,10 +8,11 @@ Sources     fcntl(2), F_OFD_GETLK; proc(5), /proc/<pid>/fd.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 from rango.doctor.examination import Examination
-from rango.storage.lock import LOCK_FILE, lock_state
+from rango.storage.lock import LOCK_FILE, User, lock_state
 
 PROC: Final = "/proc"
 PIDS_SHOWN: Final = 10
@@ -22,39 +23,49 @@ def examine_holder(case: Examination) -> None:
     try:
         state = lock_state(case.path)
     except OSError:
-        case.facts["holder"] = {"held": "no", "pids": []}
+        case.facts["holder"] = {"held": "no", "pids": [], "users": []}
         return
-    pids = users_of(case.place(LOCK_FILE)) if state.held in ("read", "write") else []
-    case.is_written = state.held == "write"
-    case.facts["holder"] = {"held": state.held, "pids": pids}
-    shown = ", ".join(map(str, pids[:PIDS_SHOWN])) or "of another user"
-    if state.held == "read":
+    pids = users_of(case.place(LOCK_FILE)) if state.held in ("shared", "alone") else []
+    case.is_written = state.held in ("shared", "alone")
+    case.facts["holder"] = {
+        "held": state.held,
+        "pids": pids,
+        "users": [user._asdict() for user in state.users],
+    }
+    here = [user for user in state.users if user.pid in pids or is_hidden(user.pid)]
+    if here or state.held == "alone":
+        told = "; ".join(map(described(case.surroundings.now_ms), here[:PIDS_SHOWN]))
         case.find(
-            "held-for-reading",
+            "held",
             LOCK_FILE,
-            f"it is open read-only in process {shown}; nobody can open it for writing meanwhile",
-            "nothing, unless a writer is refused: then close it there",
+            told or f"process {', '.join(map(str, pids)) or '?'} recovers or closes it, alone",
+            "nothing: processes share a database. A lock goes by itself when its process ends",
         )
-    elif state.held == "write":
-        since = age_text(case.surroundings.now_ms - state.start_ms)
-        case.facts["holder"] |= {"pid": state.pid, "since_ms": state.start_ms}
-        if state.pid in pids or is_hidden(state.pid):
-            case.find(
-                "held",
-                LOCK_FILE,
-                f"process {state.pid} has had it open for writing for {since}",
-                "nothing, unless another program is refused (DatabaseBusy): then close it there. "
-                "The lock goes by itself when that process ends",
-            )
-        else:
-            case.find(
-                "holder-gone",
-                LOCK_FILE,
-                f"process {state.pid}, which took the lock {since} ago, has ended or lives in "
-                f"another container; still holding it: process {shown}",
-                "end the process that still holds it, often a forked child of the first one; no "
-                "file has to be deleted",
-            )
+    gone = [user for user in state.users if user not in here]
+    if gone:
+        shown = ", ".join(map(str, pids)) or "of another user"
+        case.find(
+            "holder-gone",
+            LOCK_FILE,
+            f"process {gone[0].pid} has ended or lives in another container, but its locks are "
+            f"held; the file is open in process {shown}",
+            "end the process that still holds them, often a forked child of the first one; no file "
+            "has to be deleted",
+        )
+
+
+def described(now_ms: int) -> Callable[[User], str]:
+    """What one user does, for people."""
+
+    def text(user: User) -> str:
+        parts = [f"process {user.pid} for {age_text(now_ms - user.start_ms)}"]
+        if user.is_writing:
+            parts.append("writing now")
+        if user.pinned is not None:
+            parts.append(f"reading generation {user.pinned}")
+        return ", ".join(parts)
+
+    return text
 
 
 def users_of(path: str) -> list[int]:

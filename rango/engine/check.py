@@ -54,7 +54,9 @@ def check(core: Core) -> Iterator[Finding]:
         found = list(check_data_file(core))
     yield from found
     yield from check_view(core.view())
-    written = None if core.is_read_only else core.store.head.ordinal
+    # others may be writing behind this; a reader that is alone judges the end of the log
+    is_known = not core.is_read_only or core.lock.shared.is_ready
+    written = core.store.head.ordinal if is_known else None
     for finding in core.log.verify(written):
         # what a crash tore is no damage, and whoever opens for writing next puts it aside; a reader
         # cannot, so it says so

@@ -15,6 +15,7 @@ Sources     architecture section 3; ADR-0006.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,7 @@ from rango._ext.generation import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
 from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, RangoError
 from rango.events import DEBUG, emit
-from rango.storage.superblock import Slot, slot_write
+from rango.storage.superblock import DATA_FILE, Slot, slot_newest, slot_write, slots_read
 
 if TYPE_CHECKING:
     from rango._ext.store import Store
@@ -105,6 +106,7 @@ def run(core: Core, *, is_forced: bool = False) -> None:
     Under the checkpoint lock. Raises LowDisk (nothing happened), IoFailed or Corrupted (latched).
     """
     store = core.store
+    refresh(core)
     keep_fallback(core)
     if core.unadopted is not None:
         finish(core, *core.unadopted)
@@ -146,6 +148,27 @@ def run(core: Core, *, is_forced: bool = False) -> None:
     )
     core.unadopted = generation, slot
     finish(core, generation, slot)
+
+
+def refresh(core: Core) -> None:
+    """Go on from the newest slot, whoever wrote it.
+
+    A process that died behind its slot has told nobody of it: it is proven first.
+    """
+    if not core.lock.is_shared or core.lock.is_alone:
+        return
+    path = os.path.join(core.path, DATA_FILE)
+    slot, _other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
+    named = 0 if core.slot is None else core.slot.generation
+    if slot is not None and slot.generation > max(named, core.lock.shared.generation):
+        rewrite_slot(core, slot)
+        core.lock.shared.generation = slot.generation
+    # what this process had not gone on from is in the slots, or never was
+    core.unadopted = None
+    try:
+        core.append_lock_take()
+    finally:
+        core.append_lock.drop()
 
 
 def finish(core: Core, generation: Generation, slot: Slot) -> None:
@@ -203,10 +226,15 @@ def prove_slot(core: Core) -> None:
     """
     if core.is_slot_proven or core.slot is None:
         return
-    offset = core.slot.generation % 2 * layout.UNIT_SIZE
+    rewrite_slot(core, core.slot)
+    core.is_slot_proven = True
+
+
+def rewrite_slot(core: Core, slot: Slot) -> None:
+    """Write a slot's bytes to the same place again, durably."""
+    offset = slot.generation % 2 * layout.UNIT_SIZE
     core.vfs.write(core.data_fd, core.vfs.read(core.data_fd, layout.UNIT_SIZE, offset), offset)
     core.vfs.flush(core.data_fd)
-    core.is_slot_proven = True
 
 
 def keep_fallback(core: Core) -> None:
@@ -248,6 +276,8 @@ def adopt(core: Core, generation: Generation, slot: Slot) -> None:
         core.store.appender.flush()
         core.store.publish()
         core.store.adopt(generation, True)
+        core.store.known_generation = slot.generation
+        core.lock.shared.generation = slot.generation
     finally:
         core.append_lock.drop()
     before, core.slot = core.slot, slot

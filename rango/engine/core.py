@@ -14,6 +14,7 @@ Sources     architecture sections 3 and 8.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
-from rango.engine import check, checkpoint, expiry, index, purge, recovery
+from rango.engine import attach, check, checkpoint, expiry, index, purge, recovery
 from rango.engine.catalog import collection_definition
 from rango.engine.check import Finding
 from rango.engine.figures import figures
@@ -35,7 +36,6 @@ from rango.engine.salvage import salvage
 from rango.engine.settings import apply_cache_size, document_check
 from rango.engine.txn import Txn
 from rango.errors import (
-    DatabaseBusy,
     DatabaseClosed,
     DuplicateKey,
     ForkedHandle,
@@ -48,7 +48,9 @@ from rango.errors import (
 )
 from rango.events import ERROR, INFO, WARNING, emit
 from rango.metrics import Histogram
+from rango.storage.follow import Follower
 from rango.storage.keyring import Keyring
+from rango.storage.lock import Work
 
 if TYPE_CHECKING:
     from rango._ext.view import Generation
@@ -63,6 +65,7 @@ CLOSE_WAIT_S: Final = 5.0
 """How long close() waits for an append that is under way; a transaction that is only open loses."""
 
 _cores: dict[object, Core] = {}
+_secluded: set[object] = set()
 # reentrant: a handle that is collected while another database is opened is released in that thread
 _cores_lock = threading.RLock()
 
@@ -77,9 +80,6 @@ class Core:
         self.clock = options.clock
         self.durability = options.durability
         self.is_read_only = options.read_only
-        self.append_lock = AppendLock()
-        self.checkpoint_lock = threading.Lock()
-        self.history_lock = threading.Lock()  # over what reads or rewrites sealed segments
         self.overlay_entries_max = options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
         self.overlay_bytes_max = options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
         self.findings: list[str] = []
@@ -110,6 +110,10 @@ class Core:
         self.tree_next = state.store.head.catalog.tree_next
         self.store: Store = state.store
         self.store.visible_at_once = options.durability != "commit"
+        self._make_locks()
+        self.follower = Follower(self.log, state.mark)
+        if self.lock.is_shared:
+            attach.share(self)
         apply_cache_size(self)
         emit(
             "engine",
@@ -126,6 +130,17 @@ class Core:
         for finding in state.findings:
             emit("engine", WARNING, "finding", finding, path=self.path)
 
+    def _make_locks(self) -> None:
+        work = self.lock.work
+        self.append_lock = AppendLock(self.lock.shared if self.lock.is_shared else None)
+        self.checkpoint_lock = work(Work.CHECKPOINT, "a checkpoint")
+        # over what reads or rewrites sealed segments
+        self.history_lock = work(Work.HISTORY, "a backup or a purge")
+        self.build_lock = work(Work.INDEX_BUILD, "the building of an index")
+        self.expiry_lock = work(Work.EXPIRY, "expiry")
+        # over taking over what other processes did
+        self.follow_lock = threading.Lock()
+
     @classmethod
     def open(cls, options: OpenOptions) -> Core:
         """The core of the database in options.path; made if this process has none.
@@ -133,6 +148,11 @@ class Core:
         Raises what recovery raises.
         """
         with _cores_lock:
+            if identity(options) in _secluded:
+                raise DatabaseBusy(
+                    f"the keys of {options.path} are being changed in this process; wait for it",
+                    pid=os.getpid(),
+                )
             core = _cores.get(identity(options))
             if core is not None:
                 core.join(options)
@@ -152,8 +172,7 @@ class Core:
         """Begin work: drop what a crash left unfinished, start the flusher."""
         if self.is_read_only:
             return
-        for tree in self.store.head.catalog.building():
-            index.drop_unfinished(self, tree)
+        index.drop_all_unfinished(self)
         purge.resume(self)
         if self.durability == "group":
             self.flusher = Flusher(self, self.options.group_delay_ms)
@@ -176,16 +195,19 @@ class Core:
         self.references += 1
 
     def seclude(self) -> None:
-        """Let no other handle of this process join: it is told that the database is busy.
+        """Let nobody join, in this process or another one, until release().
 
-        Raises DatabaseBusy if one has joined.
+        Raises DatabaseBusy if somebody has.
         """
         with _cores_lock:
             if self.references > 1:
                 raise DatabaseBusy(
                     f"{self.path} is open in this process; close it first", pid=os.getpid()
                 )
+            if not self.lock.retake_alone():
+                raise attach.busy_users(self.path, self.lock)
             _cores.pop(self.key, None)
+            _secluded.add(self.key)
 
     def release(self) -> None:
         """Give one handle up; the last one closes: flush, checkpoint if worth it, closed frame."""
@@ -195,6 +217,7 @@ class Core:
                 return
             self.is_closed = True
             _cores.pop(self.key, None)
+            _secluded.discard(self.key)
             for thread in (self.expirer, self.flusher):
                 if thread is not None:
                     thread.stop()
@@ -205,6 +228,9 @@ class Core:
                 self._let_go()
 
     def _close_log(self) -> None:
+        if not self.lock.retake_alone():
+            # others go on; _let_go flushes what this process has appended
+            return
         if self.append_lock.is_mine:
             # the interpreter exits inside a transaction, which will not be committed any more
             self.append_lock.drop()
@@ -228,6 +254,7 @@ class Core:
         try:
             self.append_lock_take()
             self.store.appender.append_closed()
+            self.store.reached = self.store.appender.ordinal
             checkpoint.guarded(self, checkpoint.record_reach)
         except LowDisk:
             # the log is whole; only its end is not recorded
@@ -238,30 +265,33 @@ class Core:
     def _let_go(self) -> None:
         """Let go once nobody appends or writes pages; whoever comes later finds the store gone."""
         closed = gone(DatabaseClosed, "this database was closed; open it again")
-        with self.checkpoint_lock:
-            try:
-                # a descriptor that is closed under a thread that writes to it may be another file
-                # by then
-                if not self.append_lock.is_mine:
-                    self.append_lock.take(CLOSE_WAIT_S)
-                if self.store.appender is not None and self.error is None:
-                    # for those who have appended and wait for their flush
-                    self.store.appender.flush()
-            finally:
-                store, self.store = self.store, closed
-                if store.appender is not None:
-                    store.appender.close()
-                store.pager.close()
-                self.append_lock.drop()
-                self.lock.release()
-                self.keyring.close()
-                emit("engine", INFO, "closed", "the database is closed", path=self.path)
+        # among the threads of this process: what others do does not touch our descriptors
+        threads = self.checkpoint_lock.threads
+        try:
+            threads.take(CLOSE_WAIT_S)
+            # a descriptor that is closed under a thread that writes to it may be another file by
+            # then
+            if not self.append_lock.is_mine:
+                self.append_lock.take(CLOSE_WAIT_S, is_local=True)
+            if self.store.appender is not None and self.error is None:
+                # for those who have appended and wait for their flush
+                self.store.appender.flush()
+        finally:
+            store, self.store = self.store, closed
+            if store.appender is not None:
+                store.appender.close()
+            store.pager.close()
+            self.append_lock.drop()
+            threads.drop()
+            self.lock.release()
+            self.keyring.close()
+            emit("engine", INFO, "closed", "the database is closed", path=self.path)
 
     # --- reading
 
     def view(self) -> View:
         """A snapshot of what may be seen now."""
-        view: View = self.store.current
+        view: View = self.store.view()
         return view
 
     def collections(self) -> dict[str, CollectionInfo]:
@@ -309,11 +339,9 @@ class Core:
         if self.error is not None:
             raise self.error
         if not self.append_lock.take(APPEND_WAIT_S):
-            raise DatabaseBusy(
-                f"another thread of this process (pid {os.getpid()}) has been in a transaction "
-                f"for more than {APPEND_WAIT_S:.0f} s; end it, or retry later",
-                pid=os.getpid(),
-            )
+            raise attach.busy_writer(self.path, self.lock)
+        if self.lock.is_shared:
+            attach.catch_up(self)
 
     def stand_by(self, ordinal: int) -> None:
         """Before an answer about this commit: wait for durability as the mode says, show it."""
@@ -362,6 +390,7 @@ class Core:
             self.error = error
             kind = type(error).__name__
             emit("engine", ERROR, "latched", "no more writes", path=self.path, error=kind)
+        self.lock.shared.fail(errno.EIO)
 
     def _writable(self) -> None:
         if self.is_read_only:

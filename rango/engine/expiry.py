@@ -201,7 +201,12 @@ class Expirer:
     def _round(self, core: Core) -> bool:
         """Expire once; whether to go on."""
         try:
-            self._deleted += expire(core, core.clock(), self._stopping)
+            if core.expiry_lock.take(0):
+                # else another process does it
+                try:
+                    self._deleted += expire(core, core.clock(), self._stopping)
+                finally:
+                    core.expiry_lock.drop()
         except (DatabaseClosed, ForkedHandle):
             return False
         except (IoFailed, Corrupted) as error:

@@ -80,16 +80,20 @@ def create(core: Core, name: str, asked: IndexInfo, progress: Progress | None = 
             )
         return [(index.tree_id, index_definition(collection, index, READY))]
 
-    if not core.change_catalog(define):
+    found = core.collections().get(name)
+    if found is not None and find_same(found, asked) is not None:
         return
-    collection, index = made[0]
-    try:
-        fill(core, name, index, progress)
-        core.change_catalog(finish)
-    except BaseException:
-        if core.error is None:
-            drop_unfinished(core, index.tree_id)
-        raise
+    with core.build_lock:
+        if not core.change_catalog(define):
+            return
+        collection, index = made[0]
+        try:
+            fill(core, name, index, progress)
+            core.change_catalog(finish)
+        except BaseException:
+            if core.error is None:
+                drop_unfinished(core, index.tree_id)
+            raise
 
 
 def copy_of(index: IndexInfo, tree: int, **changed: Any) -> IndexInfo:
@@ -222,6 +226,17 @@ def drop(core: Core, name: str, index_names: list[str]) -> None:
         return [(find_named(catalog, name, each)[1].tree_id, None) for each in index_names]
 
     core.change_catalog(change)
+
+
+def drop_all_unfinished(core: Core) -> None:
+    """Drop the indexes whose builds were interrupted; those that another process builds stay."""
+    if not core.store.head.catalog.building() or not core.build_lock.take(0):
+        return
+    try:
+        for tree in core.view().catalog.building():
+            drop_unfinished(core, tree)
+    finally:
+        core.build_lock.drop()
 
 
 def drop_unfinished(core: Core, tree: int) -> None:

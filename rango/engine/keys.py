@@ -51,7 +51,9 @@ def written(core: Core, work: Callable[[Keyring], Result]) -> Result:
         )
     generation = core.keyring.generation
     try:
-        return work(core.keyring)
+        result = work(core.keyring)
+        core.lock.shared.keys = core.keyring.generation
+        return result
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) and _is_as_before(core, generation):
             raise LowDisk(

@@ -28,7 +28,7 @@ from rango._ext.generation import generation_empty, generation_load
 from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
-from rango.engine import checkpoint, rekey
+from rango.engine import attach, checkpoint, rekey
 from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
 from rango.engine.options import OpenOptions
 from rango.errors import (
@@ -43,7 +43,7 @@ from rango.events import WARNING, emit
 from rango.ids import generate_node_id
 from rango.storage.keyring import Keyring, keys_exist
 from rango.storage.lock import LOCK_FILE, DatabaseLock
-from rango.storage.oplog import Oplog
+from rango.storage.oplog import LogMark, Oplog
 from rango.storage.segment import io_named
 from rango.storage.superblock import (
     DATA_FILE,
@@ -86,6 +86,8 @@ class Opened(NamedTuple):
     node_id: str
     seals: int
     findings: list[str]
+    mark: LogMark
+    """Where the log was read to."""
 
 
 def open_database(options: OpenOptions) -> Opened:
@@ -133,8 +135,9 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
         vfs, options.path, read_only=options.read_only, now_ms=options.clock()
     )
     undo.append(lock.release)
-    rekey.resume(vfs, options.path, read_only=options.read_only)
-    if is_new and not keys_exist(vfs, options.path):
+    if lock.is_alone:
+        rekey.resume(vfs, options.path, read_only=options.read_only)
+    if is_new and lock.is_alone and not keys_exist(vfs, options.path):
         keyring = Keyring.create(vfs, options.path, options.secret, options.entropy)
     else:
         keyring = Keyring.open(vfs, options.path, options.secret, options.entropy)
@@ -147,13 +150,47 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
     data_fd = open_data_file(options, vfs)
     if data_fd >= 0:
         undo.append(lambda: vfs.close(data_fd))
+    if not lock.is_alone:
+        return attach.attach(options, lock, keyring, log, data_fd, findings, undo)
     slot, fallback, torn = (
         (None, None, []) if data_fd < 0 else choose_slot(options, vfs, data_fd, keyring)
     )
     findings += [torn_slot(options, number) for number in torn]
     seals = spend_epoch(options, keyring, slot)
-    pager = Pager(
-        vfs,
+    store = load(make_pager(options, keyring, data_fd), slot, options.page_size)
+    if replay(store, log, slot, fallback, may_write=not options.read_only):
+        fallback = None
+    store.current = store.head
+    node_id = options.node_id or store.head.catalog.settings.get("node_id")
+    if not options.read_only:
+        store.appender = log.adopt(lock.shared)
+        undo.append(store.appender.close)
+        if log.cut_path is not None:
+            emit("storage", WARNING, "torn_tail", "a torn tail was kept", path=log.cut_path)
+            findings.append(
+                f"{log.end.what if log.end else ''}; they were put aside in {log.cut_path}"
+            )
+        begin_words(store, lock, slot, keyring)
+        for number in torn:
+            fallback = slot_mend(vfs, data_fd, number, slot, keyring)
+        node_id = settle_node(store, options, node_id)
+    store.node = (node_id or "reader").encode()
+    name = node_id or "reader"
+    mark = end_mark(log, store)
+    return Opened(lock, keyring, log, store, data_fd, slot, fallback, name, seals, findings, mark)
+
+
+def end_mark(log: Oplog, store: Store) -> LogMark:
+    """Where the log was read to."""
+    if store.appender is not None:
+        return LogMark(*store.appender.mark())
+    return log.end.mark if log.end else LogMark(*log.start())
+
+
+def make_pager(options: OpenOptions, keyring: Keyring, data_fd: int) -> Pager:
+    """The page cache and its file."""
+    return Pager(
+        options.vfs,
         os.path.join(options.path, DATA_FILE),
         data_fd,
         keyring.database_id,
@@ -161,26 +198,22 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
         keyring.epoch,
         options.cache_size,
     )
-    store = load(pager, slot, options.page_size)
-    if replay(store, log, slot, fallback, may_write=not options.read_only):
-        fallback = None
-    store.current = store.head
-    node_id = options.node_id or store.head.catalog.settings.get("node_id")
-    if not options.read_only:
-        store.appender = log.adopt()
-        undo.append(store.appender.close)
-        if log.cut_path is not None:
-            emit("storage", WARNING, "torn_tail", "a torn tail was kept", path=log.cut_path)
-            findings.append(
-                f"{log.end.what if log.end else ''}; they were put aside in {log.cut_path}"
-            )
-        for number in torn:
-            fallback = slot_mend(vfs, data_fd, number, slot, keyring)
-        node_id = settle_node(store, options, node_id)
-    store.node = (node_id or "reader").encode()
-    return Opened(
-        lock, keyring, log, store, data_fd, slot, fallback, node_id or "reader", seals, findings
+
+
+def begin_words(store: Store, lock: DatabaseLock, slot: Slot | None, keyring: Keyring) -> None:
+    """Say in the shared words what this process, alone, has found."""
+    appender = store.appender
+    generation = 0 if slot is None else slot.generation
+    lock.shared.begin(
+        appender.ordinal,
+        appender.durable,
+        generation,
+        keyring.generation,
+        appender.segment_id,
+        appender.position,
     )
+    store.reached = appender.ordinal
+    store.known_generation = generation
 
 
 def keys_read(options: OpenOptions) -> Keyring:

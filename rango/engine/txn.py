@@ -63,7 +63,7 @@ class Txn:
         if self._batch is None:
             return self._base
         if self._view is None:
-            self._view = self._batch.snapshot()
+            self._view = self._core.store.leased(self._batch.snapshot())
         return self._view
 
     def collections(self) -> dict[str, CollectionInfo]:

@@ -1,16 +1,18 @@
 """Who has the database open: the `lock` file.
 
-Terms       alive byte: the byte that every user of a database holds; a holder: the process that
-            holds it exclusively.
-Invariants  One process at a time has the database open for writing; the kernel drops the lock when
-            the holder dies, so nothing
-            stays locked. The contents are a hint for messages, never a reason to believe anything.
-Layout      byte 0: alive, locked as an open-file-description range. From byte 64: pid u64, start
-            u64 (milliseconds since the
-            epoch), both little-endian. 4 KiB, never shrunk.
-States      free -> held (acquire) -> free (release, or the death of the process)
-Failure     Held by another process: DatabaseBusy with its pid, at once. On a file system that is
-            read-only a reader goes on
+Terms       user: one open of the database by one process. Alone: a user while no other one is
+            there. Ranges: single bytes of the lock file, locked by the open file description.
+Invariants  The kernel drops every lock when its holder dies, in whatever line, so nothing stays
+            locked. Every user holds the alive byte shared; whoever gets it exclusively is alone and
+            rebuilds what the file says (_ext/shared.pyx) before others come in. The contents are a
+            hint, never a reason to believe anything.
+Layout      byte 0: alive. Byte 1: recovery. Bytes 2 to 5: the long works of Work. The words and the
+            table of users: _ext/shared.pyx.
+States      acquire -> alone (the others wait) -> share -> among others -> release, or the death of
+            the process. Among others -> retake_alone, if nobody else is there -> alone.
+            A system without range locks, or a disk that is no system's: alone until release.
+Failure     Alone is somebody else for longer than the wait: DatabaseBusy with a pid. On a file
+            system that is read-only, or without permission to write the file, a reader goes on
             without a lock. Network file systems are refused: their locks do not hold.
 Sources     fcntl(2), F_OFD_SETLK; architecture section 3.
 """
@@ -21,14 +23,26 @@ import errno
 import fcntl
 import os
 import struct
+import time
+from collections.abc import Iterator
+from enum import IntEnum
 from typing import Final, Literal, NamedTuple
 
+from rango._ext.process_lock import ProcessLock
+from rango._ext.shared import (
+    APPEND_OWNER_WORD,
+    PLACES_LOCK,
+    SHARED_SIZE,
+    TABLE_OFFSET,
+    Shared,
+)
 from rango._ext.vfs import (
     POSIX,
+    RANGE_LOCKS,
     VFS_CREATE,
     VFS_EXCLUSIVE_LOCK,
-    VFS_READ,
     VFS_SHARED,
+    VFS_UNLOCK,
     VFS_WRITE,
     Vfs,
 )
@@ -36,10 +50,27 @@ from rango.errors import DatabaseBusy, IoFailed, ReadOnly
 
 LOCK_FILE: Final = "lock"
 ALIVE_BYTE: Final = 0
+RECOVERY_BYTE: Final = 1
 HOLDER_OFFSET: Final = 64
 HOLDER: Final = struct.Struct("<QQ")
-LOCK_SIZE: Final = 4096
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "smb", "smb2", "cifs", "9p", "fuse", "afs", "ceph"})
+
+OPEN_WAIT_S: Final = 30.0
+"""How long an open waits for whoever is alone: it recovers, or closes."""
+
+WORK_WAIT_S: Final = 30.0
+"""How long one long work waits for another of its kind."""
+
+LOOK_S: Final = 0.002
+
+
+class Work(IntEnum):
+    """Long works that one process at a time does; the number is the byte that it locks."""
+
+    CHECKPOINT = 2
+    HISTORY = 3
+    INDEX_BUILD = 4
+    EXPIRY = 5
 
 
 class DatabaseLock:
@@ -48,54 +79,153 @@ class DatabaseLock:
     acquire() makes it, release() gives it up.
     """
 
-    def __init__(self, vfs: Vfs, fd: int) -> None:
+    def __init__(self, vfs: Vfs, fd: int, shared: Shared, *, may_share: bool) -> None:
         self._vfs = vfs
         self._fd = fd
+        self._may_share = may_share
+        self.shared = shared
+        self.is_alone = True
+        """Nobody else has the database open, and whoever comes waits."""
 
     @classmethod
-    def acquire(cls, vfs: Vfs, directory: str, *, read_only: bool, now_ms: int) -> DatabaseLock:
-        """Hold the database, exclusively unless read_only.
-
-        Raises DatabaseBusy (at once), ReadOnly (a read-only mount) or IoFailed.
+    def acquire(
+        cls,
+        vfs: Vfs,
+        directory: str,
+        *,
+        read_only: bool,
+        now_ms: int,
+        wait_s: float = OPEN_WAIT_S,
+    ) -> DatabaseLock:
+        """Come in, alone or among others. Raises DatabaseBusy, ReadOnly (a read-only mount) or
+        IoFailed.
         """
         refuse_network(vfs, directory)
         path = os.path.join(directory, LOCK_FILE)
+        fd = open_file(vfs, path, directory, read_only=read_only)
+        if fd < 0:
+            return cls(vfs, -1, alone_words(vfs), may_share=False)
+        may_share = vfs is POSIX and RANGE_LOCKS
         try:
-            fd = vfs.open(path, VFS_READ if read_only else VFS_WRITE | VFS_CREATE)
-        except OSError as error:
-            if read_only and error.errno in (errno.ENOENT, errno.EROFS, errno.EACCES):
-                return cls(vfs, -1)
-            if error.errno == errno.EROFS:
-                raise ReadOnly(
-                    f"{directory} lies on a read-only mount; open it with read_only=True"
-                ) from error
-            raise IoFailed(
-                f"{path} cannot be opened: {error.strerror}; check owner and mode"
-            ) from error
-        try:
-            mode = VFS_SHARED if read_only else VFS_EXCLUSIVE_LOCK
-            if not vfs.lock(fd, ALIVE_BYTE, 1, mode):
-                # readers share the byte and write nothing: what the file says is older than they
-                if not read_only and vfs.lock(fd, ALIVE_BYTE, 1, VFS_SHARED):
-                    raise DatabaseBusy(
-                        f"{directory} is open read-only in another process; close it there, or "
-                        "retry later"
-                    )
-                raise busy(vfs, fd, directory)
+            is_alone = (
+                come_in(vfs, fd, directory, wait_s)
+                if may_share
+                else take_whole(vfs, fd, directory, read_only=read_only)
+            )
+            if vfs.size(fd) < SHARED_SIZE and (may_share or not read_only):
+                # never a hole: a page that a full disk cannot give is a SIGBUS
+                vfs.write(fd, bytes(SHARED_SIZE), 0)
+            shared = Shared(vfs, fd, path if may_share else None)
+            lock = cls(vfs, fd, shared, may_share=may_share)
+            if is_alone:
+                shared.end()
+            else:
+                lock.is_alone = not shared.is_ready and lock.begin_recovery(read_only, wait_s)
+            if may_share:
+                shared.enter(now_ms)
             if not read_only:
-                if vfs.size(fd) < LOCK_SIZE:
-                    vfs.write(fd, bytes(LOCK_SIZE), 0)
                 vfs.write(fd, HOLDER.pack(os.getpid(), now_ms), HOLDER_OFFSET)
         except BaseException:
             vfs.close(fd)
             raise
-        return cls(vfs, fd)
+        return lock
+
+    def begin_recovery(self, read_only: bool, wait_s: float) -> bool:
+        """Readers only are there, who found nobody, so nobody has rebuilt the words: whether this
+        user is to do it. A reader writes nothing and goes on by itself.
+        """
+        if read_only:
+            return True
+        waited = 0.0
+        while not self._vfs.lock(self._fd, RECOVERY_BYTE, 1, VFS_EXCLUSIVE_LOCK):
+            if waited >= wait_s:
+                raise busy(self._vfs, self._fd, "the database")
+            time.sleep(LOOK_S)
+            waited += LOOK_S
+        if self.shared.is_ready:
+            self._vfs.lock(self._fd, RECOVERY_BYTE, 1, VFS_UNLOCK)
+            return False
+        return True
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may have this database open at the same time."""
+        return self._may_share
+
+    def share(self) -> None:
+        """Let others in: what the words say is true now."""
+        if self._may_share and self.is_alone:
+            self._vfs.lock(self._fd, ALIVE_BYTE, 1, VFS_SHARED)
+            self._vfs.lock(self._fd, RECOVERY_BYTE, 1, VFS_UNLOCK)
+            self.is_alone = False
+
+    def retake_alone(self) -> bool:
+        """Whether nobody else is there; then whoever comes waits for release()."""
+        if self._may_share and not self.is_alone:
+            self.is_alone = self._vfs.lock(self._fd, ALIVE_BYTE, 1, VFS_EXCLUSIVE_LOCK)
+        return self.is_alone
+
+    def work(self, work: Work, name: str) -> ProcessLock:
+        """The lock of one long work. `name` as in "a checkpoint"."""
+        return ProcessLock(self._vfs, self._fd if self._may_share else -1, work, WORK_WAIT_S, name)
 
     def release(self) -> None:
-        """Give the hold up; closing the descriptor drops the lock. Idempotent."""
+        """Give the hold up; closing the descriptor drops the locks. Idempotent."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
+            self.shared.leave()
             self._vfs.close(fd)
+
+
+def open_file(vfs: Vfs, path: str, directory: str, *, read_only: bool) -> int:
+    """The descriptor of the lock file; -1 for a reader that may not write it."""
+    try:
+        if read_only and not vfs.exists(path):
+            return -1
+        return vfs.open(path, VFS_WRITE | (0 if read_only else VFS_CREATE))
+    except OSError as error:
+        if read_only and error.errno in (errno.ENOENT, errno.EROFS, errno.EACCES):
+            return -1
+        if error.errno == errno.EROFS:
+            raise ReadOnly(
+                f"{directory} lies on a read-only mount; open it with read_only=True"
+            ) from error
+        raise IoFailed(
+            f"{path} cannot be opened: {error.strerror}; check owner and mode"
+        ) from error
+
+
+def alone_words(vfs: Vfs) -> Shared:
+    """Words of this process alone."""
+    return Shared(vfs, -1)
+
+
+def come_in(vfs: Vfs, fd: int, directory: str, wait_s: float) -> bool:
+    """Hold the alive byte: whether exclusively. Raises DatabaseBusy."""
+    waited = 0.0
+    while True:
+        if vfs.lock(fd, ALIVE_BYTE, 1, VFS_EXCLUSIVE_LOCK):
+            return True
+        if vfs.lock(fd, ALIVE_BYTE, 1, VFS_SHARED):
+            return False
+        if waited >= wait_s:
+            raise busy(vfs, fd, directory)
+        time.sleep(LOOK_S)
+        waited += LOOK_S
+
+
+def take_whole(vfs: Vfs, fd: int, directory: str, *, read_only: bool) -> bool:
+    """Where processes cannot share: hold the database, readers beside readers. Raises
+    DatabaseBusy, at once.
+    """
+    if not vfs.lock(fd, ALIVE_BYTE, 1, VFS_SHARED if read_only else VFS_EXCLUSIVE_LOCK):
+        # readers share the byte and write nothing: what the file says is older than they
+        if not read_only and vfs.lock(fd, ALIVE_BYTE, 1, VFS_SHARED):
+            raise DatabaseBusy(
+                f"{directory} is open read-only in another process; close it there, or retry later"
+            )
+        raise busy(vfs, fd, directory)
+    return True
 
 
 def busy(vfs: Vfs, fd: int, directory: str) -> DatabaseBusy:
@@ -111,41 +241,74 @@ def busy(vfs: Vfs, fd: int, directory: str) -> DatabaseBusy:
     )
 
 
-class LockState(NamedTuple):
-    """Who holds a database, as lock_state() sees it."""
+class User(NamedTuple):
+    """One open of the database by one process."""
 
-    held: Literal["no", "read", "write", "unknown"]
-    """"unknown": the operating system does not tell."""
     pid: int
-    """Who says that it holds it for writing, or did so last; 0: nobody ever."""
     start_ms: int
-    """Since when it says so."""
+    """When it came, in milliseconds since the epoch."""
+    pinned: int | None
+    """The oldest generation that it reads; its pages are not used again meanwhile."""
+    is_writing: bool
+    """It has the append lock: a transaction or a commit is under way."""
+
+
+class LockState(NamedTuple):
+    """Who has a database open, as lock_state() sees it."""
+
+    held: Literal["no", "shared", "alone", "unknown"]
+    """"alone": one process recovers or closes it, and others wait. "unknown": the operating
+    system does not tell.
+    """
+    users: tuple[User, ...]
 
 
 FLOCK: Final = struct.Struct("@hhqqi0q")
 """struct flock of 64-bit Linux: type, whence, start, size, pid."""
 
+USER: Final = struct.Struct("=QQQQ")
+"""A place in the table of users: id, pid, start, pinned generation + 1."""
+
 
 def lock_state(directory: str) -> LockState:
-    """Ask who holds a database without taking its lock, not even for a moment.
+    """Ask who has a database open without taking a lock, not even for a moment.
 
     OSError if the file cannot be opened; there is none in a database that was never opened.
     """
     file = os.open(os.path.join(directory, LOCK_FILE), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        words = os.pread(file, HOLDER.size, HOLDER_OFFSET)
-        pid, start_ms = HOLDER.unpack(words) if len(words) == HOLDER.size else (0, 0)
-        asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, ALIVE_BYTE, 1, 0)
+        words = os.pread(file, SHARED_SIZE, 0)
         try:
-            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked)
+            held = HELD[locked_how(file, ALIVE_BYTE)]
         except OSError:
-            return LockState("unknown", pid, start_ms)
-        kind = FLOCK.unpack(answer)[0]
-        if kind == fcntl.F_UNLCK:
-            return LockState("no", pid, start_ms)
-        return LockState("read" if kind == fcntl.F_RDLCK else "write", pid, start_ms)
+            return LockState("unknown", ())
+        return LockState(held, () if held == "no" else tuple(users_in(file, words)))
     finally:
         os.close(file)
+
+
+HELD: Final[dict[int, Literal["no", "shared", "alone"]]] = {
+    fcntl.F_UNLCK: "no",
+    fcntl.F_RDLCK: "shared",
+    fcntl.F_WRLCK: "alone",
+}
+
+
+def locked_how(file: int, place: int) -> int:
+    """Which lock somebody else has on a byte: F_RDLCK, F_WRLCK or, for none, F_UNLCK."""
+    asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
+    return int(FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))[0])
+
+
+def users_in(file: int, words: bytes) -> Iterator[User]:
+    """The users in the table that are alive."""
+    if len(words) < SHARED_SIZE:
+        return
+    (owner,) = struct.unpack_from("=Q", words, 8 * APPEND_OWNER_WORD)
+    for place, at in enumerate(range(TABLE_OFFSET, SHARED_SIZE, USER.size)):
+        number, pid, start_ms, pin = USER.unpack_from(words, at)
+        if number and locked_how(file, PLACES_LOCK + place) != fcntl.F_UNLCK:
+            yield User(pid, start_ms, pin - 1 if pin else None, number == owner)
 
 
 def refuse_network(vfs: Vfs, directory: str) -> None:

@@ -32,6 +32,7 @@ from rango._ext.layout import (
 )
 from rango._ext.segment import SegmentHeader, create_segment, first_size, segment_path
 from rango._ext.segment_scan import Scanner, frame_header_any
+from rango._ext.shared import Shared
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import LogCorrupted, NotFound
 from rango.storage.segment import (
@@ -181,7 +182,7 @@ class Oplog:
         mark = LogMark(from_segment, from_offset, ordinal, chain)
         self._check_mark(mark)
         durable = ordinal
-        position = self._position(from_segment)
+        position = self.position(from_segment)
         segments = tuple(self.segments)  # the appender adds to the list when it rolls
         for index in range(position, len(segments)):
             header = segments[index]
@@ -189,7 +190,7 @@ class Oplog:
             limit = None if is_last else segments[index + 1].predecessor_end
             # rolling flushes the old segment before the new one gets its name
             durable = max(durable, header.first_ordinal - 1)
-            with opened(self.vfs, self._path(header.id)) as fd:
+            with opened(self.vfs, self.path(header.id)) as fd:
                 scanner = scanner_for(self.vfs, fd, self.keyring, header, mark, limit)
                 while not scanner.is_ended:
                     if batch := scanner.batch():
@@ -202,11 +203,11 @@ class Oplog:
                         self._check_chain(mark)
                     self.end = self._judge(scanner, durable, must_reach)
                     return
-            mark = self._cross(scanner, segments[index + 1])
+            mark = self.cross(scanner, segments[index + 1])
 
     def _check_mark(self, mark: LogMark) -> None:
         """The log must hold what the mark names, with the mark's chain value where it is stored."""
-        header = self.segments[self._position(mark.segment_id)]
+        header = self.segments[self.position(mark.segment_id)]
         where = place_name(mark.segment_id, mark.offset)
         if mark.offset == SEGMENT_HEADER_SIZE:
             if header.first_ordinal != mark.ordinal + 1 or header.chain != mark.chain:
@@ -214,7 +215,7 @@ class Oplog:
                     where, f"this segment does not continue ordinal {mark.ordinal}: another history"
                 )
             return
-        with opened(self.vfs, self._path(header.id)) as fd:
+        with opened(self.vfs, self.path(header.id)) as fd:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
             offset = scanner.find(mark.ordinal)
             frame = None if offset is None else scanner.frame_at(offset)
@@ -239,10 +240,10 @@ class Oplog:
 
         What the mark names was found genuine before; damage further back does not refuse an open.
         """
-        header = self.segments[self._position(mark.segment_id)]
+        header = self.segments[self.position(mark.segment_id)]
         if mark.offset == SEGMENT_HEADER_SIZE:
             return
-        with opened(self.vfs, self._path(header.id)) as fd:
+        with opened(self.vfs, self.path(header.id)) as fd:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, limit=mark.offset)
             while not scanner.is_ended:
                 scanner.batch()
@@ -256,7 +257,7 @@ class Oplog:
                 " another history, or damage",
             )
 
-    def _cross(self, scanner: Scanner, successor: SegmentHeader) -> LogMark:
+    def cross(self, scanner: Scanner, successor: SegmentHeader) -> LogMark:
         """The mark at the start of the next segment, if this one ended where that one says."""
         mark = LogMark(
             successor.id, SEGMENT_HEADER_SIZE, successor.first_ordinal - 1, successor.chain
@@ -284,7 +285,7 @@ class Oplog:
         for void_id in self.void_ids:
             if void_id < scanner.segment_id:
                 continue
-            with opened(self.vfs, self._path(void_id)) as fd:
+            with opened(self.vfs, self.path(void_id)) as fd:
                 found = frame_header_any(self.vfs, fd, scanner.ordinal + 1)
             if found is not None:
                 raise LogCorrupted(
@@ -312,7 +313,7 @@ class Oplog:
 
     # --- adopting the tail (I-17) ---
 
-    def adopt(self) -> Appender:
+    def adopt(self, shared: Shared | None = None) -> Appender:
         """Make the end that replay found durable, clear what is behind it, and append from there.
 
         The caller is alone. Raises LowDisk, IoFailed; may be run again after a crash in it.
@@ -320,12 +321,10 @@ class Oplog:
         end = self.end
         if end is None:
             raise AssertionError("replay() to the end comes before adopt()")
-        header = self.segments[-1]
-        carry = None
-        durable = end.durable
+        header, carry, durable = self.segments[-1], None, end.durable
         self._remove_unfinished()
-        with io_named(f"opening {self._path(header.id)}"):
-            fd = self.vfs.open(self._path(header.id), VFS_WRITE)
+        with io_named(f"opening {self.path(header.id)}"):
+            fd = self.vfs.open(self.path(header.id), VFS_WRITE)
         try:
             with io_named("making the end of the oplog durable"):
                 if end.is_closed and end.state == "clean":
@@ -351,6 +350,7 @@ class Oplog:
             size,
             carry,
             segment_size_max=self.segment_size_max,
+            shared=shared,
         )
 
     def _settle(self, fd: int, header: SegmentHeader, end: LogEnd) -> None:
@@ -409,16 +409,13 @@ class Oplog:
 
     def reread(self) -> None:
         """Take over segment headers that were rewritten in place. Raises as open() does."""
-        found = read_segments(self.vfs, self.directory, self.keyring)
         # the appender holds the same list
-        self.segments[:] = found.headers
-
-    # --- single commits ---
+        self.segments[:] = read_segments(self.vfs, self.directory, self.keyring).headers
 
     def find(self, ordinal: int) -> tuple[int, int]:
         """(segment, offset) of the frame with this ordinal, by its header. Raises NotFound."""
         header = self._segment_of(ordinal)
-        with opened(self.vfs, self._path(header.id)) as fd:
+        with opened(self.vfs, self.path(header.id)) as fd:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
             return header.id, found_offset(scanner, ordinal)
 
@@ -429,7 +426,7 @@ class Oplog:
         commit, LogCorrupted when it is damaged.
         """
         header = self._segment_of(ordinal)
-        with opened(self.vfs, self._path(header.id)) as fd:
+        with opened(self.vfs, self.path(header.id)) as fd:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
             offset = found_offset(scanner, ordinal)
             frame = frame_opened(scanner, offset, ordinal)
@@ -470,13 +467,15 @@ class Oplog:
             raise NotFound(f"there is no commit with ordinal {ordinal} in the oplog")
         return self.segments[index - 1]
 
-    def _position(self, segment_id: int) -> int:
+    def position(self, segment_id: int) -> int:
+        """Which of `segments` has this id. Raises LogCorrupted."""
         for index, header in enumerate(self.segments):
             if header.id == segment_id:
                 return index
         raise LogCorrupted(place_name(segment_id, 0), "this segment is missing or damaged")
 
-    def _path(self, segment_id: int) -> str:
+    def path(self, segment_id: int) -> str:
+        """Where a segment's file is."""
         return segment_path(self.directory, segment_id)
 
 

@@ -151,6 +151,7 @@ def scanner_for(
     limit: int | None = None,
     *,
     is_point: bool = False,
+    stop: int | None = None,
 ) -> Scanner:
     """A walk of one segment from `mark`, or from its first frame."""
     if mark is None:
@@ -166,6 +167,7 @@ def scanner_for(
         mark.chain,
         limit,
         is_point=is_point,
+        stop=stop,
     )
 
 

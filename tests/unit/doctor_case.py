@@ -14,6 +14,7 @@ from typing import Any, Final
 import rango
 from ci.environment import ROOT
 from rango._ext import layout
+from rango._ext.shared import TABLE_OFFSET
 from rango._ext.vfs import POSIX
 from rango.doctor import Report, examine
 from rango.doctor.surroundings import Surroundings, measure
@@ -106,19 +107,12 @@ def _(folder: Path) -> Report:
         return looked(folder)
 
 
-@provokes("held-for-reading")
-def _(folder: Path) -> Report:
-    healthy(folder)
-    with rango.open(folder, read_only=True):
-        return looked(folder)
-
-
 @provokes("holder-gone")
 def _(folder: Path) -> Report:
     healthy(folder)
     with rango.open(folder):
         # as if a child had kept the lock of a parent that is gone
-        overwrite(folder / "lock", 64, (2**22 + 1).to_bytes(8, "little"))
+        overwrite(folder / "lock", TABLE_OFFSET + 8, (2**22 + 1).to_bytes(8, sys.byteorder))
         return looked(folder)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
 import random
 import subprocess
 import sys
@@ -247,16 +246,20 @@ def test_an_unclosed_handle_is_closed_at_exit(tmp_path: Path) -> None:
         assert database["a"].count_documents({}) == 10
 
 
-def test_another_process_is_refused_with_the_holder(tmp_path: Path) -> None:
+def test_another_process_reads_and_writes_the_same_database(tmp_path: Path) -> None:
     code = (
         "import sys, rango\n"
-        "try:\n"
-        "    rango.open(sys.argv[1])\n"
-        "except rango.errors.DatabaseBusy as error:\n"
-        "    print(error.pid)\n"
+        "with rango.open(sys.argv[1]) as db:\n"
+        "    print(db['a'].find_one(1))\n"
+        "    db['a'].update_one({'_id': 1}, {'$set': {'seen': True}})\n"
+        "    db['b'].insert_one({'_id': 2})\n"
     )
-    with rango.open(tmp_path / "db"):
-        assert child(code, str(tmp_path / "db")).stdout.strip() == str(os.getpid())
+    with rango.open(tmp_path / "db") as mine:
+        mine["a"].insert_one({"_id": 1})
+        assert child(code, str(tmp_path / "db")).stdout.strip() == "{'_id': 1}"
+        assert mine["a"].find_one(1) == {"_id": 1, "seen": True}
+        assert mine.list_collection_names() == ["a", "b"]
+        assert list(mine.check()) == []
 
 
 def test_a_forked_child_opens_anew(tmp_path: Path) -> None:

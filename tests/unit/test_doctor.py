@@ -102,7 +102,7 @@ def test_it_works_while_a_writer_writes(tmp_path: Path) -> None:
     for report in reports:
         assert report.severity == "note", report.findings
         assert "held" in {finding.code for finding in report.findings}
-        assert report.facts["holder"]["pid"] == os.getpid()
+        assert report.facts["holder"]["users"][0]["pid"] == os.getpid()
 
 
 def test_a_look_takes_no_lock_so_a_writer_is_never_refused_because_of_it(tmp_path: Path) -> None:
@@ -111,10 +111,21 @@ def test_a_look_takes_no_lock_so_a_writer_is_never_refused_because_of_it(tmp_pat
     healthy(tmp_path / "db")
     assert lock_state(str(tmp_path / "db")).held == "no"
     with rango.open(tmp_path / "db") as db:
-        assert lock_state(str(tmp_path / "db")).held == "write"
-        db["notes"].insert_one({})
+        state = lock_state(str(tmp_path / "db"))
+        assert state.held == "shared"
+        assert [(user.pid, user.pinned, user.is_writing) for user in state.users] == [
+            (os.getpid(), None, False)
+        ]
+        with db.transaction():
+            db["notes"].insert_one({})
+            assert lock_state(str(tmp_path / "db")).users[0].is_writing
+        cursor = db["notes"].find({}).batch_size(1)
+        next(cursor)
+        assert lock_state(str(tmp_path / "db")).users[0].pinned is not None
+        cursor.close()
     with rango.open(tmp_path / "db", read_only=True):
-        assert lock_state(str(tmp_path / "db")).held == "read"
+        assert lock_state(str(tmp_path / "db")).users[0].pid == os.getpid()
+    assert lock_state(str(tmp_path / "db")).held == "no"
 
 
 def test_a_probe_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+# What an appender does about other processes that appended: nothing for C.

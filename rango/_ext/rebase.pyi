@@ -1,0 +1,1 @@
+"""A snapshot on top of a newer generation: nothing for Python."""

@@ -1,0 +1,74 @@
+# The words that the processes of one database share, and the two locks that live in them.
+
+from libc.stdint cimport int64_t, uint64_t
+from rango._ext.vfs cimport Vfs
+
+
+cdef enum:
+    # words of the lock file (place / 8); docs/reference/format.md has the table
+    WORD_STATE = 16
+    WORD_APPENDED = 17
+    WORD_DURABLE = 18
+    WORD_VISIBLE = 19
+    WORD_GENERATION = 20
+    WORD_FAILED = 21
+    WORD_FAILED_BY = 22
+    WORD_APPENDING = 23
+    WORD_FLUSHING = 24
+    WORD_KEYS = 25
+    WORD_REWRITES = 26
+    WORD_OVERRULED = 27
+    WORD_SEGMENT = 28
+    WORD_POSITION = 29
+    WORD_DURABLE_SEGMENT = 30
+    WORD_DURABLE_POSITION = 31
+    WORD_NEXT_ID = 32
+    WORD_APPEND_OWNER = 48          # cache lines of their own
+    WORD_APPEND_SIGNAL = 49
+    WORD_APPEND_WAITERS = 50
+    WORD_FLUSH_OWNER = 56
+    WORD_FLUSH_SIGNAL = 57
+    WORD_FLUSH_WAITERS = 58
+    WORD_SEEN_SIGNAL = 64
+    WORD_SEEN_WAITERS = 65
+
+    TAKEN = 1
+    TAKEN_FROM_DEAD = 2
+
+
+cdef class Shared:
+    cdef Vfs vfs
+    cdef int fd
+    cdef uint64_t *words
+    cdef size_t size
+    cdef bint is_mapped
+    cdef uint64_t forks                     # fork_count() when it was made: a child must not touch
+    cdef readonly uint64_t me               # this user's id, never used before; 0: not entered
+    cdef int place                          # of this user in the table; -1: none
+    cdef dict pins                          # generation -> how many leases of it this process has
+
+    cdef uint64_t load(self, int word) noexcept nogil
+    cdef void store(self, int word, uint64_t value) noexcept nogil
+    # the log goes up to this place and ordinal now
+    cdef void publish(self, uint64_t segment, uint64_t position, uint64_t ordinal) noexcept nogil
+    # keep the greater value
+    cdef void raise_to(self, int word, uint64_t value) noexcept nogil
+    # owner words: TAKEN, TAKEN_FROM_DEAD, 0 (time is over) or -EINTR
+    cdef int owner_take(self, int word, double seconds) noexcept nogil
+    # the same without waiting, from a user that is dead; 0: it lives, or the word is free
+    cdef int owner_take_dead(self, int word) noexcept nogil
+    cdef void owner_drop(self, int word) noexcept nogil
+    cdef void fail_with(self, uint64_t code) noexcept nogil
+    cdef bint place_is_locked(self, int place) noexcept nogil
+    cdef bint is_alive(self, uint64_t who) noexcept nogil
+    cdef void signal(self, int word) noexcept nogil
+    # sleep until the signal moves on from `seen` or the time is over: 0, or -EINTR
+    cdef int signal_wait(self, int word, uint64_t seen, double seconds) noexcept nogil
+    cdef bint is_ours(self) noexcept nogil
+    cdef int pin_publish(self) except -1
+
+
+cdef class Lease:
+    # keeps the pages of one generation from being used again, whoever writes checkpoints
+    cdef Shared shared
+    cdef uint64_t generation

@@ -1,0 +1,270 @@
+"""Opening a database that other processes have open, and following what they do.
+
+Terms       to follow: to take over what other processes have appended, and the generations that
+            their checkpoints have made.
+Invariants  I-16. Followed is only what the shared words say was written; it is seen once it is
+            durable. Commits of this process come while it holds the append lock and has followed
+            everything, so the two never mix.
+States      attached -> behind (somebody else committed) -> followed -> behind ...
+Failure     LogCorrupted or a page error: what was read before stays as it was.
+Sources     architecture section 3.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rango._ext.append_lock import AppendLock
+from rango._ext.generation import generation_load
+from rango._ext.log_follow import appender_follow, appender_mend
+from rango._ext.vfs import VFS_WRITE
+from rango.engine import recovery
+from rango.errors import DatabaseBusy, LowDisk, SuperblockCorrupted
+from rango.storage.follow import Follower, appender_behind
+from rango.storage.lock import OPEN_WAIT_S, DatabaseLock
+from rango.storage.oplog import LogMark, Oplog
+from rango.storage.segment import io_named
+from rango.storage.superblock import DATA_FILE, slot_newest, slots_read
+
+if TYPE_CHECKING:
+    from rango._ext.store import Store
+    from rango.engine.core import Core
+    from rango.engine.options import OpenOptions
+    from rango.engine.recovery import Opened
+    from rango.storage.keyring import Keyring
+
+
+def attach(
+    options: OpenOptions,
+    lock: DatabaseLock,
+    keyring: Keyring,
+    log: Oplog,
+    data_fd: int,
+    findings: list[str],
+    undo: list[Callable[[], Any]],
+) -> Opened:
+    """What a core starts from beside others: nothing is judged or mended, somebody has done that.
+
+    Waits for the append lock, bounded. Raises DatabaseBusy, and what opening raises.
+    """
+    append_lock = AppendLock(lock.shared)
+    if not append_lock.take(OPEN_WAIT_S):
+        raise busy_writer(options.path, lock)
+    try:
+        # what came between reading the names and having the lock
+        keyring.refresh()
+        log.reread()
+        slot, fallback, _torn = recovery.choose_slot(options, options.vfs, data_fd, keyring)
+        pager = recovery.make_pager(options, keyring, data_fd)
+        store = recovery.load(pager, slot, options.page_size)
+        start = (
+            log.start()
+            if slot is None
+            else LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
+        )
+        follower = Follower(log, start)
+        replay(store, follower, lock.shared.appended, lock.shared.segment)
+        store.current = store.head
+        if not options.read_only:
+            store.appender = appender_behind(
+                log, follower.mark, lock.shared, is_closed=follower.is_closed
+            )
+            undo.append(store.appender.close)
+            if lock.shared.is_appending:
+                appender_mend(store.appender)
+        store.reached = follower.mark.ordinal
+        store.known_generation = lock.shared.generation
+    finally:
+        append_lock.drop()
+    node_id = options.node_id or store.head.catalog.settings.get("node_id") or "reader"
+    store.node = node_id.encode()
+    seals = slot.seals if slot is not None and slot.epoch == keyring.epoch else 0
+    return recovery.Opened(
+        lock,
+        keyring,
+        log,
+        store,
+        data_fd,
+        slot,
+        fallback,
+        node_id,
+        seals,
+        findings,
+        follower.mark,
+    )
+
+
+def share(core: Core) -> None:
+    """Let other processes in, if this one was alone, and follow them from now on."""
+    shared, store, held = core.lock.shared, core.store, weakref.ref(core)
+
+    def follow_others() -> None:
+        if (core := held()) is not None:
+            follow(core)
+
+    store.builder.shared = store.pager.shared = shared
+    store.attach(shared, follow_others)
+    if core.lock.is_alone and store.appender is not None:
+        named = 0 if core.slot is None else core.slot.generation
+        if store.head.generation_number != named:
+            # a long replay went into pages that no slot names: others could not know of them
+            try:
+                core.checkpoint()
+            except LowDisk:
+                # others wait until this one is closed
+                core.findings.append("no space for a checkpoint; the database is not shared")
+                return
+        store.appender.carry_write()
+    core.lock.share()
+
+
+def replay(store: Store, follower: Follower, written: int, segment_id: int) -> None:
+    """Put what the log has behind the slot into the overlay."""
+    changes: list[tuple[int, bytes | None]] = []
+    for commits in follower.read(written, segment_id):
+        for ordinal, _lsn, body, first_ordinal in commits:
+            changes += store.apply(body, first_ordinal, ordinal)
+    store.head.catalog = store.head.catalog.changed(changes, store.marks)
+    follower.log.segments.extend(
+        header for header in follower.headers if header.id > follower.log.segments[-1].id
+    )
+
+
+def busy_writer(path: str, lock: DatabaseLock) -> DatabaseBusy:
+    """The error that names the process that has the append lock."""
+    owner = lock.shared.owner()
+    if owner is None or owner[0] == os.getpid():
+        return DatabaseBusy(
+            f"another thread of this process (pid {os.getpid()}) has been in a transaction on "
+            f"{path} for a long time; end it, or retry later",
+            pid=os.getpid(),
+        )
+    return DatabaseBusy(
+        f"process {owner[0]} has been in a transaction on {path} for a long time; end it there, "
+        "or retry later",
+        pid=owner[0],
+    )
+
+
+def busy_users(path: str, lock: DatabaseLock) -> DatabaseBusy:
+    """The error that names the other processes that have the database open."""
+    pids = sorted({pid for pid, _start, _pinned, is_this in lock.shared.users() if not is_this})
+    return DatabaseBusy(
+        f"{path} is open in process {', '.join(map(str, pids)) or '?'}; close it there first",
+        pid=pids[0] if pids else None,
+    )
+
+
+def catch_up(core: Core) -> None:
+    """Everything that was appended, and what a writer that died left. Under the append lock."""
+    store = core.store
+    if store.is_behind() or core.lock.shared.segment != store.appender.segment_id:
+        follow(core)
+    if core.lock.shared.is_appending and core.lock.shared.failed is None:
+        appender_mend(store.appender)
+
+
+def follow(core: Core) -> None:
+    """Take over what other processes have done. Called when the store finds itself behind.
+
+    Raises LogCorrupted, IoFailed, PageCorrupted.
+    """
+    shared, store = core.lock.shared, core.store
+    with core.follow_lock:
+        if not shared.is_ready:
+            # a reader that came first goes on by itself until somebody opens for writing
+            return
+        store.publish()
+        is_elsewhere = (
+            store.appender is not None
+            and core.append_lock.is_mine
+            and shared.segment != store.appender.segment_id
+        )
+        if shared.keys > core.keyring.generation:
+            take_keys(core)
+        if shared.appended != store.reached or is_elsewhere:
+            read_on(core, shared.appended, shared.segment)
+        if shared.generation != store.known_generation:
+            move_on(core, shared.generation)
+        store.publish()
+
+
+def take_keys(core: Core) -> None:
+    """Take over what another process changed in the keys, a new epoch above all."""
+    core.keyring.refresh()
+    if core.store.pager.epoch != core.keyring.epoch:
+        core.store.pager.epoch_use(core.keyring.epoch)
+        core.seals = -core.store.pager.seals
+
+
+def read_on(core: Core, written: int, segment_id: int) -> None:
+    """Take over the commits up to `written`."""
+    store, appender = core.store, core.store.appender
+    if appender is not None:
+        core.follower.mark = LogMark(*appender.mark())
+    follower = core.follower
+    for commits in follower.read(written, 0 if appender is None else segment_id):
+        for ordinal, _lsn, body, first_ordinal in commits:
+            # an interrupted read_on may have come some way
+            if ordinal > store.head.ordinal:
+                store.follow(body, first_ordinal, ordinal)
+    mark = follower.mark
+    if appender is None:
+        core.log.segments.extend(follower.headers)
+    else:
+        fd = -1
+        if follower.headers:
+            path = core.log.path(follower.headers[-1].id)
+            with io_named(f"opening {path}"):
+                fd = core.vfs.open(path, VFS_WRITE)
+        appender_follow(
+            appender,
+            follower.headers,
+            fd,
+            mark.offset,
+            mark.ordinal,
+            mark.chain,
+            follower.is_closed,
+        )
+    store.reached = mark.ordinal
+
+
+def move_on(core: Core, number: int) -> None:
+    """Go on from the generation that another process has made."""
+    store = core.store
+    path = os.path.join(core.path, DATA_FILE)
+    slot, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
+    if slot is None or slot.generation < number:
+        # whoever rotated the keys may have died before it could tell
+        take_keys(core)
+        slot, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
+    if slot is None or slot.generation < number:
+        raise SuperblockCorrupted(
+            path, f"neither slot names generation {number}, which was there a moment ago"
+        )
+    if slot.ordinal > store.reached:
+        # the slot is newer than what was followed
+        read_on(core, core.lock.shared.appended, core.lock.shared.segment)
+    # what a slot holds is durable, so all of it may be seen
+    store.publish()
+    if core.slot is None or slot.generation > core.slot.generation:
+        generation, _definitions = generation_load(
+            store.pager,
+            slot.generation,
+            slot.ordinal,
+            slot.catalog_link,
+            slot.catalog_height,
+            list(slot.bitmap_links),
+            slot.file_units,
+            slot.tree_next,
+        )
+        store.adopt(generation, False)
+        store.builder.rename(generation)
+        core.slot, core.fallback = slot, other
+        core.unadopted = None
+        core.is_slot_proven = True
+        core.seals = (slot.seals if slot.epoch == core.keyring.epoch else 0) - store.pager.seals
+    store.known_generation = number
