@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.record import decode, encode
-from rango.errors import FormatTooNew
+from rango.errors import FormatTooNew, InvalidName, NotFound
 from rango.limits import DOCUMENT_SIZE_BYTES_MAX, INDEX_FIELDS_MAX
 
 DATABASE_ID: Final = 0
@@ -133,6 +133,26 @@ def index_info(tree: int, fields: Mapping[str, Any], marks: int) -> IndexInfo:
 def collection_definition(name: str) -> bytes:
     """The definition of a collection."""
     return encode({"kind": "collection", "name": name})
+
+
+def collection_dropped(catalog: Catalog, name: str) -> list[tuple[int, bytes | None]]:
+    """The change that drops a collection with its indexes; none if it is not there."""
+    info = catalog.collections.get(name)
+    if info is None:
+        return []
+    return [(info.tree_id, None), *((each.tree_id, None) for each in info.maintained)]
+
+
+def collection_renamed(catalog: Catalog, old: str, new: str) -> list[tuple[int, bytes | None]]:
+    """The change that gives a collection another name. Raises NotFound, InvalidName."""
+    info = catalog.collections.get(old)
+    if info is None:
+        raise NotFound(f"there is no collection {old!r}")
+    if new in catalog.collections:
+        raise InvalidName(
+            f"there is already a collection {new!r}; drop it first or choose another name"
+        )
+    return [(info.tree_id, collection_definition(new))]
 
 
 def index_definition(collection: int, index: IndexInfo, state: str) -> bytes:

@@ -26,7 +26,7 @@ from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
 from rango.engine import attach, check, checkpoint, expiry, index, purge, recovery
-from rango.engine.catalog import collection_definition
+from rango.engine.catalog import collection_dropped, collection_renamed
 from rango.engine.check import Finding
 from rango.engine.figures import figures
 from rango.engine.flusher import Flusher
@@ -36,11 +36,11 @@ from rango.engine.salvage import salvage
 from rango.engine.settings import apply_cache_size, document_check
 from rango.engine.txn import Txn
 from rango.errors import (
+    DatabaseBusy,
     DatabaseClosed,
     DuplicateKey,
     ForkedHandle,
     InvalidArgument,
-    InvalidName,
     LowDisk,
     NotFound,
     RangoError,
@@ -150,7 +150,7 @@ class Core:
         with _cores_lock:
             if identity(options) in _secluded:
                 raise DatabaseBusy(
-                    f"the keys of {options.path} are being changed in this process; wait for it",
+                    f"{options.path} is open in process {os.getpid()}, which changes its keys",
                     pid=os.getpid(),
                 )
             core = _cores.get(identity(options))
@@ -418,29 +418,11 @@ class Core:
 
     def drop_collection(self, name: str) -> bool:
         """Drop a collection with its documents and indexes: whether there was one."""
-
-        def change(catalog: Any) -> list[tuple[int, bytes | None]]:
-            info = catalog.collections.get(name)
-            if info is None:
-                return []
-            return [(info.tree_id, None), *((each.tree_id, None) for each in info.maintained)]
-
-        return self.change_catalog(change)
+        return self.change_catalog(lambda catalog: collection_dropped(catalog, name))
 
     def rename_collection(self, old: str, new: str) -> None:
         """Give a collection another name. Raises NotFound, InvalidName."""
-
-        def change(catalog: Any) -> list[tuple[int, bytes | None]]:
-            info = catalog.collections.get(old)
-            if info is None:
-                raise NotFound(f"there is no collection {old!r}")
-            if new in catalog.collections:
-                raise InvalidName(
-                    f"there is already a collection {new!r}; drop it first or choose another name"
-                )
-            return [(info.tree_id, collection_definition(new))]
-
-        self.change_catalog(change)
+        self.change_catalog(lambda catalog: collection_renamed(catalog, old, new))
 
     def change_catalog(self, change: Any) -> bool:
         """One commit of definitions: change(catalog) -> [(tree id, definition or None)]."""
