@@ -79,6 +79,10 @@ cdef class ProcessLock:
                     self.vfs.context, self.fd, <unsigned long>self.place, 1, VFS_UNLOCK)
             self.threads.drop()
 
+    def close(self) -> None:
+        """The lock file is closed: from now on only threads are kept apart."""
+        self.fd = -1
+
     def locked(self) -> bool:
         """Whether a thread of this process has it."""
         return self.threads.is_held

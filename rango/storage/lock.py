@@ -83,6 +83,7 @@ class DatabaseLock:
         self._vfs = vfs
         self._fd = fd
         self._may_share = may_share
+        self._works: list[ProcessLock] = []
         self.shared = shared
         self.is_alone = True
         """Nobody else has the database open, and whoever comes waits."""
@@ -167,12 +168,17 @@ class DatabaseLock:
 
     def work(self, work: Work, name: str) -> ProcessLock:
         """The lock of one long work. `name` as in "a checkpoint"."""
-        return ProcessLock(self._vfs, self._fd if self._may_share else -1, work, WORK_WAIT_S, name)
+        lock = ProcessLock(self._vfs, self._fd if self._may_share else -1, work, WORK_WAIT_S, name)
+        self._works.append(lock)
+        return lock
 
     def release(self) -> None:
         """Give the hold up; closing the descriptor drops the locks. Idempotent."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
+            # the descriptor's number may be another file's soon
+            for lock in self._works:
+                lock.close()
             self.shared.leave()
             self._vfs.close(fd)
 
