@@ -105,7 +105,7 @@ def sorter_of(
 
     `collation` is how strings compare; `stop` ends the sort.
     """
-    slow = _SlowKey(sort, collation)
+    slow = SlowKey(sort, collation)
     first: SortField | None = None
     if collation is None and not any(path in HEADER_NAMES for path, _ in sort):
         for path, direction in reversed(sort):
@@ -133,8 +133,8 @@ def sort_records(
     return sorter.records(0, len(sorter))
 
 
-class _SlowKey:
-    """The sort key of a record, from its decoded values."""
+class SlowKey:
+    """The sort key of a record or a document, from decoded values."""
 
     __slots__ = ("_collation", "_sort")
 
@@ -144,12 +144,20 @@ class _SlowKey:
 
     def __call__(self, record: bytes) -> bytes:
         document = record_fields(record)
-        states = [
-            (_Key(_header_key(path, record)), DONE)
-            if path in HEADER_NAMES
-            else (document, tuple(path.split(".")))
-            for path, _ in self._sort
-        ]
+        return self._least(
+            [
+                (_Key(_header_key(path, record)), DONE)
+                if path in HEADER_NAMES
+                else (document, tuple(path.split(".")))
+                for path, _ in self._sort
+            ]
+        )
+
+    def of(self, document: Any) -> bytes:
+        """The key of a document without a record: names of headers are ordinary fields."""
+        return self._least([(document, tuple(path.split("."))) for path, _ in self._sort])
+
+    def _least(self, states: Sequence[State]) -> bytes:
         return min(self._key(values) for values in combinations(states))
 
     def _key(self, values: Sequence[Any]) -> bytes:

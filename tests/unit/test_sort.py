@@ -13,11 +13,16 @@ from hypothesis import strategies as st
 import rango
 from rango._ext.order import Sorter, SortField
 from rango._ext.record import decode, encode, record_build, record_parts
+from rango.database import Database
+from rango.engine.aggregate.keys import sort_key
 from rango.engine.collation import Collation
 from rango.engine.sort import Sort, sort_of, sort_records, sorter_of
 from rango.errors import InvalidFilter, LimitExceeded, RangoError
 from tests.reference import order as twin
+from tests.unit.aggregate_case import db
 from tests.unit.test_filter import DOCUMENTS, record_of
+
+__all__ = ["db"]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,43 @@ def test_sort_equals_its_twin(
         return
     found = sort_records(records, sort, limit, collation)
     assert list(found) == [records[at] for at in expected[: limit or None]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(DOCUMENTS, max_size=8),
+    st.lists(st.tuples(PATHS, st.sampled_from([1, -1])), min_size=1, max_size=3),
+)
+def test_a_stage_sorts_as_find_does(
+    documents: list[dict[str, Any]], spec: list[tuple[str, int]]
+) -> None:
+    # it took each field by itself: other elements of one array, and no null for a missing field
+    sort = sort_of(spec)
+    key = sort_key(sort)
+    decoded = [decode(encode(document)) for document in documents]
+    try:
+        expected = twin.ordered(decoded, sort)
+    except twin.ParallelArrays:
+        with pytest.raises(InvalidFilter, match="parallel"):
+            sorted(decoded, key=key)
+        return
+    assert sorted(range(len(decoded)), key=lambda at: key(decoded[at])) == expected
+
+
+def test_a_sort_of_a_pipeline_refuses_two_arrays_wherever_it_stands(db: Database) -> None:
+    db["c"].insert_many([{"_id": 1, "a": [1, 2], "b": [3]}, {"_id": 2}])
+    sort = {"$sort": {"a": 1, "b": 1}}
+    for stages in ([sort], [sort, {"$limit": 1}], [{"$set": {"x": 1}}, sort]):
+        with pytest.raises(InvalidFilter, match="parallel") as caught:
+            db["c"].aggregate(stages).to_list()
+        assert caught.value.code == 2
+    elements = {"$sort": {"a.x": 1, "a.y": 1}}
+    db["d"].insert_many(
+        [{"_id": 1, "a": [{"x": 1, "y": 9}, {"x": 2, "y": 0}]}, {"_id": 2, "a": {"x": 1, "y": 5}}]
+    )
+    for stages in ([elements], [{"$set": {"z": 1}}, elements]):
+        assert [each["_id"] for each in db["d"].aggregate(stages)] == [2, 1]
+    assert [each["_id"] for each in db["d"].find().sort([("a.x", 1), ("a.y", 1)])] == [2, 1]
 
 
 class Binary(Collation):

@@ -4,8 +4,7 @@ Terms       group key: a hashable that is equal for values that compare equal as
             bytes whose order is that of a sort.
 Invariants  Numbers of all types have one key if they are equal: 1, 1.0 and Decimal128("1") are one
             group. A boolean is no number. Arrays and documents are compared whole, the order of
-            fields included. In a sort, an array counts as its least element going up and its
-            greatest going down, missing as null, an empty array as less than null.
+            fields included. What arrays count as in a sort: see rango/engine/sort.py.
 Sources     rango/_ext/key.pyx; MongoDB manual, "Comparison/Sort Order", "$sort (aggregation)".
 """
 
@@ -21,8 +20,8 @@ from bson.objectid import ObjectId
 
 from rango._ext.key import key_whole
 from rango.engine.collation import Collation, order_keys
-from rango.engine.sort import INVERTED, Sort
-from rango.engine.values import MISSING
+from rango.engine.sort import INVERTED, SlowKey, Sort
+from rango.engine.values import MISSING, fields_of
 
 Key = Callable[[Any], Any]
 
@@ -31,9 +30,6 @@ PLAIN: Final = frozenset((str, int, Int64, ObjectId, type(None)))
 
 NAN_KEY: Final = ("NaN",)
 """Of all that is no number, whichever type it has."""
-
-EMPTY_ARRAY_KEY: Final = bytes((key_whole(None)[0] - 1,))
-"""The class of undefined, which an empty array counts as."""
 
 
 def group_key(value: Any) -> Any:
@@ -78,31 +74,27 @@ def path_values(value: Any, parts: Sequence[str]) -> Iterator[Any]:
 
 
 def sort_key(sort: Sort, collation: Collation | None = None) -> Callable[[Any], bytes]:
-    """A function from a document to bytes whose order is that of the sort."""
-    fields = [_field_key(path, direction, order_keys(collation)) for path, direction in sort]
-    if len(fields) == 1:
-        return fields[0]
-    return lambda document: b"".join([field(document) for field in fields])
+    """A function from a document to bytes whose order is that of the sort, as find() has it.
 
-
-def _field_key(path: str, direction: int, key_of: Key) -> Callable[[Any], bytes]:
-    parts = path.split(".")
-    is_rising = direction > 0
+    The function raises InvalidFilter for two arrays side by side.
+    """
+    key_of = order_keys(collation)
+    fields = [(path.split("."), direction > 0) for path, direction in sort]
+    slow = SlowKey(sort, collation)
 
     def key(document: Any) -> bytes:
-        value = document.get(parts[0]) if len(parts) == 1 else None
-        if len(parts) == 1 and type(value) is not list:
-            found: bytes = key_of(value)
-        else:
-            keys = [_element_keys(value, key_of) for value in path_values(document, parts)]
-            every = [each for some in keys for each in some] or [key_of(None)]
-            found = min(every) if is_rising else max(every)
-        return found if is_rising else found.translate(INVERTED)
+        parts = []
+        for names, is_rising in fields:
+            value = document
+            for name in names:
+                if type(value) is list:
+                    return slow.of(document)
+                inner = value if type(value) is dict else fields_of(value)
+                value = None if inner is None else inner.get(name)
+            if type(value) is list:
+                return slow.of(document)
+            found = key_of(value)
+            parts.append(found if is_rising else found.translate(INVERTED))
+        return b"".join(parts)
 
     return key
-
-
-def _element_keys(value: Any, key_of: Key) -> list[bytes]:
-    if isinstance(value, list):
-        return [key_of(each) for each in value] or [EMPTY_ARRAY_KEY]
-    return [key_of(value)]
