@@ -53,6 +53,14 @@ class Groups:
         self.account.charge(size_of(id_value) + self.each_bytes)
         return number
 
+    def numbered(self, values: Sequence[Any]) -> list[int]:
+        """The number of the group of each of some values that are their own keys."""
+        known = self.numbers
+        for value in values:
+            if value not in known:
+                self.new(value, value)
+        return [known[value] for value in values]
+
 
 def by_field(groups: Groups, name: str, key_of: Key) -> Numbering:
     """Numbers by one top-level field, which needs no expression."""
@@ -186,12 +194,15 @@ class Group(Stage):
         places = [names.index(column.field) if column.field else 0 for column in self.columns]
         for values in source:
             context.environment.check()
-            numbers = []
-            for each in values[0]:
-                value = None if each is MISSING else each
-                key = value if type(value) in PLAIN else key_of(value)
-                at = known.get(key)
-                numbers.append(groups.new(key, value) if at is None else at)
+            if PLAIN.issuperset(map(type, values[0])):
+                numbers = groups.numbered(values[0])
+            else:
+                numbers = []
+                for each in values[0]:
+                    value = None if each is MISSING else each
+                    key = value if type(value) in PLAIN else key_of(value)
+                    at = known.get(key)
+                    numbers.append(groups.new(key, value) if at is None else at)
             for accumulator, place in zip(columns, places, strict=True):
                 accumulator.grow(len(groups.ids))
                 accumulator.add(numbers, values[place])
