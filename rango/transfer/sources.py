@@ -20,10 +20,11 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
+from rango._ext.dump_reader import dump_read
 from rango._ext.json_reader import lines_read
 from rango._ext.record import decode, decode_trusted
 from rango.errors import InvalidArgument, InvalidJson, LimitExceeded, RangoError
@@ -41,6 +42,7 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 _PIECE: Final = 1 << 20
 _HEAD: Final = 1 << 16
 _BSON_SIZE_MIN: Final = 5
+_LENGTH_SIZE: Final = 4
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -191,7 +193,7 @@ class Source:
             if self.format == "jsonl":
                 yield from JsonLines(self.stream, offset, number, bounds).units()
             elif self.format == "bson":
-                yield from bsons(self.stream, offset, number)
+                yield from BsonDump(self.stream, offset, number, bounds).units()
             else:
                 is_array = self.head.removeprefix(BOM).lstrip(b" \t\r\n").startswith(b"[")
                 yield from JsonDocuments(self.stream, offset, is_array).units(number)
@@ -243,6 +245,18 @@ def read_text(text: str) -> dict[str, Any]:
     return found
 
 
+def ready_of(
+    read: Callable[..., int], text: bytes, at: int, offset: int, number: int, bounds: Bounds
+) -> Ready:
+    """What a compiled reader takes of a text, from `at` on; `offset` and `number` before it."""
+    datas: list[bytes] = []
+    ends: list[int] = []
+    without_id: list[int] = []
+    sizes = (bounds.count_max, INSERT_BATCH_SIZE_BYTES_MAX, bounds.document_size_max)
+    end = read(text, at, *sizes, datas, ends, without_id)
+    return Ready(number + 1, offset + end - at, datas, without_id, text, at, ends)
+
+
 class JsonLines:
     """JSON Lines, read in pieces that end with a line.
 
@@ -278,17 +292,9 @@ class JsonLines:
                 yield from self._line(text[start:at])
 
     def _ready(self, text: bytes, at: int) -> Ready:
-        bounds = self._bounds
-        datas: list[bytes] = []
-        ends: list[int] = []
-        without_id: list[int] = []
-        size_max = INSERT_BATCH_SIZE_BYTES_MAX
-        sizes = (bounds.count_max, size_max, bounds.document_size_max)
-        end = lines_read(text, at, *sizes, datas, ends, without_id)
-        self._offset += end - at
-        number = self._number + 1
-        self._number += len(datas)
-        return Ready(number, self._offset, datas, without_id, text, at, ends)
+        ready = ready_of(lines_read, text, at, self._offset, self._number, self._bounds)
+        self._offset, self._number = ready.end, self._number + len(ready.datas)
+        return ready
 
     def _long(self, text: bytes) -> Iterator[Unit]:
         """A piece that ends with a line of JSON_SIZE_BYTES_MAX or more."""
@@ -328,24 +334,59 @@ class JsonLines:
             yield Unit(number, offset, line, document)
 
 
-def bsons(stream: IO[bytes], offset: int, number: int) -> Iterator[Unit]:
-    """The units of a BSON dump: documents one after another."""
-    while head := stream.read(4):
-        number += 1
-        size = int.from_bytes(head, "little")
+class BsonDump:
+    """Documents of BSON one after another, read in pieces; as JsonLines."""
+
+    def __init__(self, stream: IO[bytes], offset: int, number: int, bounds: Bounds) -> None:
+        self._stream = stream
+        self._offset = offset
+        self._number = number
+        self._bounds = bounds
+
+    def units(self) -> Iterator[Unit | Ready]:
+        """The units from here on."""
+        text, at = b"", 0
+        while True:
+            ready = ready_of(dump_read, text, at, self._offset, self._number, self._bounds)
+            if ready.ends:
+                at = ready.ends[-1]
+                self._offset, self._number = ready.end, self._number + len(ready.datas)
+                yield ready
+                continue
+            size = self._size(text, at)
+            missing = size - (len(text) - at)
+            if missing > 0 and (more := self._stream.read(max(missing, _PIECE))):
+                text, at = text[at:] + more, 0
+                continue
+            if at == len(text):
+                return
+            yield self._document(text[at : at + size], size)
+            at += size
+
+    def _size(self, text: bytes, at: int) -> int:
+        """Of the document that begins here; 4 where not even that is known."""
+        if len(text) - at < _LENGTH_SIZE:
+            return _LENGTH_SIZE
+        size = int.from_bytes(text[at : at + _LENGTH_SIZE], "little")
         # mongodump may write what MongoDB stores: 16 MiB and a little; the database judges
-        if len(head) < 4 or not _BSON_SIZE_MIN <= size <= 2 * DOCUMENT_SIZE_BYTES_MAX:
-            raise SourceBroken(f"document {number}, byte {offset}: {size} is no length of BSON")
-        data = head + stream.read(size - 4)
-        if len(data) < size:
-            raise SourceBroken(f"document {number}, byte {offset}: the file ends within it")
-        offset += size
+        if not _BSON_SIZE_MIN <= size <= 2 * DOCUMENT_SIZE_BYTES_MAX:
+            raise SourceBroken(f"{self._place()}: {size} is no length of BSON")
+        return size
+
+    def _place(self) -> str:
+        return f"document {self._number + 1}, byte {self._offset}"
+
+    def _document(self, data: bytes, size: int) -> Unit:
+        """The unit of a document that is not ready."""
+        if len(data) < max(size, _BSON_SIZE_MIN):
+            raise SourceBroken(f"{self._place()}: the file ends within it")
+        self._number += 1
+        self._offset += size
         try:
             document = decode(data)
         except RangoError as wrong:
-            yield Unit(number, offset, data, None, str(wrong))
-        else:
-            yield Unit(number, offset, data, document)
+            return Unit(self._number, self._offset, data, None, str(wrong))
+        return Unit(self._number, self._offset, data, document)
 
 
 class JsonDocuments:

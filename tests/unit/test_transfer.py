@@ -18,6 +18,7 @@ from bson.int64 import Int64
 
 import rango
 from ci.environment import ROOT
+from rango import extended_json
 from rango._ext.record import decode, encode
 from rango.errors import DuplicateKey, InvalidArgument, TransactionError
 from rango.transfer import export_documents, import_documents
@@ -137,6 +138,33 @@ def test_a_bson_document_that_is_damaged_is_refused_alone(
     report = import_documents(db["a"], io.BytesIO(source), rejects=tmp_path / "rejects")
     assert ([each.number for each in report.refusals], ids(db["a"])) == ([2], [1, 3])
     assert (tmp_path / "rejects").read_bytes() == bytes(bad)
+
+
+@pytest.mark.parametrize("format", ["jsonl", "bson"])
+@pytest.mark.parametrize("batch", [7, 1000])
+def test_a_source_of_many_pieces_is_read_whole(
+    db: rango.Database, tmp_path: Path, format: str, batch: int
+) -> None:
+    # usual and unusual documents, small ones and some that are larger than a piece
+    documents: list[dict[str, Any]] = []
+    for at in range(3000):
+        size = 3_000_000 if at in {40, 2999} else at % 900
+        documents.append({"n": at, "text": "é" * (size // 2)} | ({} if at % 3 else {"_id": at}))
+        if at % 100 == 0:
+            documents[-1]["d"] = Decimal128("1.50")
+    documents[1234]["_rev"] = "refused"
+    if format == "bson":
+        pieces = [encode(each) for each in documents]
+    else:
+        pieces = [extended_json.dumps(each).encode() + b"\n" for each in documents]
+    source, rejects = io.BytesIO(b"".join(pieces)), tmp_path / "rejects"
+    report = import_documents(db["a"], source, rejects=rejects, batch=batch)
+    assert (report.imported, [each.number for each in report.refusals]) == (2999, [1235])
+    assert rejects.read_bytes() == pieces[1234]
+    del documents[1234]
+    found = db["a"].find({}, {"_id": 0}).sort("n").to_list()
+    assert found == [{name: each[name] for name in each if name != "_id"} for each in documents]
+    assert db["a"].count_documents({"$expr": {"$eq": ["$_id", "$n"]}}) == 1000
 
 
 def test_duplicates_by_policy(db: rango.Database) -> None:
