@@ -43,6 +43,8 @@ def with_python() -> list[Path]:
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From top to bottom, one namespace, in an empty directory; an error names the line."""
     monkeypatch.chdir(tmp_path)
+    # the reader has installed Rango: the processes that an example starts find it, too
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # a module, as of a reader's own file: dataclasses look theirs up
     module = ModuleType("example")
     monkeypatch.setitem(sys.modules, "example", module)
