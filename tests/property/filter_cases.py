@@ -27,6 +27,7 @@ SCALARS: Final[tuple[Any, ...]] = (
     *(Timestamp(1, 2), Timestamp(2, 1), MinKey(), MaxKey(), Regex("a"), Regex("^a", "i")),
     *(Code("a"), Code("b")),
 )
+COUNT_MANY: Final = 80
 PATTERNS: Final = ("a", "^a", "b$", "^ab", "a.b", "", "[ab]+c", "^$", "A", "ä", "a|0", "(a|b){2}")
 TYPES: Final[tuple[Any, ...]] = (
     *("number", "string", "array", "object", "null", "int", "long", "double", "decimal", "bool"),
@@ -87,12 +88,17 @@ def random_all(rng: random.Random, depth: int) -> list[Any]:
     """An operand of $all."""
     if rng.random() < 0.3:
         return [{"$elemMatch": random_element(rng, depth)} for _ in range(rng.randrange(1, 3))]
-    return [value for value in random_values(rng) if not isinstance(value, dict)]
+    return many(rng, [value for value in random_values(rng) if not isinstance(value, dict)])
+
+
+def many(rng: random.Random, values: list[Any]) -> list[Any]:
+    """Now and then as many values, equal ones among them, as make another step of a program."""
+    return rng.choices(values, k=COUNT_MANY) if values and rng.random() < 0.05 else values
 
 
 OPERANDS: Final[dict[str, Callable[[random.Random, int], Any]]] = {
     **dict.fromkeys(("$eq", "$ne", "$gt", "$gte", "$lt", "$lte"), lambda rng, _: comparable(rng)),
-    **dict.fromkeys(("$in", "$nin"), lambda rng, _: random_values(rng)),
+    **dict.fromkeys(("$in", "$nin"), lambda rng, _: many(rng, random_values(rng))),
     "$exists": lambda rng, _: rng.random() < 0.5,
     "$type": lambda rng, _: rng.choice(TYPES),
     "$mod": lambda rng, _: [rng.choice((1, 2, 3, -2, 2.9, -1)), rng.choice((0, 1, -1, 1.5))],
@@ -135,7 +141,9 @@ def random_filter(rng: random.Random, depth: int = 2) -> dict[str, Any]:
         value = random_operators(rng, depth) if choice < 0.7 else random_value(rng, 2)
         found[random_path(rng)] = value
     if depth > 0 and rng.random() < 0.35:
-        found[rng.choice(("$and", "$or", "$nor"))] = [
-            random_filter(rng, depth - 1) for _ in range(rng.randrange(1, 4))
-        ]
+        some = [random_filter(rng, depth - 1) for _ in range(rng.randrange(1, 4))]
+        if rng.random() < 0.1:
+            path = random_path(rng)
+            some += [{path: comparable(rng)} for _ in range(3)]
+        found[rng.choice(("$and", "$or", "$nor"))] = many(rng, some)
     return found
