@@ -115,8 +115,7 @@ def examine_slots(case: Examination, state: KeysState) -> None:
             "not-encrypted",
             "keys",
             "the database is not encrypted: whoever can read its files can read every document",
-            "nothing, if that is meant; else export it and import it into a new one that was made "
-            "with a passphrase",
+            "nothing, if that is meant; else `rango key encrypt`",
         )
         return
     provider = provider_choose().name
