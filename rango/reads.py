@@ -7,7 +7,7 @@ Failure     Arguments are checked before anything is read.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, Unpack, overload
 
 from bson.objectid import ObjectId
@@ -287,6 +287,23 @@ class CollectionReads(Generic[D]):
         values = distinct_values(query, view, info, key)
         noted(self._handle, "distinct", perf_counter_ns() - started, self._name, query)
         return values
+
+    def history(self, id: Any) -> Iterator[Document]:
+        """Every version of the document with this `_id`, newest first, deletions included.
+
+        A lazy iterator over dicts, whatever the collection's model: "ordinal" (of the commit),
+        "kind" (insert, replace, delete), "_rev", "at" (a datetime), "node", "document" (None of a
+        deletion), and against the version before, by dotted path, "set" (new values) and
+        "removed". Nothing for an `_id` that there never was, or that was purged; a purge meanwhile
+        ends it with {"ordinal", "kind": "purged"}.
+
+        It reads one commit of the oplog for each version, however long the log is. In a
+        transaction it shows what is committed as of its snapshot. Raises InvalidDocument (no `_id`)
+        now; LogCorrupted, IoFailed, DatabaseClosed while it is read.
+        """
+        from rango.history import history
+
+        return history(self._handle, self._name, id)
 
 
 def query_of(filter: Any, projection: ProjectionKeys | None, options: Mapping[str, Any]) -> Query:

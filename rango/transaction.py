@@ -91,6 +91,11 @@ class Handle:
                 return transaction.txn.view, transaction
         return self.core.view(), None
 
+    def committed(self) -> View:
+        """The same, without what the transaction itself has written."""
+        transaction = self.transaction()
+        return self.core.view() if transaction is None else transaction.txn.committed
+
     def write(self, work: Callable[[Txn], R], is_atomic: bool) -> R:
         """Run `work` in the running transaction, or in one that commits before this returns.
 

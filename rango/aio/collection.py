@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
 from rango.aio.cursor import AsyncCommandCursor, AsyncCursor
@@ -196,6 +196,15 @@ class AsyncCollection(Generic[D]):
     @documented(Collection.find_one_and_update)
     async def find_one_and_update(self, *args: Any, **options: Any) -> Any:
         return await _find_one_and_update(self, *args, **options)
+
+    async def history(self, id: Any) -> AsyncIterator[Document]:
+        """Every version of a document, newest first: `async for version in notes.history(id)`.
+
+        See Collection.history().
+        """
+        versions = await self._run(lambda: self._target.history(id), False)
+        while (version := await self._run(lambda: next(versions, None), False)) is not None:
+            yield version
 
     # ignored below: a `self` given by name, which **options would take
     count_documents = reading(Collection.count_documents)

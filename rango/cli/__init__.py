@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "export": "rango.cli.export",
     "find": "rango.cli.find",
     "get": "rango.cli.get",
+    "history": "rango.cli.history",
     "import": "rango.cli.import_",
     "index": "rango.cli.index",
     "init": "rango.cli.init",

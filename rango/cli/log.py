@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from rango.cli.output import document_line
+from rango.cli.output import document_line, value_text
 from rango.cli.session import PATH_ARGUMENT, Target, with_target
 
 
@@ -87,7 +87,7 @@ def subject_of(change: dict[str, Any]) -> str:
     """What of the collection is changed."""
     if "_id" in change:
         # the value alone, as `rango get` takes it
-        return document_line({"": change["_id"]})[len('{"": ') : -1]
+        return value_text(change["_id"])
     if "key" in change:
         return f"key {change['key']}"
     return "" if change.get("index") is None else f"index {change['index']}"

@@ -31,6 +31,11 @@ def document_line(document: Mapping[str, Any], *, mode: Mode = "relaxed") -> str
     return extended_json.dumps(document, mode=mode)
 
 
+def value_text(value: object) -> str:
+    """A value alone, as it stands in a document's line."""
+    return document_line({"": value})[len('{"": ') : -1]
+
+
 def print_object(value: Mapping[str, Any]) -> None:
     """One object as JSON."""
     click.echo(document_line(value))

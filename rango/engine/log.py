@@ -158,7 +158,7 @@ class Reader:
             name,
             found["_id"],
             hexed,
-            f"{ms}-{counter}-{node_tag(writer)}",
+            revision_text(ms, counter, writer),
             updated_at,
             writer,
             document if self._values else None,
@@ -183,6 +183,11 @@ class Reader:
     def _name(self, tree: int) -> str:
         fields = self._definitions.get(tree)
         return f"tree {tree}" if fields is None else str(fields.get("name"))
+
+
+def revision_text(ms: int, counter: int, writer: str) -> str:
+    """A revision as people see it."""
+    return f"{ms}-{counter}-{node_tag(writer)}"
 
 
 def value_of(mutation: memoryview, key_size: int) -> bytes:

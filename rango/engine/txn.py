@@ -66,6 +66,14 @@ class Txn:
             self._view = self._core.store.leased(self._batch.snapshot())
         return self._view
 
+    @property
+    def committed(self) -> View:
+        """A snapshot without this transaction's own writes."""
+        self._check()
+        self._has_read = True
+        # once it has the append lock, nobody else commits
+        return self._base if self._batch is None else self._core.view()
+
     def collections(self) -> dict[str, CollectionInfo]:
         """The collections that this transaction sees, by name."""
         collections: dict[str, CollectionInfo] = self.view.catalog.collections

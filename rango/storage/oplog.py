@@ -41,6 +41,8 @@ from rango.storage.segment import (
     LogKeys,
     LogMark,
     SegmentFiles,
+    found_offset,
+    frame_opened,
     io_named,
     opened,
     place_name,
@@ -425,6 +427,10 @@ class Oplog:
         Its tags are verified, the chain around it is not. Raises NotFound when there is no such
         commit, LogCorrupted when it is damaged.
         """
+        return self.commit_of(ordinal)[1]
+
+    def commit_of(self, ordinal: int) -> tuple[int, bytes]:
+        """The same with the commit's own ordinal, which is that of its last frame."""
         header = self._segment_of(ordinal)
         with opened(self.vfs, self.path(header.id)) as fd:
             scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
@@ -433,7 +439,7 @@ class Oplog:
             if frame[0] == FRAME_CLOSED:
                 raise NotFound(f"ordinal {ordinal} is that of a closed frame, not of a commit")
             if frame[0] == FRAME_COMMIT and frame[2] == ordinal:
-                return frame[4]
+                return ordinal, frame[4]
             bodies = []
             part = frame[2]
             offset = found_offset(scanner, part)
@@ -441,7 +447,7 @@ class Oplog:
                 frame = frame_opened(scanner, offset, part)
                 bodies.append(frame[4])
                 if frame[0] != FRAME_PART:
-                    return b"".join(bodies)
+                    return part, b"".join(bodies)
                 part += 1
                 offset = frame[5]  # a part fills its block, so the next frame starts here
 
@@ -477,23 +483,3 @@ class Oplog:
     def path(self, segment_id: int) -> str:
         """Where a segment's file is."""
         return segment_path(self.directory, segment_id)
-
-
-def found_offset(scanner: Scanner, ordinal: int) -> int:
-    """Where the frame with this ordinal starts."""
-    offset = scanner.find(ordinal)
-    if offset is None:
-        raise NotFound(f"there is no commit with ordinal {ordinal} in the oplog")
-    return offset
-
-
-def frame_opened(
-    scanner: Scanner, offset: int, ordinal: int
-) -> tuple[int, int, int, int, bytes, int]:
-    """The genuine frame here, which has this ordinal."""
-    frame = scanner.frame_at(offset)
-    if frame is None or frame[1] != ordinal:
-        raise LogCorrupted(
-            place_name(scanner.segment_id, offset), f"the frame with ordinal {ordinal} is damaged"
-        )
-    return frame

@@ -23,7 +23,7 @@ from rango._ext.seal import SealKey
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.segment_scan import Scanner
 from rango._ext.vfs import VFS_READ, Vfs
-from rango.errors import IoFailed, LogCorrupted, LowDisk
+from rango.errors import IoFailed, LogCorrupted, LowDisk, NotFound
 
 CHAIN_START: Final = bytes(32)
 """H(0): the chain value before the first commit of a database."""
@@ -242,3 +242,23 @@ def salvage_segment(
             )
         parts.clear()
     return expected
+
+
+def found_offset(scanner: Scanner, ordinal: int) -> int:
+    """Where the frame with this ordinal starts."""
+    offset = scanner.find(ordinal)
+    if offset is None:
+        raise NotFound(f"there is no commit with ordinal {ordinal} in the oplog")
+    return offset
+
+
+def frame_opened(
+    scanner: Scanner, offset: int, ordinal: int
+) -> tuple[int, int, int, int, bytes, int]:
+    """The genuine frame here, which has this ordinal."""
+    frame = scanner.frame_at(offset)
+    if frame is None or frame[1] != ordinal:
+        raise LogCorrupted(
+            place_name(scanner.segment_id, offset), f"the frame with ordinal {ordinal} is damaged"
+        )
+    return frame
