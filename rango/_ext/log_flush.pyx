@@ -6,6 +6,8 @@ Invariants  I-1, I-10, I-17. What is called durable was appended before the flus
             not tried again after it failed, and a leader that dies inside one leaves its mark: the
             next one writes everything since the last proven flush again (same bytes) before its
             own, because the system may have dropped those pages and call them clean.
+            A flush needs no lock to be right: who has waited ALONE_S for a leader that lives (it
+            may be stopped) flushes for itself, and leaves the leader's words alone.
 States      of the owner word: shared.pyx. WORD_FLUSHING: set -> flush -> cleared; it stays set if
             the leader died or the flush failed.
 Failure     -errno, which is latched for everybody (WORD_FAILED).
@@ -24,11 +26,15 @@ from rango._ext.shared cimport (
 )
 from rango._ext.vfs cimport Vfs, vfs_read_all, vfs_write_all
 
+cdef extern from "shared_words.h":
+    double rango_now() nogil
+
 cdef enum:
     INTERRUPTS_MAX = 1000
     REWRITE_SIZE = 16384
 
 cdef double FLUSH_LOOK_S = 0.005    # how often a waiter looks whether whoever flushes lives
+cdef double ALONE_S = 1
 
 
 cdef int flush_lead(
@@ -39,6 +45,7 @@ cdef int flush_lead(
     cdef uint64_t seen
     cdef uint64_t failed
     cdef int status
+    cdef double end = rango_now() + ALONE_S
     while True:
         failed = shared.load(WORD_FAILED)
         if failed:
@@ -54,7 +61,9 @@ cdef int flush_lead(
                 # nothing moved: a flush takes long, or whoever flushed is dead
                 status = shared.owner_take_dead(WORD_FLUSH_OWNER)
         if status == 0:
-            continue
+            if rango_now() < end:
+                continue
+            return flush_alone(shared, vfs, fd, segment_id, target)
         status = 0
         if is_forced or shared.load(WORD_DURABLE) < wanted:
             status = flush_owned(shared, vfs, fd, segment_id, target)
@@ -72,23 +81,17 @@ cdef int flush_owned(
     cdef uint64_t segment = shared.load(WORD_SEGMENT)
     cdef uint64_t position = shared.load(WORD_POSITION)
     cdef uint64_t appended = shared.load(WORD_APPENDED)
-    cdef uint64_t begin = SEGMENT_HEADER_SIZE
     cdef int status = 0
-    cdef int interrupts = 0
     cdef bint is_here = segment == segment_id and shared.load(WORD_SEGMENT) == segment
     if is_here and appended > target[0]:
         target[0] = appended
     if is_here and shared.load(WORD_FLUSHING):
         # whoever flushed last died in it: what failed then is marked clean now (I-17)
-        if shared.load(WORD_DURABLE_SEGMENT) == segment:
-            begin = shared.load(WORD_DURABLE_POSITION)
-        status = rewrite(vfs, fd, begin, position)
-    shared.store(WORD_FLUSHING, shared.me)
+        status = rewrite(vfs, fd, proven_end(shared, segment), position)
+    if is_here:
+        shared.store(WORD_FLUSHING, shared.me)
     if status == 0:
-        status = vfs.table.flush(vfs.context, fd)
-    while status == -EINTR and interrupts < INTERRUPTS_MAX:
-        interrupts += 1
-        status = vfs.table.flush(vfs.context, fd)
+        status = flush_tried(vfs, fd)
     if status < 0:
         shared.fail_with(<uint64_t>-status)
         return status
@@ -96,9 +99,50 @@ cdef int flush_owned(
     if is_here:
         shared.store(WORD_DURABLE_SEGMENT, segment)
         shared.store(WORD_DURABLE_POSITION, position)
-    shared.store(WORD_FLUSHING, 0)
+        # a mark that speaks of another segment stays for whoever flushes that one
+        shared.store(WORD_FLUSHING, 0)
     shared.signal(WORD_SEEN_SIGNAL)
     return 0
+
+
+cdef int flush_alone(
+    Shared shared, Vfs vfs, int fd, uint64_t segment_id, uint64_t *target
+) noexcept nogil:
+    # beside a leader that does not come back
+    cdef uint64_t segment = shared.load(WORD_SEGMENT)
+    cdef uint64_t position = shared.load(WORD_POSITION)
+    cdef uint64_t appended = shared.load(WORD_APPENDED)
+    cdef int status = 0
+    if segment == segment_id and shared.load(WORD_SEGMENT) == segment:
+        if appended > target[0]:
+            target[0] = appended
+        # the mark may be that of one that died before, which the leader has not mended yet
+        status = rewrite(vfs, fd, proven_end(shared, segment), position)
+    if status == 0:
+        status = flush_tried(vfs, fd)
+    if status < 0:
+        shared.fail_with(<uint64_t>-status)
+        return status
+    shared.raise_to(WORD_DURABLE, target[0])
+    shared.signal(WORD_SEEN_SIGNAL)
+    shared.signal(WORD_FLUSH_SIGNAL)
+    return 0
+
+
+cdef int flush_tried(Vfs vfs, int fd) noexcept nogil:
+    cdef int interrupts = 0
+    cdef int status = vfs.table.flush(vfs.context, fd)
+    while status == -EINTR and interrupts < INTERRUPTS_MAX:
+        interrupts += 1
+        status = vfs.table.flush(vfs.context, fd)
+    return status
+
+
+cdef uint64_t proven_end(Shared shared, uint64_t segment) noexcept nogil:
+    # where the last flush that is proven ended in this segment
+    if shared.load(WORD_DURABLE_SEGMENT) == segment:
+        return shared.load(WORD_DURABLE_POSITION)
+    return SEGMENT_HEADER_SIZE
 
 
 cdef int rewrite(Vfs vfs, int fd, uint64_t begin, uint64_t end) noexcept nogil:

@@ -98,4 +98,6 @@ def appender_mend(Appender appender not None) -> None:
     if status < 0:
         appender.latch(status, "mending")
     appender.allocated = at
+    # it may have died half-way through these
+    appender.shared.publish(appender.segment_id, appender.position, appender.ordinal)
     appender.shared.store(WORD_APPENDING, 0)

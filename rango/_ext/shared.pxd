@@ -42,6 +42,7 @@ cdef class Shared:
     cdef uint64_t *words
     cdef size_t size
     cdef bint is_mapped
+    cdef bint has_begun                     # this user has rebuilt the words
     cdef uint64_t forks                     # fork_count() when it was made: a child must not touch
     cdef readonly uint64_t me               # this user's id, never used before; 0: not entered
     cdef int place                          # of this user in the table; -1: none

@@ -289,7 +289,9 @@ cdef class Shared:
     cdef void owner_drop(self, int word) noexcept nogil:
         if not self.is_ours():
             return
-        rango_word_store(self.words + word, 0)
+        # not ours any more: closed while it was held, and taken over
+        if not rango_word_swap(self.words + word, self.me, 0):
+            return
         if rango_word_load(self.words + word + 2):
             rango_word_add(self.words + word + 1, 1)
             rango_wake(self.words + word + 1, 1)
@@ -312,9 +314,8 @@ cdef class Shared:
         self, uint64_t appended, uint64_t durable, uint64_t generation, uint64_t keys,
         uint64_t segment, uint64_t position
     ) -> None:
-        """Rebuild the words. By whoever is alone, before the first append.
-
-        Ids go on from where they were: no owner word outlives this.
+        """Rebuild the words. By whoever is alone, before the first append; tell() lets others
+        believe them. Ids go on from where they were: no owner word outlives this.
         """
         self.end()
         self.store(WORD_APPENDED, appended)
@@ -326,7 +327,12 @@ cdef class Shared:
         self.store(WORD_POSITION, position)
         self.store(WORD_DURABLE_SEGMENT, segment)
         self.store(WORD_DURABLE_POSITION, position)
-        self.store(WORD_STATE, 1)
+        self.has_begun = True
+
+    def tell(self) -> None:
+        """What begin() has said is what others may go by: the recovery is over."""
+        if self.has_begun:
+            self.store(WORD_STATE, 1)
 
     def end(self) -> None:
         """The words mean nothing from now on. By whoever is alone."""
@@ -343,6 +349,11 @@ cdef class Shared:
     def appended(self) -> int:
         """The last ordinal in the log."""
         return self.load(WORD_APPENDED)
+
+    @property
+    def durable(self) -> int:
+        """The last ordinal that a flush has covered."""
+        return self.load(WORD_DURABLE)
 
     @property
     def visible(self) -> int:

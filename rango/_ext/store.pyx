@@ -65,7 +65,8 @@ from rango._ext.pager cimport Pager
 from rango._ext.rebase cimport view_rebased
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.shared cimport (
-    WORD_APPENDED, WORD_DURABLE, WORD_GENERATION, WORD_SEEN_SIGNAL, WORD_VISIBLE, Shared,
+    WORD_APPENDED, WORD_DURABLE, WORD_GENERATION, WORD_SEEN_SIGNAL, WORD_STATE, WORD_VISIBLE,
+    Shared,
 )
 from rango._ext.span cimport Span, load_u16, load_u32, span_of, span_take, store_u16, store_u32
 from rango._ext.view cimport (
@@ -202,8 +203,8 @@ cdef class Store:
 
     cpdef bint is_behind(self) except -1:
         """Whether other processes have gone on since this store last followed them."""
-        if self.shared is None:
-            return False
+        if self.shared is None or self.shared.load(WORD_STATE) != 1:
+            return False    # alone, or somebody is recovering
         if (self.shared.load(WORD_APPENDED) != self.reached
                 or self.shared.load(WORD_GENERATION) != self.known_generation):
             return True
@@ -232,7 +233,8 @@ cdef class Store:
             view = self.current
             lease = self.shared.lease(view.generation.number)
             # whoever writes the next but one checkpoint looks at the pins after it has named one
-            if self.shared.load(WORD_GENERATION) == self.known_generation:
+            if (self.shared.load(WORD_GENERATION) == self.known_generation
+                    or self.shared.load(WORD_STATE) != 1):
                 return view.leased(lease)
 
     def leased(self, View view not None) -> View:

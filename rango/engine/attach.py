@@ -30,6 +30,7 @@ from rango.storage.segment import io_named
 from rango.storage.superblock import DATA_FILE, slot_newest, slots_read
 
 if TYPE_CHECKING:
+    from rango._ext.shared import Shared
     from rango._ext.store import Store
     from rango.engine.core import Core
     from rango.engine.options import OpenOptions
@@ -56,6 +57,8 @@ def attach(
     try:
         # what came between reading the names and having the lock
         keyring.refresh()
+        # whoever changed them may have died before it told anybody
+        lock.shared.keys = keyring.generation
         log.reread()
         slot, fallback, _torn = recovery.choose_slot(options, options.vfs, data_fd, keyring)
         pager = recovery.make_pager(options, keyring, data_fd)
@@ -65,9 +68,7 @@ def attach(
             if slot is None
             else LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
         )
-        follower = Follower(log, start)
-        replay(store, follower, lock.shared.appended, lock.shared.segment)
-        store.current = store.head
+        follower = read_all(store, log, start, lock.shared)
         if not options.read_only:
             store.appender = appender_behind(
                 log, follower.mark, lock.shared, is_closed=follower.is_closed
@@ -121,6 +122,18 @@ def share(core: Core) -> None:
     core.lock.share()
 
 
+def read_all(store: Store, log: Oplog, start: LogMark, shared: Shared) -> Follower:
+    """Take over the whole log behind the slot. Under the append lock."""
+    follower = Follower(log, start)
+    replay(store, follower, max(shared.visible, start.ordinal), 0)
+    store.current = store.head
+    # what is not durable yet waits to be seen
+    follow_on(store, follower, shared.appended, shared.segment)
+    # a segment behind this is one that its writer never used: it died (appender_mend)
+    del log.segments[log.position(follower.mark.segment_id) + 1 :]
+    return follower
+
+
 def replay(store: Store, follower: Follower, written: int, segment_id: int) -> None:
     """Put what the log has behind the slot into the overlay."""
     changes: list[tuple[int, bytes | None]] = []
@@ -128,9 +141,15 @@ def replay(store: Store, follower: Follower, written: int, segment_id: int) -> N
         for ordinal, _lsn, body, first_ordinal in commits:
             changes += store.apply(body, first_ordinal, ordinal)
     store.head.catalog = store.head.catalog.changed(changes, store.marks)
-    follower.log.segments.extend(
-        header for header in follower.headers if header.id > follower.log.segments[-1].id
-    )
+
+
+def follow_on(store: Store, follower: Follower, written: int, segment_id: int) -> None:
+    """Take over the commits up to `written`, each to be seen once it is durable."""
+    for commits in follower.read(written, segment_id):
+        for ordinal, _lsn, body, first_ordinal in commits:
+            # one that was interrupted may have come some way
+            if ordinal > store.head.ordinal:
+                store.follow(body, first_ordinal, ordinal)
 
 
 def busy_writer(path: str, lock: DatabaseLock) -> DatabaseBusy:
@@ -186,7 +205,7 @@ def follow(core: Core) -> None:
         if shared.keys > core.keyring.generation:
             take_keys(core)
         if shared.appended != store.reached or is_elsewhere:
-            read_on(core, shared.appended, shared.segment)
+            read_on(core)
         if shared.generation != store.known_generation:
             move_on(core, shared.generation)
         store.publish()
@@ -200,17 +219,15 @@ def take_keys(core: Core) -> None:
         core.seals = -core.store.pager.seals
 
 
-def read_on(core: Core, written: int, segment_id: int) -> None:
-    """Take over the commits up to `written`."""
+def read_on(core: Core) -> None:
+    """Take over every commit that was appended."""
+    # the segment first: read after the ordinal it might be one that goes on behind later commits
+    segment_id, written = core.lock.shared.segment, core.lock.shared.appended
     store, appender = core.store, core.store.appender
     if appender is not None:
         core.follower.mark = LogMark(*appender.mark())
     follower = core.follower
-    for commits in follower.read(written, 0 if appender is None else segment_id):
-        for ordinal, _lsn, body, first_ordinal in commits:
-            # an interrupted read_on may have come some way
-            if ordinal > store.head.ordinal:
-                store.follow(body, first_ordinal, ordinal)
+    follow_on(store, follower, written, 0 if appender is None else segment_id)
     mark = follower.mark
     if appender is None:
         core.log.segments.extend(follower.headers)
@@ -247,7 +264,7 @@ def move_on(core: Core, number: int) -> None:
         )
     if slot.ordinal > store.reached:
         # the slot is newer than what was followed
-        read_on(core, core.lock.shared.appended, core.lock.shared.segment)
+        read_on(core)
     # what a slot holds is durable, so all of it may be seen
     store.publish()
     if core.slot is None or slot.generation > core.slot.generation:
@@ -265,6 +282,7 @@ def move_on(core: Core, number: int) -> None:
         store.builder.rename(generation)
         core.slot, core.fallback = slot, other
         core.unadopted = None
-        core.is_slot_proven = True
+        # one that nobody told of yet may be in the cache only
+        core.is_slot_proven = slot.generation <= number
         core.seals = (slot.seals if slot.epoch == core.keyring.epoch else 0) - store.pager.seals
     store.known_generation = number

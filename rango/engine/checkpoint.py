@@ -159,14 +159,17 @@ def refresh(core: Core) -> None:
         return
     path = os.path.join(core.path, DATA_FILE)
     slot, _other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
-    named = 0 if core.slot is None else core.slot.generation
-    if slot is not None and slot.generation > max(named, core.lock.shared.generation):
+    is_untold = slot is not None and slot.generation > core.lock.shared.generation
+    if slot is not None and is_untold:
         rewrite_slot(core, slot)
-        core.lock.shared.generation = slot.generation
     # what this process had not gone on from is in the slots, or never was
     core.unadopted = None
     try:
         core.append_lock_take()
+        if slot is not None and is_untold:
+            # the word moves under the append lock only: no transaction is built on the one before
+            core.lock.shared.generation = slot.generation
+            core.view()
     finally:
         core.append_lock.drop()
 

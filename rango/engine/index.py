@@ -81,9 +81,13 @@ def create(core: Core, name: str, asked: IndexInfo, progress: Progress | None = 
         return [(index.tree_id, index_definition(collection, index, READY))]
 
     found = core.collections().get(name)
-    if found is not None and find_same(found, asked) is not None:
+    same = None if found is None else find_same(found, asked)
+    if found is not None and same is not None and (same in found.ready or is_building(core)):
         return
     with core.build_lock:
+        # nobody builds now: what is not ready was left by one that died
+        for unfinished in core.view().catalog.building():
+            drop_unfinished(core, unfinished)
         if not core.change_catalog(define):
             return
         collection, index = made[0]
@@ -94,6 +98,16 @@ def create(core: Core, name: str, asked: IndexInfo, progress: Progress | None = 
             if core.error is None:
                 drop_unfinished(core, index.tree_id)
             raise
+
+
+def is_building(core: Core) -> bool:
+    """Whether some thread or process builds an index now."""
+    if core.build_lock.locked():
+        return True
+    try:
+        return not core.build_lock.take(0)
+    finally:
+        core.build_lock.drop()
 
 
 def copy_of(index: IndexInfo, tree: int, **changed: Any) -> IndexInfo:

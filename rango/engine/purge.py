@@ -28,6 +28,7 @@ from rango._ext import layout
 from rango._ext.collection_info import CollectionInfo
 from rango._ext.key import key_of
 from rango._ext.record import decode, encode, record_parts
+from rango.engine import checkpoint
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.salvage import MUTATION
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
@@ -147,6 +148,9 @@ def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
     core.checkpoint()
     core.store.pager.forget_cache()
     with core.history_lock, core.checkpoint_lock, latching(core):
+        # other processes may have made checkpoints meanwhile: their pages are no free ones
+        checkpoint.refresh(core)
+        checkpoint.keep_fallback(core)
         pinned = core.store.builder.pinned
         if pinned:
             raise DatabaseBusy(

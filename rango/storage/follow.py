@@ -101,7 +101,7 @@ def appender_behind(log: Oplog, mark: LogMark, shared: Shared, *, is_closed: boo
             fd,
             mark.offset,
             mark.ordinal,
-            min(shared.visible, mark.ordinal),
+            min(shared.durable, mark.ordinal),
             mark.chain,
             size,
             segment_size_max=log.segment_size_max,

@@ -156,6 +156,7 @@ class DatabaseLock:
     def share(self) -> None:
         """Let others in: what the words say is true now."""
         if self._may_share and self.is_alone:
+            self.shared.tell()
             self._vfs.lock(self._fd, ALIVE_BYTE, 1, VFS_SHARED)
             self._vfs.lock(self._fd, RECOVERY_BYTE, 1, VFS_UNLOCK)
             self.is_alone = False

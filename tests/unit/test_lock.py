@@ -94,6 +94,7 @@ def test_words_that_a_dead_process_left_are_believed_by_nobody(tmp_path: Path) -
     with pytest.raises(DatabaseBusy):
         acquired(tmp_path)
     writer.shared.begin(7, 7, 1, 1, 1, 4096)
+    assert not reader.shared.is_ready
     writer.share()
     other = acquired(tmp_path)
     assert not other.is_alone and other.shared.appended == 7

@@ -1,0 +1,273 @@
+"""Two cores on one directory: each has descriptors, a place in the table and an overlay of its own,
+as two processes have. What one does the other finds, whatever line the first one died in.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rango._ext.collection_info import IndexInfo
+from rango._ext.record import encode
+from rango._ext.shared import APPEND_OWNER_WORD
+from rango._ext.vfs import POSIX, RANGE_LOCKS
+from rango.engine import checkpoint, purge
+from rango.engine import index as index_module
+from rango.engine.core import Core
+from rango.engine.query import Query
+from rango.errors import DatabaseBusy
+from rango.storage.lock import DatabaseLock
+from tests.unit.engine_case import documents_of, insert, options_of
+
+pytestmark = pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
+
+APPENDED_WORD, DURABLE_WORD, APPENDING_WORD, FLUSHING_WORD = 17, 18, 23, 24
+SEGMENT_WORD, POSITION_WORD, FLUSH_OWNER_WORD = 28, 29, 56
+"""Places in the table of docs/reference/format.md."""
+
+
+class Pair:
+    """Opens cores on one directory, and closes what is open at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cores: list[Core] = []
+
+    def __call__(self, **changes: object) -> Core:
+        core = Core(options_of(self.path, **changes))
+        self.cores.append(core)
+        core.start()
+        return core
+
+    def word(self, number: int, value: int | None = None) -> int:
+        """A shared word; `value`: set it."""
+        with open(self.path / "lock", "r+b", buffering=0) as file:
+            if value is not None:
+                os.pwrite(file.fileno(), struct.pack("=Q", value), 8 * number)
+            return int(struct.unpack("=Q", os.pread(file.fileno(), 8, 8 * number))[0])
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(tmp_path / "db")
+    yield made
+    for core in made.cores:
+        if not core.is_closed:
+            core.release()
+
+
+def die(core: Core) -> None:
+    """What a SIGKILL does: descriptors go, words and files stay as they are."""
+    core.is_closed = True
+    core.store.appender.close()
+    core.store.pager.close()
+    core.vfs.close(core.lock._fd)
+    core.lock._fd = -1
+
+
+def numbers(core: Core) -> list[int]:
+    """The `_id`s that a core sees."""
+    return sorted(documents_of(core, "a"))
+
+
+def test_a_core_that_is_closed_inside_a_transaction_takes_nobodys_append_lock_later(
+    pair: Pair,
+) -> None:
+    first, second = pair(), pair()
+    first.append_lock_take()
+    word = pair.word(APPEND_OWNER_WORD)
+    assert word == first.lock.shared.me
+    # taken over from the dead, or from one whose close did not wait any longer
+    pair.word(APPEND_OWNER_WORD, second.lock.shared.me)
+    first.append_lock.drop()
+    assert pair.word(APPEND_OWNER_WORD) == second.lock.shared.me
+    pair.word(APPEND_OWNER_WORD, 0)
+
+
+def test_a_commit_is_durable_although_whoever_flushes_was_stopped(pair: Pair) -> None:
+    first, stopped = pair(), pair()
+    pair.word(FLUSH_OWNER_WORD, stopped.lock.shared.me)
+    insert(first, "a", [{"_id": 1}])
+    assert pair.word(DURABLE_WORD) == first.store.head.ordinal
+    # the leader's words are the leader's still
+    assert pair.word(FLUSH_OWNER_WORD) == stopped.lock.shared.me
+    pair.word(FLUSH_OWNER_WORD, 0)
+
+
+def test_a_flush_takes_over_from_one_that_died_and_writes_what_it_had_not_proven(
+    pair: Pair,
+) -> None:
+    first, dead, other = pair(), pair(), pair()
+    pair.word(FLUSH_OWNER_WORD, dead.lock.shared.me)
+    pair.word(FLUSHING_WORD, dead.lock.shared.me)
+    die(dead)
+    insert(first, "a", [{"_id": 1}])
+    assert pair.word(FLUSH_OWNER_WORD) == pair.word(FLUSHING_WORD) == 0
+    assert numbers(other) == [1]
+
+
+def test_one_that_opens_during_a_recovery_waits_although_readers_are_there(
+    tmp_path: Path,
+) -> None:
+    Core(options_of(tmp_path)).release()
+    reader = Core(options_of(tmp_path, read_only=True))
+    lock = DatabaseLock.acquire(POSIX, str(tmp_path), read_only=False, now_ms=1)
+    assert lock.is_alone
+    lock.shared.begin(9, 9, 9, 9, 9, 9)
+    # nobody believes it yet, and the reader does not wait for it either
+    reader.view()
+    with pytest.raises(DatabaseBusy):
+        DatabaseLock.acquire(POSIX, str(tmp_path), read_only=False, now_ms=1, wait_s=0.01)
+    lock.release()
+    reader.view()
+    writer = Core(options_of(tmp_path))
+    insert(writer, "a", [{"_id": 1}])
+    assert numbers(reader) == [1]
+    for core in (reader, writer):
+        core.release()
+
+
+def test_a_checkpoint_beside_a_writer_in_memory_mode_flushes_the_log_first(pair: Pair) -> None:
+    first = pair(durability="memory")
+    insert(first, "a", [{"_id": n} for n in range(5)])
+    assert pair.word(DURABLE_WORD) < first.store.head.ordinal
+    second = pair()
+    second.checkpoint()
+    assert second.slot is not None
+    assert pair.word(DURABLE_WORD) >= second.slot.ordinal
+
+
+def test_what_is_not_durable_yet_is_not_seen_by_one_that_opens_meanwhile(pair: Pair) -> None:
+    first = pair()
+    insert(first, "a", [{"_id": 1}])
+    info = first.collections()["a"]
+    first.stand_by = lambda _ordinal: None  # type: ignore[method-assign]
+    first.insert_one(info, encode({"_id": 2}))
+    second = pair()
+    assert numbers(second) == [1]
+    first.store.appender.flush()
+    assert numbers(second) == [1, 2]
+    assert numbers(first) == [1, 2]
+
+
+def test_one_that_opens_after_a_writer_died_behind_a_new_segment_goes_on_in_the_old_one(
+    pair: Pair,
+) -> None:
+    first = pair()
+    insert(first, "a", [{"_id": 1}])
+    bystander = pair()
+    segment = pair.word(SEGMENT_WORD)
+    position, ordinal = pair.word(POSITION_WORD), pair.word(APPENDED_WORD)
+    first.store.appender.roll_over()
+    # it died before it told anybody
+    pair.word(SEGMENT_WORD, segment)
+    pair.word(POSITION_WORD, position)
+    assert pair.word(APPENDED_WORD) == ordinal
+    pair.word(APPENDING_WORD, first.lock.shared.me)
+    second = pair()
+    insert(second, "a", [{"_id": 2}])
+    assert numbers(bystander) == numbers(second) == [1, 2]
+    insert(bystander, "a", [{"_id": 3}])
+    assert numbers(second) == [1, 2, 3]
+    assert list(second.check()) == []
+    pair.cores.remove(first)
+    first.store.appender.close()
+    third = pair()
+    assert numbers(third) == [1, 2, 3]
+
+
+def test_a_commit_does_not_fail_because_another_process_is_at_a_checkpoint(pair: Pair) -> None:
+    first, second = pair(), pair(overlay_entries_max=2)
+    insert(first, "a", [{"_id": 0}])
+    with first.checkpoint_lock:
+        insert(second, "a", [{"_id": n} for n in range(1, 6)])
+    assert second.checkpoints == 0
+    insert(second, "a", [{"_id": 6}])
+    assert second.checkpoints == 1
+    assert numbers(first) == list(range(7))
+
+
+def test_a_purge_clears_no_page_of_a_checkpoint_that_another_process_has_just_made(
+    pair: Pair,
+) -> None:
+    first, second = pair(), pair()
+    insert(first, "a", [{"_id": n, "pad": "x" * 500} for n in range(50)])
+    real = first.checkpoint
+    calls = []
+
+    def checkpoint_then_others() -> None:
+        real()
+        calls.append(1)
+        if len(calls) == 2:
+            for start in (100, 150, 200):
+                insert(second, "a", [{"_id": start + n, "p": "y" * 500} for n in range(50)])
+                second.checkpoint()
+
+    first.checkpoint = checkpoint_then_others  # type: ignore[method-assign]
+    purge.finish(first)
+    assert list(second.check()) == []
+    assert list(first.check()) == []
+    assert numbers(first) == [*range(50), *range(100, 250)]
+
+
+def test_an_index_whose_builder_died_is_built_by_the_next_one_that_asks(pair: Pair) -> None:
+    first, second = pair(), pair()
+    insert(first, "a", [{"_id": n, "n": n} for n in range(5)])
+    asked = IndexInfo("n_1", 0, (("n", 1),))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def dies(*_arguments: object) -> None:
+            raise RuntimeError
+
+        patch.setattr(index_module, "fill", dies)
+        patch.setattr(index_module, "drop_unfinished", lambda *_: None)
+        with pytest.raises(RuntimeError):
+            first.create_index("a", asked)
+    second.create_index("a", asked)
+    assert [each.name for each in second.collections()["a"].ready] == ["n_1"]
+    assert [each.name for each in first.collections()["a"].ready] == ["n_1"]
+    assert list(second.check()) == []
+
+
+def test_a_slot_whose_writer_died_before_telling_is_told_by_the_next_checkpoint(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair(), pair()
+    insert(first, "a", [{"_id": 1}])
+
+    def dies(*_arguments: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "adopt", dies)
+        with pytest.raises(RuntimeError):
+            first.checkpoint()
+    third = pair()
+    assert third.slot is not None
+    named = third.slot.generation
+    assert third.lock.shared.generation < named
+    insert(third, "a", [{"_id": 2}])
+    checkpoint.refresh(third)
+    assert third.lock.shared.generation == named
+    for core in (first, second, third):
+        assert numbers(core) == [1, 2]
+        core.checkpoint()
+        assert list(core.check()) == []
+
+
+def test_one_that_was_idle_follows_over_a_purge_of_what_it_has_not_seen(pair: Pair) -> None:
+    first, second, idle = pair(), pair(), pair()
+    insert(first, "a", [{"_id": n} for n in range(5)])
+    assert numbers(idle) == list(range(5))
+    insert(first, "a", [{"_id": n, "pad": "x" * 99} for n in range(5, 9)])
+    purge.purge(first, "a", Query({"_id": {"$in": [6, 7]}}))
+    insert(first, "a", [{"_id": 9}])
+    for core in (idle, second, first):
+        assert numbers(core) == [0, 1, 2, 3, 4, 5, 8, 9]
+        assert list(core.check()) == []
+    insert(idle, "a", [{"_id": 10}])
+    assert numbers(second) == numbers(idle) == [0, 1, 2, 3, 4, 5, 8, 9, 10]
