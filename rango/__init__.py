@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rango.log import read_log
     from rango.rescue import restore, salvage, verify_backup
     from rango.results import ReturnDocument
+    from rango.snapshot import Snapshot
 
 __version__: Final = "0.1.0"
 
@@ -52,6 +53,7 @@ __all__ = [
     "RangoError",
     "ReplaceOne",
     "ReturnDocument",
+    "Snapshot",
     "UpdateMany",
     "UpdateOne",
     "__version__",
@@ -82,6 +84,7 @@ _PLACES: Final = {
     "RangoError": "rango.errors",
     "ReplaceOne": "rango.bulk",
     "ReturnDocument": "rango.results",
+    "Snapshot": "rango.snapshot",
     "UpdateMany": "rango.bulk",
     "UpdateOne": "rango.bulk",
     "cancel_scope": "rango.cancel",

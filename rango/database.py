@@ -24,12 +24,13 @@ from rango.ids import UuidGenerator, node_id_check
 from rango.keys import Keys
 from rango.metrics import NEVER
 from rango.models import M
-from rango.names import collection_name_check
+from rango.names import collection_name_check, listed_names
 from rango.transaction import Handle, Transaction
 
 if TYPE_CHECKING:
     from rango._ext.vfs import Vfs
     from rango.engine.core import Finding, OpenOptions
+    from rango.snapshot import Snapshot
     from rango.storage.keyring import Token
 
 Durability = Literal["commit", "group", "memory"]
@@ -291,8 +292,7 @@ class Database:
 
     def list_collection_names(self) -> list[str]:
         """The names of the collections that exist, sorted; not those that Rango keeps itself."""
-        names = self._handle.view()[0].catalog.collections
-        return sorted(name for name in names if not name.startswith("system."))
+        return listed_names(self._handle.view()[0].catalog.collections)
 
     def purges(self) -> list[dict[str, Any]]:
         """What was purged, oldest first: collection, number of documents, when, by which node.
@@ -327,6 +327,16 @@ class Database:
     def transaction(self) -> Transaction:
         """Several statements as one: `with db.transaction(): ...`; Transaction says how."""
         return Transaction(self._handle)
+
+    def snapshot(self) -> Snapshot:
+        """The whole database as of now, read-only: `with db.snapshot() as past: past["notes"] ...`
+
+        Consistent over all collections, whatever any thread or process writes meanwhile. In a
+        transaction it does not see the transaction's own writes. Close it: see Snapshot.
+        """
+        from rango.snapshot import Snapshot
+
+        return Snapshot(self._handle)
 
     @property
     def path(self) -> str:

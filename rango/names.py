@@ -7,7 +7,7 @@ Failure     InvalidName, InvalidDocument and InvalidArgument say what to change;
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from bson.regex import Regex
@@ -108,3 +108,8 @@ def replacement_check(replacement: object) -> Mapping[str, Any]:
             code=52,
         )
     return document
+
+
+def listed_names(names: Iterable[str]) -> list[str]:
+    """Names of collections as they are listed: sorted, without those that Rango keeps itself."""
+    return sorted(name for name in names if not name.startswith("system."))

@@ -14,6 +14,7 @@ from rango.aio.collection import AsyncCollection
 from rango.aio.cursor import AsyncCommandCursor, AsyncCursor
 from rango.aio.database import AsyncDatabase, connect, open
 from rango.aio.offload import outcome_of
+from rango.aio.snapshot import AsyncSnapshot
 from rango.aio.transaction import AsyncTransaction
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "AsyncCommandCursor",
     "AsyncCursor",
     "AsyncDatabase",
+    "AsyncSnapshot",
     "AsyncTransaction",
     "connect",
     "open",

@@ -11,6 +11,7 @@ from rango.aio.collection import AsyncCollection
 from rango.aio.cursor import AsyncCommandCursor
 from rango.aio.delegate import completed, reading, returning, writing
 from rango.aio.offload import CLOSED_TEXT, Pool
+from rango.aio.snapshot import AsyncSnapshot
 from rango.aio.transaction import AsyncTransaction, running
 from rango.database import Database
 from rango.database import connect as database_connect
@@ -131,6 +132,13 @@ class AsyncDatabase:
     def transaction(self) -> AsyncTransaction:
         """Several statements as one: `async with db.transaction(): ...`"""
         return AsyncTransaction(self)
+
+    async def snapshot(self) -> AsyncSnapshot:
+        """The whole database as of now, read-only: `async with await db.snapshot() as past: ...`
+
+        See Database.snapshot().
+        """
+        return AsyncSnapshot(self, await self._run(self._target.snapshot, False))
 
     def _cursor(self, cursor: Any) -> AsyncCommandCursor:
         return AsyncCommandCursor(self, cursor)

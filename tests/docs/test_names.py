@@ -55,7 +55,14 @@ def test_every_name_of_the_modules_has_an_example() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        *(rango.Database, rango.Collection, Cursor, CommandCursor),
+        *(
+            rango.Database,
+            rango.Snapshot,
+            rango.Collection,
+            Cursor,
+            CommandCursor,
+            aio.AsyncSnapshot,
+        ),
         *(aio.AsyncDatabase, aio.AsyncCollection, aio.AsyncCursor, aio.AsyncCommandCursor),
     ],
     ids=lambda kind: kind.__name__,
@@ -67,7 +74,7 @@ def test_every_public_name_has_an_example(kind: type) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [rango.Database, rango.Collection, Cursor, CommandCursor],
+    [rango.Database, rango.Snapshot, rango.Collection, Cursor, CommandCursor],
     ids=lambda kind: kind.__name__,
 )
 def test_every_public_name_is_on_the_map(kind: type) -> None:
