@@ -216,9 +216,12 @@ class Conflict(RangoError):
 
 
 class DatabaseBusy(RangoError):
-    """Another process (or a long transaction of this one) holds the database.
+    """Somebody else is in the way: a writer waited too long for the transaction of another process
+    or thread, or the work (a new root key, opening where processes cannot share) needs the database
+    for itself.
 
-    `pid` names it if known. Retry later.
+    Nothing was changed. `pid` names the process if known. Keep transactions short; end the one that
+    is named, or retry later.
     """
 
     def __init__(self, message: str, pid: int | None = None) -> None:

@@ -18,6 +18,7 @@ from rango.database import connect as database_connect
 from rango.database import open as database_open
 from rango.errors import DatabaseClosed, TransactionError
 from rango.keys import Keys
+from rango.keys import rekey as keys_rekey
 from rango.models import M
 
 if TYPE_CHECKING:
@@ -45,8 +46,21 @@ def _opening(
     return opened
 
 
+def _apart(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    @functools.wraps(function)
+    async def called(*args: P.args, **options: P.kwargs) -> R:
+        pool = Pool()
+        try:
+            return await pool.run(lambda: function(*args, **options), is_write=True)
+        finally:
+            await pool.close(lambda: None)
+
+    return called
+
+
 open = _opening(database_open)
 connect = _opening(database_connect)
+rekey = _apart(keys_rekey)
 
 
 class AsyncKeys:

@@ -72,12 +72,12 @@ def documents_of(words: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                 yield document
 
 
-def sort_of(text: str | None) -> list[tuple[str, int]] | None:
-    """A sort: "a,-b" or {"a": 1, "b": -1}."""
+def sort_of(text: str | None, what: str = "--sort") -> list[tuple[str, int]] | None:
+    """A sort: "a,-b" or {"a": 1, "b": -1}. `what` is its name on the command line."""
     if text is None:
         return None
     if text.lstrip().startswith("{"):
-        return [(name, int(way)) for name, way in document_of(text, "--sort").items()]
+        return [(name, int(way)) for name, way in document_of(text, what).items()]
     fields = [part.strip() for part in text.split(",") if part.strip()]
     return [(field.lstrip("-"), -1 if field.startswith("-") else 1) for field in fields]
 

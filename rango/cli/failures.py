@@ -49,6 +49,13 @@ HINTS: Final[dict[type[BaseException], tuple[str, ...]]] = {
     errors.LogCorrupted: ("`rango salvage` writes what is intact elsewhere",),
 }
 """What to do next, in the words of the command line."""
+WORDS: Final = {
+    ", or open it with create=True": "",
+    "import with on_duplicate='skip' or 'replace'": "use --on-duplicate skip or replace",
+    "; details name them": "",
+    "list_indexes() names all": "`rango index list` names all",
+}
+"""Words of the Python API in messages -> what the command line has instead."""
 
 
 def exit_code(error: BaseException) -> int:
@@ -61,7 +68,12 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     notes = [*getattr(error, "__notes__", ()), *HINTS.get(type(error), ())]
-    return " ".join("; ".join([str(error), *notes]).split())
+    text = str(error)
+    if isinstance(error, errors.BulkWriteError) and (refused := error.details.get("writeErrors")):
+        notes.append(f"the first: {refused[0]['errmsg']}")
+    for words, instead in WORDS.items():
+        text = text.replace(words, instead)
+    return " ".join("; ".join([text, *notes]).split())
 
 
 def complain(kind: str, message: str, code: int, *, as_json: bool) -> int:
@@ -83,7 +95,8 @@ def run_guarded(command: click.Command, arguments: list[str]) -> int:
         # not through main(): click turns a broken pipe into exit code 1
         with command.make_context("rango", list(arguments)) as context:
             answer = command.invoke(context)
-        sys.stdout.flush()  # here, where a broken pipe is still caught
+        if sys.stdout is not None:  # None: it was closed (`>&-`)
+            sys.stdout.flush()  # here, where a broken pipe is still caught
     except click.exceptions.Exit as left:
         return left.exit_code
     except BrokenPipeError:
@@ -115,6 +128,6 @@ def failed(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, click.ClickException):
         context = error.ctx if isinstance(error, click.UsageError) and not as_json else None
         hint = "" if context is None else f"; see `{context.command_path} --help`"
-        text = " ".join((error.format_message() + hint).split())
+        text = " ".join((error.format_message().rstrip(".") + hint).split())
         return complain("Usage", text, error.exit_code, as_json=as_json)
     return complain(type(error).__name__, message_of(error), exit_code(error), as_json=as_json)

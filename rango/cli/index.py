@@ -91,7 +91,7 @@ def create_index(
     if expire_after is not None:
         options["expire_after_s"] = expire_after
     with target.open() as db, progress("indexing") as bar:
-        made = db[collection].create_index(sort_of(keys) or [], progress=bar, **options)
+        made = db[collection].create_index(sort_of(keys, "KEYS") or [], progress=bar, **options)
     if target.as_json:
         print_object({"name": made})
     else:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from rango.cli.documents import document_of
 from rango.cli.output import print_object, progress
+from rango.cli.secret import is_terminal
 from rango.cli.session import Target, with_target
 
 
 @click.command("purge")
 @click.argument("collection")
 @click.argument("filter")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask; needed without a terminal.")
 @with_target()
 def command(target: Target, collection: str, filter: str, yes: bool) -> None:
     """Delete every document of COLLECTION that matches FILTER, with all of its history.
@@ -25,13 +24,15 @@ def command(target: Target, collection: str, filter: str, yes: bool) -> None:
 
     \b
     Examples:
-      rango purge notes '{"_id": 17}'
+      rango purge notes '{"_id": 17}'             # asks first
       rango purge users '{"email": "a@example.org"}' --yes --json
     """
     selected = document_of(filter, "FILTER")
+    if not yes and not is_terminal():
+        raise click.UsageError("nobody can be asked whether to purge for good; give --yes")
     with target.open() as db:
         count = db[collection].count_documents(selected)
-        if not yes and sys.stdin.isatty():
+        if not yes:
             text = f"Purge {count} documents of {collection} and all of their history, for good?"
             click.confirm(text, abort=True, err=True)
         with progress("rewriting the oplog") as bar:

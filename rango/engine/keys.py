@@ -46,8 +46,8 @@ def written(core: Core, work: Callable[[Keyring], Result]) -> Result:
     """The same for who has the append lock."""
     if not core.keyring.is_encrypted:
         raise KeyRejected(
-            f"{core.path} is not encrypted and has no keys to change; copy its documents into a new"
-            " database with a secret"
+            f"{core.path} is not encrypted and has no keys to change; rango.rekey, or `rango key "
+            "encrypt`, encrypts it"
         )
     generation = core.keyring.generation
     try:

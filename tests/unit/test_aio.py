@@ -397,3 +397,16 @@ def test_keys_are_awaited(tmp_path: Path) -> None:
 def test_keys_have_every_name_of_the_synchronous_class() -> None:
     names = {name for name in dir(Keys) if not name.startswith("_")}
     assert names == {name for name in dir(AsyncKeys) if not name.startswith("_")}
+
+
+def test_rekey_is_awaited(tmp_path: Path) -> None:
+    async def seal() -> None:
+        path = tmp_path / "db"
+        async with await rango.aio.open(path) as db:
+            await db["notes"].insert_one({"_id": 1})
+        done = await rango.aio.rekey(path, new_key=bytes(32), remove_old=True)
+        assert done["kept"] is None
+        async with await rango.aio.open(path, key=bytes(32)) as db:
+            assert await db["notes"].count_documents({}) == 1
+
+    asyncio.run(seal())

@@ -304,9 +304,9 @@ def test_purge_leaves_nothing(run: Run, tmp_path: Path) -> None:
     run("init")
     run("insert", "notes", '[{"_id": 1, "text": "canary-17"}, {"_id": 2}]')
     run("update", "notes", '{"_id": 1}', '{"$set": {"text": "moved"}}')
-    answer = run("purge", "notes", '{"_id": 1}', "--json")
+    answer = run("purge", "notes", '{"_id": 1}', "--yes", "--json")
     assert answer.lines[0]["purged"] == 1
-    assert run("purge", "notes", '{"_id": 1}').code == 1
+    assert run("purge", "notes", '{"_id": 1}', "--yes").code == 1
     assert run("count", "notes").out == "1\n"
     files = [path for path in (tmp_path / "db").rglob("*") if path.is_file()]
     assert not [path for path in files if b"canary-17" in path.read_bytes()]
@@ -342,3 +342,36 @@ def test_making_an_index_shows_how_far_it_is(run: Run, monkeypatch: pytest.Monke
     run("insert", "notes", '[{"_id": 1, "n": 1}, {"_id": 2, "n": 2}]')
     assert run("index", "create", "notes", "n,-m", "--sparse").out == "n_1_m_-1\n"
     assert seen == [(2, 2)]
+
+
+def test_output_that_is_closed_is_no_traceback(run: Run, tmp_path: Path) -> None:
+    run("init")
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m rango count -P {tmp_path / 'db'} notes >&-"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_purge_without_a_terminal_wants_yes(run: Run) -> None:
+    run("init")
+    run("insert", "notes", '{"_id": 1}')
+    answer = run("purge", "notes", '{"_id": 1}')
+    assert answer.code == 2
+    assert "--yes" in answer.err
+    assert run("count", "notes").out == "1\n"
+
+
+def test_messages_speak_of_the_command_line_and_name_the_argument(run: Run) -> None:
+    assert "create=True" not in run("count", "notes").err
+    run("init")
+    run("insert", "notes", '{"_id": 1}')
+    assert "KEYS" in run("index", "create", "notes", "{").err
+    assert "_id_" in run("insert", "notes", '{"_id": 1}').err
+    assert "`rango index list`" in run("index", "drop", "notes", "no").err
+    assert "'frob'; see" in run("frob").err
+    assert "`rango key encrypt`" in run("key", "rotate").err
