@@ -72,6 +72,8 @@ def backup(core: Core, to: str, progress: Progress | None = None) -> dict[str, A
         try:
             core.append_lock_take()
             _segment, offset, ordinal, chain = core.store.appender.mark()
+            # another process may have purged some
+            core.log.reread()
             headers = list(core.log.segments)
         finally:
             core.append_lock.drop()

@@ -164,6 +164,8 @@ def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
         try:
             core.append_lock_take()
             core.store.appender.roll_over()
+            # what another process purged is in headers that this one has not read
+            core.log.reread()
         finally:
             core.append_lock.drop()
         done = rewrite(core, progress)
@@ -213,7 +215,12 @@ def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
         segments += purged.frames > 0
         if progress is not None:
             progress(at + 1, len(sealed))
-    log.reread()
+    try:
+        # under the lock: others may begin a segment meanwhile, which this one has not followed
+        core.append_lock_take()
+        log.reread()
+    finally:
+        core.append_lock.drop()
     return {"commits": commits, "segments": segments}
 
 

@@ -127,6 +127,8 @@ def build(
     """Make the new database in `half`, durable and checked."""
     vfs = core.vfs
     _segment, end, ordinal, _chain = core.store.appender.mark()
+    # another process may have purged some before it left
+    core.log.reread()
     headers = list(core.log.segments)
     limits = [each.predecessor_end for each in headers[1:]] + [end]
     need_space(core, sum(limits))

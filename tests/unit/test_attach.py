@@ -4,6 +4,7 @@ as two processes have. What one does the other finds, whatever line the first on
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from collections.abc import Iterator
@@ -271,3 +272,15 @@ def test_one_that_was_idle_follows_over_a_purge_of_what_it_has_not_seen(pair: Pa
         assert list(core.check()) == []
     insert(idle, "a", [{"_id": 10}])
     assert numbers(second) == numbers(idle) == [0, 1, 2, 3, 4, 5, 8, 9, 10]
+
+
+def test_two_processes_purge_one_after_the_other(pair: Pair) -> None:
+    first, second = pair(), pair(ids=itertools.count(9_000_000).__next__)
+    insert(first, "a", [{"_id": n} for n in range(4)])
+    purge.purge(first, "a", Query({"_id": 1}))
+    purge.purge(second, "a", Query({"_id": 2}))
+    for core in (first, second):
+        assert numbers(core) == [0, 3]
+        assert list(core.check()) == []
+    purge.purge(first, "a", Query({"_id": 3}))
+    assert list(second.check()) == []
