@@ -185,6 +185,21 @@ def test_a_damaged_commit_is_said_and_a_closed_database_too(tmp_path: Path) -> N
         next(versions)
 
 
+def test_a_backup_and_another_key_keep_the_history(tmp_path: Path) -> None:
+    with engine_database(tmp_path / "db") as db:
+        db["notes"].insert_one({"_id": 1, "n": 0})
+        db["notes"].update_one({"_id": 1}, {"$set": {"n": 1}})
+        expected = list(db["notes"].history(1))
+        db.backup(tmp_path / "backup")
+    rango.restore(tmp_path / "backup", to=tmp_path / "restored")
+    rango.rekey(tmp_path / "db", new_key=bytes(32))
+    for found, secret in (("restored", None), ("db", bytes(32))):
+        with rango.open(tmp_path / found, key=secret) as db:
+            db["notes"].update_one({"_id": 1}, {"$set": {"n": 2}})
+            newest, *before = db["notes"].history(1)
+            assert newest["set"] == {"n": 2} and before == expected
+
+
 @pytest.mark.parametrize("value", [["a", "list"], {"$in": [1]}])
 def test_what_cannot_be_an_id_is_refused_at_once(db: rango.Database, value: Any) -> None:
     with pytest.raises(InvalidDocument):
