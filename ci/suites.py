@@ -32,7 +32,7 @@ SUITES = (
     Suite("unit", 10),
     Suite("property", 5, is_long=True),
     Suite("conformance", 6, needs_corpus=True),
-    Suite("crash", 8, is_long=True),
+    Suite("crash", 10, is_long=True),
     Suite("race", 3, is_long=True),
     Suite("security", 3),
     Suite("docs", 3),

@@ -185,7 +185,8 @@ cdef int bytes_compare(
     const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size
 ) noexcept nogil:
     cdef size_t common = a_size if a_size < b_size else b_size
-    cdef int order = memcmp(a, b, common)
+    # an empty one may have no address, which memcmp may not be given
+    cdef int order = memcmp(a, b, common) if common else 0
     if order == 0:
         return (a_size > b_size) - (a_size < b_size)
     return 1 if order > 0 else -1

@@ -154,7 +154,7 @@ cdef int plain_test(
                 return 0
             return number_is_nan(type, value) and number_is_nan(operand.type, operand.value)
     elif step.opcode == OP_EQ and value_class == CLASS_STRING:
-        return size == operand.size and memcmp(value, operand.value, size) == 0
+        return size == operand.size and (size == 0 or memcmp(value, operand.value, size) == 0)
     order = value_compare(type, value, size, operand.type, operand.value, operand.size)
     return -1 if order == ORDER_MALFORMED else order_test(step.opcode, order)
 

@@ -26,7 +26,7 @@ cdef int point_compare(const void *a, const void *b) noexcept nogil:
 
 
 cdef bint is_beginning(const Point *point, const uint8_t *key, size_t size) noexcept nogil:
-    return point.size <= size and memcmp(point.key, key, point.size) == 0
+    return point.size <= size and (point.size == 0 or memcmp(point.key, key, point.size) == 0)
 
 
 cdef bytes successor(bytes key):

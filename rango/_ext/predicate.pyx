@@ -154,7 +154,9 @@ cdef int text_test(
     # operands: a text that every match has (OP_REGEX) or that decides, and the expression as stored
     cdef const FilterOperand *text = &operands[0]
     if type == BSON_REGEX:
-        return size == operands[1].size and memcmp(value, operands[1].value, size) == 0
+        return size == operands[1].size and (
+            size == 0 or memcmp(value, operands[1].value, size) == 0
+        )
     if type != BSON_STRING and type != BSON_SYMBOL:
         return 0
     value += 4
@@ -162,7 +164,7 @@ cdef int text_test(
     if text.size > size:
         return 0
     if step.opcode == OP_PREFIX:
-        return memcmp(value, text.value, text.size) == 0
+        return text.size == 0 or memcmp(value, text.value, text.size) == 0
     if text.size and memmem(value, size, text.value, text.size) == NULL:
         return 0
     return 1 if step.opcode == OP_CONTAINS else CALL_WITH_BYTES(step.call, value, size)
