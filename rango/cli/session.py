@@ -102,6 +102,9 @@ PATH_OPTION: Final = click.option(
 PATH_ARGUMENT: Final = click.argument(
     "path", envvar="RANGO_PATH", default=PATH_DEFAULT, metavar="[DIR]", required=False
 )
+OTHER_PATH_OPTION: Final = click.option(
+    "--path", "-P", "other", metavar="DIR", help="The same as DIR, as other commands take it."
+)
 
 
 def with_target(where: Callable[[Any], Any] = PATH_OPTION) -> Callable[[Command], Any]:
@@ -109,9 +112,17 @@ def with_target(where: Callable[[Any], Any] = PATH_OPTION) -> Callable[[Command]
 
     def decorate(function: Command) -> Any:
         @functools.wraps(function)
-        def called(path: str, given: Given, as_json: bool, **rest: Any) -> Any:
+        def called(
+            path: str, given: Given, as_json: bool, other: str | None = None, **rest: Any
+        ) -> Any:
+            if other is not None:
+                source = click.get_current_context().get_parameter_source("path")
+                if source is click.core.ParameterSource.COMMANDLINE:
+                    raise click.UsageError("give DIR or --path, not both")
+                path = other
             return function(target=Target(path, given, as_json), **rest)
 
-        return where(with_secret("", "given")(JSON_OPTION(called)))
+        made = with_secret("", "given")(JSON_OPTION(called))
+        return where(OTHER_PATH_OPTION(made) if where is PATH_ARGUMENT else made)
 
     return decorate

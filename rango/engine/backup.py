@@ -31,7 +31,7 @@ from rango._ext.segment import segment_path
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.options import OpenOptions
-from rango.errors import Corrupted, InvalidArgument
+from rango.errors import Corrupted, InvalidArgument, KeyRejected
 from rango.events import INFO, emit
 from rango.ids import generate_node_id
 from rango.storage.directory import remove_tree
@@ -304,7 +304,11 @@ def restore(options: OpenOptions, path: str, progress: Progress | None = None) -
     half = f"{to}.restoring"
     lay_out(vfs, path, half, fields)
     # before anything has its name: the wrong secret leaves nothing behind
-    Keyring.open(vfs, half, options.secret, options.entropy).close()
+    try:
+        Keyring.open(vfs, half, options.secret, options.entropy).close()
+    except KeyRejected as error:
+        # not the name of what is half made: the caller knows the backup's
+        raise KeyRejected(str(error).replace(half, path)) from error
     node_id = options.node_id or generate_node_id(options.entropy.bytes)
     done = settle(options._replace(path=half), path, node_id, fields)
     with io_named(f"naming {to}"):

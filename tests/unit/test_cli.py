@@ -375,3 +375,28 @@ def test_messages_speak_of_the_command_line_and_name_the_argument(run: Run) -> N
     assert "`rango index list`" in run("index", "drop", "notes", "no").err
     assert "'frob'; see" in run("frob").err
     assert "`rango key encrypt`" in run("key", "rotate").err
+
+
+@pytest.mark.parametrize("words", [("inspect",), ("check",), ("log",), ("doctor",)])
+def test_path_is_an_option_of_commands_that_take_it_as_a_word(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    run("init")
+    monkeypatch.setenv("RANGO_PATH", str(tmp_path / "elsewhere"))
+    path = str(tmp_path / "db")
+    assert run(*words, path).code == 0
+    assert run(*words, "-P", path).code == 0
+    assert run(*words).code == 3
+    assert "not both" in run(*words, path, "--path", path).err
+
+
+def test_a_wrong_passphrase_for_a_backup_names_the_backup(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "right").write_text("right\n")
+    (tmp_path / "wrong").write_text("wrong\n")
+    run("init", "--passphrase-file", str(tmp_path / "right"))
+    backup, to = str(tmp_path / "backup"), str(tmp_path / "restored")
+    assert run("backup", "--to", backup, "--passphrase-file", str(tmp_path / "right")).code == 0
+    answer = run("restore", backup, "--to", to, "--passphrase-file", str(tmp_path / "wrong"))
+    assert answer.code == 4
+    assert backup in answer.err
+    assert ".restoring" not in answer.err
