@@ -17,20 +17,19 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rango._ext.append_lock import AppendLock
 from rango._ext.generation import generation_load
 from rango._ext.log_follow import appender_follow, appender_mend
 from rango._ext.vfs import VFS_WRITE
 from rango.engine import recovery
 from rango.errors import DatabaseBusy, LowDisk, SuperblockCorrupted
 from rango.storage.follow import Follower, appender_behind
-from rango.storage.lock import OPEN_WAIT_S, DatabaseLock
+from rango.storage.lock import DatabaseLock
 from rango.storage.oplog import LogMark, Oplog
 from rango.storage.segment import io_named
 from rango.storage.superblock import DATA_FILE, slot_newest, slots_read
 
 if TYPE_CHECKING:
-    from rango._ext.shared import Shared
+    from rango._ext.shared import Lease, Shared
     from rango._ext.store import Store
     from rango.engine.core import Core
     from rango.engine.options import OpenOptions
@@ -49,37 +48,31 @@ def attach(
 ) -> Opened:
     """What a core starts from beside others: nothing is judged or mended, somebody has done that.
 
-    Waits for the append lock, bounded. Raises DatabaseBusy, and what opening raises.
+    Takes no lock: somebody may sit in a transaction. What is read is pinned instead, and what is
+    appended meanwhile is followed later, as ever. Raises what opening raises.
     """
-    append_lock = AppendLock(lock.shared)
-    if not append_lock.take(OPEN_WAIT_S):
-        raise busy_writer(options.path, lock)
-    try:
-        # what came between reading the names and having the lock
-        keyring.refresh()
-        # whoever changed them may have died before it told anybody
-        lock.shared.keys = keyring.generation
-        log.reread()
-        slot, fallback, _torn = recovery.choose_slot(options, options.vfs, data_fd, keyring)
-        pager = recovery.make_pager(options, keyring, data_fd)
-        store = recovery.load(pager, slot, options.page_size)
-        start = (
-            log.start()
-            if slot is None
-            else LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
-        )
-        follower = read_all(store, log, start, lock.shared)
-        if not options.read_only:
-            store.appender = appender_behind(
-                log, follower.mark, lock.shared, is_closed=follower.is_closed
-            )
-            undo.append(store.appender.close)
-            if lock.shared.is_appending:
-                appender_mend(store.appender)
-        store.reached = follower.mark.ordinal
-        store.known_generation = lock.shared.generation
-    finally:
-        append_lock.drop()
+    shared = lock.shared
+    number, lease = pinned_newest(shared)
+    # what came between reading the names and having the pin
+    keyring.refresh()
+    # whoever changed them may have died before it told anybody
+    shared.keys = keyring.generation
+    log.reread()
+    slot, fallback, _torn = recovery.choose_slot(options, options.vfs, data_fd, keyring)
+    pager = recovery.make_pager(options, keyring, data_fd)
+    store = recovery.load(pager, slot, options.page_size)
+    start = (
+        log.start()
+        if slot is None
+        else LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
+    )
+    follower = read_all(store, log, start, shared)
+    if not options.read_only:
+        store.appender = appender_behind(log, follower.mark, shared, is_closed=follower.is_closed)
+        undo.append(store.appender.close)
+    store.reached = follower.mark.ordinal
+    store.known_generation = number
+    del lease
     node_id = options.node_id or store.head.catalog.settings.get("node_id") or "reader"
     store.node = node_id.encode()
     seals = slot.seals if slot is not None and slot.epoch == keyring.epoch else 0
@@ -96,6 +89,16 @@ def attach(
         findings,
         follower.mark,
     )
+
+
+def pinned_newest(shared: Shared) -> tuple[int, Lease]:
+    """The newest generation, and what keeps its pages as long as it is held."""
+    while True:
+        number = shared.generation
+        lease = shared.lease(number)
+        # whoever writes the next but one checkpoint looks at the pins after it has named one
+        if shared.generation == number:
+            return number, lease
 
 
 def share(core: Core) -> None:
@@ -123,15 +126,23 @@ def share(core: Core) -> None:
 
 
 def read_all(store: Store, log: Oplog, start: LogMark, shared: Shared) -> Follower:
-    """Take over the whole log behind the slot. Under the append lock."""
+    """Take over the log behind the slot, as far as it was appended when this began."""
     follower = Follower(log, start)
     replay(store, follower, max(shared.visible, start.ordinal), 0)
     store.current = store.head
+    learn(log, follower)
     # what is not durable yet waits to be seen
-    follow_on(store, follower, shared.appended, shared.segment)
-    # a segment behind this is one that its writer never used: it died (appender_mend)
+    follow_on(store, follower, shared.appended, 0)
+    learn(log, follower)
+    # one that came meanwhile is taken over with its first commit, or with the append lock; one that
+    # its writer never used, because it died, is removed (appender_mend)
     del log.segments[log.position(follower.mark.segment_id) + 1 :]
     return follower
+
+
+def learn(log: Oplog, follower: Follower) -> None:
+    """Take over the headers of segments that were begun since the log's names were read."""
+    log.segments.extend(each for each in follower.headers if each.id > log.segments[-1].id)
 
 
 def replay(store: Store, follower: Follower, written: int, segment_id: int) -> None:

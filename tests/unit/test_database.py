@@ -376,3 +376,19 @@ def test_an_id_source_that_makes_arrays_is_refused(tmp_path: Path) -> None:
         with pytest.raises(errors.InvalidDocument):
             database["a"].insert_one({"x": 1})
         assert database["a"].count_documents({}) == 0
+
+
+def test_opening_does_not_wait_for_the_transaction_of_another_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, rango\n"
+        "with rango.open(sys.argv[1], read_only=sys.argv[2] == 'r') as db:\n"
+        "    print(db['a'].find_one(1), db['a'].find_one(2))\n"
+    )
+    with rango.open(tmp_path / "db") as mine:
+        mine["a"].insert_one({"_id": 1})
+        with mine.transaction():
+            mine["a"].insert_one({"_id": 2})
+            for mode in ("r", "w"):
+                done = child(code, str(tmp_path / "db"), mode)
+                assert done.stdout.strip() == "{'_id': 1} None", done.stderr
+        assert mine["a"].count_documents({}) == 2
