@@ -23,6 +23,7 @@ from types import ModuleType
 
 import pytest
 
+from rango._ext import layout
 from rango._ext.collection_info import IndexInfo
 from rango._ext.record import decode, record_parts
 from rango._ext.vfs import RANGE_LOCKS
@@ -183,8 +184,13 @@ class Pair:
         self.die(who)
 
     def die_writing(self, who: int) -> None:
-        """Behind the write of a frame, before anybody was told."""
-        self._die_untold(who, lambda core: core.store.appender.append_bytes(b"x" * 3000))
+        """Behind the write of a frame, before anybody was told.
+
+        A recovery takes the commit for one, and may: so it is one that changes nothing.
+        """
+        body = bytearray(3000)
+        body[layout.COMMIT_VERSION] = 2
+        self._die_untold(who, lambda core: core.store.appender.append_bytes(bytes(body)))
 
     def die_rolling(self, who: int) -> None:
         """Behind the name of a new segment, before its first frame."""
