@@ -27,6 +27,7 @@ STEPS = [
     ("get notes 99", "", 1),
     ("count notes", "", 0),
     ("update notes '{\"_id\": 1}' '{\"$set\": {\"n\": 5}}'", "", 0),
+    ("history notes 1", "", 0),
     ("index create notes n", "", 0),
     ("index list notes", "", 0),
     ("index drop notes n_1", "", 0),
