@@ -1,5 +1,7 @@
 # A lock among threads and processes for work that is rare and long.
 
+from libc.stdint cimport uint64_t
+
 from rango._ext.append_lock cimport AppendLock
 from rango._ext.vfs cimport Vfs
 
@@ -9,6 +11,7 @@ cdef class ProcessLock:
     cdef Vfs vfs
     cdef int fd                     # -1: no other process has what this lock guards
     cdef int place
+    cdef uint64_t forks             # fork_count() when it was made
     cdef double seconds
     cdef str work
     cdef int range_take(self) noexcept nogil

@@ -16,7 +16,7 @@ cimport cython
 from libc.errno cimport EAGAIN
 from posix.time cimport nanosleep, timespec
 from rango._ext.append_lock cimport AppendLock
-from rango._ext.vfs cimport VFS_EXCLUSIVE_LOCK, VFS_UNLOCK, Vfs
+from rango._ext.vfs cimport VFS_EXCLUSIVE_LOCK, VFS_UNLOCK, Vfs, fork_count
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
@@ -36,10 +36,12 @@ cdef class ProcessLock:
         self.fd = fd
         self.place = place
         self.seconds = seconds
+        self.forks = fork_count()
         self.work = work
 
     cdef int range_take(self) noexcept nogil:
-        if self.fd < 0:
+        # a forked child has no such file: it is told by what it wants to do next
+        if self.fd < 0 or self.forks != fork_count():
             return 0
         return self.vfs.table.lock(
             self.vfs.context, self.fd, <unsigned long>self.place, 1, VFS_EXCLUSIVE_LOCK)
@@ -74,7 +76,7 @@ cdef class ProcessLock:
     def drop(self) -> None:
         """Let go, if this thread has it."""
         if self.threads.is_held and self.threads.is_mine:
-            if self.fd >= 0 and not self.threads.refused:
+            if self.fd >= 0 and not self.threads.refused and self.forks == fork_count():
                 self.vfs.table.lock(
                     self.vfs.context, self.fd, <unsigned long>self.place, 1, VFS_UNLOCK)
             self.threads.drop()

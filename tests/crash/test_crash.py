@@ -30,8 +30,8 @@ from tests.crash.scribe import Scribe
 from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
-# 24 workloads make 24,000 states and some more after kills.
-STATES_EACH = 1_000
+# 24 workloads make 20,400 states and some more after kills.
+STATES_EACH = 850
 STATES_MIN = 20_000
 FAULT_PLANS_EACH = 40
 LONG_ROUNDS = 300
