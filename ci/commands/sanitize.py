@@ -16,6 +16,7 @@ MODE = "sanitize"
 MINUTES = 20
 NOT_ABOUT_THE_CORE = (
     # what is Python throughout, or starts processes of its own
+    "test_aggregate*",
     "test_aio*",
     "test_benchmarks*",
     "test_ci*",

@@ -30,9 +30,9 @@ from tests.crash.scribe import Scribe
 from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
-# 24 workloads make 20,400 states and some more after kills.
-STATES_EACH = 850
-STATES_MIN = 20_000
+# 24 workloads make 15,600 states and some more after kills.
+STATES_EACH = 650
+STATES_MIN = 15_000
 FAULT_PLANS_EACH = 40
 LONG_ROUNDS = 300
 WHOLE_ROUND_MINUTES = 15
