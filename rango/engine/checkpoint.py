@@ -155,7 +155,8 @@ def refresh(core: Core) -> None:
 
     A process that died behind its slot has told nobody of it: it is proven first.
     """
-    if not core.lock.is_shared or core.lock.is_alone:
+    # alone or not: the last one to close may come behind a neighbour that died
+    if not core.lock.is_shared:
         return
     path = os.path.join(core.path, DATA_FILE)
     slot, _other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))

@@ -260,6 +260,36 @@ def test_a_slot_whose_writer_died_before_telling_is_told_by_the_next_checkpoint(
         assert list(core.check()) == []
 
 
+def test_the_last_one_closes_behind_a_slot_whose_writer_died_before_telling(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, first = pair(), pair()
+    insert(first, "a", [{"_id": 1}])
+    first.checkpoint()
+    insert(last, "a", [{"_id": 2}])
+    before = last.slot
+    assert before is not None
+    insert(first, "a", [{"_id": 3}])
+
+    def dies(*_arguments: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "adopt", dies)
+        with pytest.raises(RuntimeError):
+            first.checkpoint()
+    die(first)
+    insert(last, "a", [{"_id": 4}])
+    assert last.lock.retake_alone()
+    last.checkpoint()
+    assert last.slot is not None
+    assert last.slot.generation == before.generation + 2
+    last.release()
+    again = pair()
+    assert numbers(again) == [1, 2, 3, 4]
+    assert list(again.check()) == []
+
+
 def test_one_that_was_idle_follows_over_a_purge_of_what_it_has_not_seen(pair: Pair) -> None:
     first, second, idle = pair(), pair(), pair()
     insert(first, "a", [{"_id": n} for n in range(5)])
