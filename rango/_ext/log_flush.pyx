@@ -8,6 +8,10 @@ Invariants  I-1, I-10, I-17. What is called durable was appended before the flus
             own, because the system may have dropped those pages and call them clean.
             A flush needs no lock to be right: who has waited ALONE_S for a leader that lives (it
             may be stopped) flushes for itself, and leaves the leader's words alone.
+            To gather: writers that commit one after the other would each get a flush of their own,
+            because each comes just after the flush of the one before has begun. So whoever flushes
+            waits for as many commits as the last turn had (those that were flushed and those that
+            came too late), at most half as long as a flush takes. A lone writer never waits.
 States      of the owner word: shared.pyx. WORD_FLUSHING: set -> flush -> cleared; it stays set if
             the leader died or the flush failed.
 Failure     -errno, which is latched for everybody (WORD_FAILED).
@@ -20,14 +24,15 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from rango._ext.layout cimport SEGMENT_HEADER_SIZE
 from rango._ext.shared cimport (
-    WORD_APPENDED, WORD_DURABLE, WORD_DURABLE_POSITION, WORD_DURABLE_SEGMENT, WORD_FAILED,
-    WORD_FLUSH_OWNER, WORD_FLUSH_SIGNAL, WORD_FLUSHING, WORD_POSITION, WORD_SEEN_SIGNAL,
-    WORD_SEGMENT, Shared,
+    WORD_APPENDED, WORD_COMMITS, WORD_DURABLE, WORD_DURABLE_POSITION, WORD_DURABLE_SEGMENT,
+    WORD_FAILED, WORD_FLUSH_COMMITS, WORD_FLUSH_EXPECTED, WORD_FLUSH_OWNER, WORD_FLUSH_SIGNAL,
+    WORD_FLUSHING, WORD_POSITION, WORD_SEEN_SIGNAL, WORD_SEGMENT, Shared,
 )
 from rango._ext.vfs cimport Vfs, vfs_read_all, vfs_write_all
 
 cdef extern from "shared_words.h":
     double rango_now() nogil
+    int sched_yield() nogil
 
 cdef enum:
     INTERRUPTS_MAX = 1000
@@ -35,6 +40,7 @@ cdef enum:
 
 cdef double FLUSH_LOOK_S = 0.005    # how often a waiter looks whether whoever flushes lives
 cdef double ALONE_S = 1
+cdef double GATHER_S_MAX = 0.001
 
 
 cdef int flush_lead(
@@ -65,6 +71,8 @@ cdef int flush_lead(
                 continue
             return flush_alone(shared, vfs, fd, segment_id, target)
         status = 0
+        if not is_forced and shared.load(WORD_DURABLE) < wanted:
+            gather(shared)
         if is_forced or shared.load(WORD_DURABLE) < wanted:
             status = flush_owned(shared, vfs, fd, segment_id, target)
         elif shared.load(WORD_DURABLE) > target[0]:
@@ -74,13 +82,28 @@ cdef int flush_lead(
         return status
 
 
+cdef void gather(Shared shared) noexcept nogil:
+    # wait a little for those who are about to commit
+    cdef uint64_t flushed = shared.load(WORD_FLUSH_COMMITS)
+    cdef uint64_t expected = shared.load(WORD_FLUSH_EXPECTED)
+    cdef double end
+    if shared.load(WORD_COMMITS) - flushed >= expected:
+        return
+    end = rango_now() + shared.flush_s / 2
+    while shared.load(WORD_COMMITS) - flushed < expected and rango_now() < end:
+        sched_yield()
+
+
 cdef int flush_owned(
     Shared shared, Vfs vfs, int fd, uint64_t segment_id, uint64_t *target
 ) noexcept nogil:
     # flush this process's segment, and with it what others have appended to it
     cdef uint64_t segment = shared.load(WORD_SEGMENT)
     cdef uint64_t position = shared.load(WORD_POSITION)
+    cdef uint64_t commits = shared.load(WORD_COMMITS)
     cdef uint64_t appended = shared.load(WORD_APPENDED)
+    cdef uint64_t flushed = shared.load(WORD_FLUSH_COMMITS)
+    cdef double began = rango_now()
     cdef int status = 0
     cdef bint is_here = segment == segment_id and shared.load(WORD_SEGMENT) == segment
     if is_here and appended > target[0]:
@@ -101,6 +124,9 @@ cdef int flush_owned(
         shared.store(WORD_DURABLE_POSITION, position)
         # a mark that speaks of another segment stays for whoever flushes that one
         shared.store(WORD_FLUSHING, 0)
+    shared.store(WORD_FLUSH_COMMITS, commits)
+    shared.store(WORD_FLUSH_EXPECTED, shared.load(WORD_COMMITS) - flushed)
+    shared.flush_s = min(shared.flush_s * 0.75 + (rango_now() - began) * 0.25, GATHER_S_MAX)
     shared.signal(WORD_SEEN_SIGNAL)
     return 0
 

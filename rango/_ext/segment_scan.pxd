@@ -8,6 +8,14 @@ from rango._ext.seal cimport SealKey
 from rango._ext.vfs cimport Vfs
 
 
+ctypedef struct Entry:                  # a whole commit; its body is in the arena
+    uint64_t ordinal
+    uint64_t first_ordinal
+    uint64_t offset
+    size_t start
+    size_t size
+
+
 cdef class Scanner:
     cdef Vfs vfs
     cdef int fd
@@ -35,10 +43,14 @@ cdef class Scanner:
     cdef uint64_t window_offset
     cdef uint64_t window_size
     cdef size_t window_max
+    cdef bint is_near                   # only what go_on() names is read
     cdef Buffer arena                   # opened bodies, back to back
     cdef Buffer entries                 # struct Entry
     cdef dict digests                   # of purged frames, by their offsets; None: not read yet
 
+    cdef void go_on(
+        self, uint64_t offset, uint64_t ordinal, const uint8_t *chain, uint64_t stop,
+        uint64_t limit) noexcept nogil
     cdef int64_t load(self, uint64_t offset, const uint8_t **out) except -1 nogil
     cdef int probe(
         self, uint64_t offset, FrameHeader *header, const uint8_t **out) except -1 nogil

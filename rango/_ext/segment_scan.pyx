@@ -46,13 +46,6 @@ cdef enum:
     TAIL_FOREIGN = 2            # the frame here is genuine and belongs to another history
     TAIL_FORGED = 3             # more claims that do not open than an honest tail can hold
 
-ctypedef struct Entry:
-    uint64_t ordinal
-    uint64_t first_ordinal
-    uint64_t offset
-    size_t start
-    size_t size
-
 
 cdef int raise_memory() except -1 with gil:
     raise MemoryError("no memory for the frames of one commit")
@@ -107,6 +100,23 @@ cdef class Scanner:
         self.end_ordinal = ordinal
         memcpy(self.end_chain_value, <const uint8_t *>chain, CHAIN_SIZE)
 
+    cdef void go_on(
+            self, uint64_t offset, uint64_t ordinal, const uint8_t *chain, uint64_t stop,
+            uint64_t limit) noexcept nogil:
+        # a new walk, to the commit `stop`, which ends before `limit`: nothing else is read
+        self.is_near = True
+        self.stop = stop
+        self.limit = limit
+        self.offset = self.end_offset = offset
+        self.ordinal = self.end_ordinal = ordinal
+        memcpy(self.chain_value, chain, CHAIN_SIZE)
+        memcpy(self.end_chain_value, chain, CHAIN_SIZE)
+        self.part_first = 0
+        self.window_size = 0
+        self.arena.size = 0
+        self.entries.size = 0
+        self.is_ended = False
+
     @property
     def end_chain(self) -> bytes:
         """The chain value after the last whole commit."""
@@ -114,12 +124,15 @@ cdef class Scanner:
 
     cdef int64_t load(self, uint64_t offset, const uint8_t **out) except -1 nogil:
         # what may be read from offset to the end of its block; *out is good until the next load
-        cdef uint64_t start = offset & ~(<uint64_t>(BLOCK_SIZE - 1))
+        cdef uint64_t start = offset if self.is_near else offset & ~(<uint64_t>(BLOCK_SIZE - 1))
         cdef uint64_t end = block_end(offset)
+        cdef uint64_t size = self.window_max
         cdef int64_t status
+        if self.is_near and self.limit - offset < size:
+            size = self.limit - offset if offset < self.limit else 0
         if start < self.window_offset or start >= self.window_offset + self.window_size:
             self.window_size = 0
-            status = vfs_read_all(self.vfs, self.fd, self.window, self.window_max, start)
+            status = vfs_read_all(self.vfs, self.fd, self.window, size, start)
             if status < 0:
                 return raise_read(self.vfs, self.segment_id, start, status)
             self.window_offset = start

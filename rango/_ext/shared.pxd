@@ -16,7 +16,7 @@ cdef enum:
     WORD_APPENDING = 23
     WORD_FLUSHING = 24
     WORD_KEYS = 25
-    WORD_REWRITES = 26
+    WORD_COMMITS = 26               # appends so far: a hint for whoever flushes
     WORD_OVERRULED = 27
     WORD_SEGMENT = 28
     WORD_POSITION = 29
@@ -29,6 +29,8 @@ cdef enum:
     WORD_FLUSH_OWNER = 56
     WORD_FLUSH_SIGNAL = 57
     WORD_FLUSH_WAITERS = 58
+    WORD_FLUSH_COMMITS = 59         # WORD_COMMITS as of the last flush
+    WORD_FLUSH_EXPECTED = 60        # commits that the next flush may wait for
     WORD_SEEN_SIGNAL = 64
     WORD_SEEN_WAITERS = 65
 
@@ -46,6 +48,7 @@ cdef class Shared:
     cdef uint64_t forks                     # fork_count() when it was made: a child must not touch
     cdef readonly uint64_t me               # this user's id, never used before; 0: not entered
     cdef int place                          # of this user in the table; -1: none
+    cdef double flush_s                     # how long a flush takes, about
     cdef dict pins                          # generation -> how many leases of it this process has
 
     cdef uint64_t load(self, int word) noexcept nogil

@@ -41,6 +41,7 @@ cdef extern from "shared_words.h":
     int getpid() nogil
     uint64_t rango_word_load(const uint64_t *word) nogil
     void rango_word_store(uint64_t *word, uint64_t value) nogil
+    void rango_word_put(uint64_t *word, uint64_t value) nogil
     uint64_t rango_word_add(uint64_t *word, uint64_t value) nogil
     int rango_word_swap(uint64_t *word, uint64_t old, uint64_t value) nogil
     double rango_now() nogil
@@ -120,8 +121,9 @@ cdef class Shared:
 
     cdef void publish(self, uint64_t segment, uint64_t position, uint64_t ordinal) noexcept nogil:
         # the place first: whoever reads the ordinal finds a place that is at most too late
-        rango_word_store(self.words + WORD_SEGMENT, segment)
-        rango_word_store(self.words + WORD_POSITION, position)
+        rango_word_put(self.words + WORD_SEGMENT, segment)
+        rango_word_put(self.words + WORD_POSITION, position)
+        rango_word_put(self.words + WORD_COMMITS, rango_word_load(self.words + WORD_COMMITS) + 1)
         rango_word_store(self.words + WORD_APPENDED, ordinal)
 
     cdef void raise_to(self, int word, uint64_t value) noexcept nogil:
@@ -382,15 +384,6 @@ cdef class Shared:
     @keys.setter
     def keys(self, uint64_t number) -> None:
         self.raise_to(WORD_KEYS, number)
-
-    @property
-    def rewrites(self) -> int:
-        """How often sealed segments were rewritten in place."""
-        return self.load(WORD_REWRITES)
-
-    def rewritten(self) -> None:
-        """Sealed segments were rewritten in place."""
-        rango_word_add(self.words + WORD_REWRITES, 1)
 
     @property
     def overruled(self) -> int:

@@ -4,6 +4,7 @@
 #define RANGO_SHARED_WORDS_H
 
 #include <errno.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -14,6 +15,8 @@
 #endif
 #define rango_word_load(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
 #define rango_word_store(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+/* in order with what this thread stores before and after, and no fence */
+#define rango_word_put(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define rango_word_add(p, v) __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST)
 static inline int rango_word_swap(uint64_t *word, uint64_t old, uint64_t value)
 {

@@ -43,5 +43,9 @@ cdef class Store:
         self, Span *span, uint32_t tree, uint8_t *value, uint64_t ordinal
     ) except? 0
     cdef int _mark(self, uint32_t tree, uint64_t marks) except -1
+    cdef int follow_bytes(
+        self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t ordinal
+    ) except -1
     cpdef bint is_behind(self) except -1
+    cpdef bint must_follow(self) except -1
     cdef View _view_of(self, Generation generation)

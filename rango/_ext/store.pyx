@@ -29,9 +29,7 @@ from rango._ext.clock cimport Clock
 from rango._ext.builder cimport Builder
 from rango._ext.entries cimport ENTRY_ARRAY, INDEX_FIELDS_MAX, MARK_SHORTENED
 from rango._ext.layout cimport (
-    COMMIT_COUNT,
-    COMMIT_HEADER_SIZE,
-    COMMIT_VERSION,
+    COMMIT_COUNT, COMMIT_HEADER_SIZE, COMMIT_VERSION,
     INDEX_ADD,
     INDEX_ENTRY_HEADER_SIZE,
     INDEX_ENTRY_KEY_SIZE,
@@ -55,28 +53,18 @@ from rango._ext.layout cimport (
     TREE_CATALOG,
 )
 from rango._ext.overlay cimport (
-    CELL_TOMBSTONE,
-    Bloom,
-    overlay_bytes,
-    overlay_count,
-    overlay_owner_next,
+    CELL_TOMBSTONE, Bloom, overlay_bytes, overlay_count, overlay_owner_next,
 )
 from rango._ext.pager cimport Pager
 from rango._ext.rebase cimport view_rebased
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.shared cimport (
-    WORD_APPENDED, WORD_DURABLE, WORD_GENERATION, WORD_SEEN_SIGNAL, WORD_STATE, WORD_VISIBLE,
-    Shared,
+    WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_GENERATION, WORD_SEEN_SIGNAL, WORD_SEGMENT,
+    WORD_STATE, WORD_VISIBLE, Shared,
 )
 from rango._ext.span cimport Span, load_u16, load_u32, span_of, span_take, store_u16, store_u32
 from rango._ext.view cimport (
-    TREE_PREFIX,
-    Counts,
-    Generation,
-    View,
-    overlay_apply,
-    prefix_write,
-    tree_of,
+    TREE_PREFIX, Counts, Generation, View, overlay_apply, prefix_write, tree_of,
 )
 
 cdef enum:
@@ -212,6 +200,13 @@ cdef class Store:
             self.shared.load(WORD_DURABLE), self.shared.load(WORD_VISIBLE)
         )
 
+    cpdef bint must_follow(self) except -1:
+        """Whether something must be done before an append. Under the append lock."""
+        return self.shared is not None and (
+            self.is_behind() or self.shared.load(WORD_APPENDING) != 0
+            or self.shared.load(WORD_SEGMENT) != self.appender.segment_id
+        )
+
     @property
     def current(self) -> View:
         """What may be seen now, of what any process has committed."""
@@ -245,21 +240,27 @@ cdef class Store:
 
     def follow(self, bytes body not None, uint64_t first_ordinal, uint64_t ordinal) -> None:
         """One commit of another process, in order: the new head, to be seen once it is durable."""
+        self.follow_bytes(
+            <const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body),
+            first_ordinal, ordinal
+        )
+
+    cdef int follow_bytes(
+        self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t ordinal
+    ) except -1:
         cdef View before = self.head
         cdef list changes = []
         cdef dict marks = dict(self.marks)
         self.head = before.derive(before.root, before.counts.copy(), ordinal)
         try:
-            self._apply(
-                <const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body),
-                first_ordinal, overlay_owner_next(), changes
-            )
+            self._apply(body, size, first_ordinal, overlay_owner_next(), changes)
             if changes or self.marks != marks:
                 self.head.catalog = before.known.changed(changes, self.marks)
         except BaseException:
             self.head = before
             raise
         self.pending.append([ordinal, self.head])
+        return 0
 
     @property
     def overlay_count(self) -> int:

@@ -207,6 +207,9 @@ def follow(core: Core) -> None:
         if not shared.is_ready:
             # a reader that came first goes on by itself until somebody opens for writing
             return
+        if shared.keys <= core.keyring.generation and core.follower.read_near(store):
+            store.publish()
+            return
         store.publish()
         is_elsewhere = (
             store.appender is not None
@@ -220,6 +223,7 @@ def follow(core: Core) -> None:
         if shared.generation != store.known_generation:
             move_on(core, shared.generation)
         store.publish()
+        core.follower.approach()
 
 
 def take_keys(core: Core) -> None:
@@ -235,7 +239,9 @@ def read_on(core: Core) -> None:
     # the segment first: read after the ordinal it might be one that goes on behind later commits
     segment_id, written = core.lock.shared.segment, core.lock.shared.appended
     store, appender = core.store, core.store.appender
-    if appender is not None:
+    if appender is None:
+        core.follower.leave()
+    else:
         core.follower.mark = LogMark(*appender.mark())
     follower = core.follower
     follow_on(store, follower, written, 0 if appender is None else segment_id)

@@ -281,6 +281,7 @@ class Core:
             if store.appender is not None:
                 store.appender.close()
             store.pager.close()
+            self.follower.close()
             self.append_lock.drop()
             threads.drop()
             self.lock.release()
@@ -340,7 +341,7 @@ class Core:
             raise self.error
         if not self.append_lock.take(APPEND_WAIT_S):
             raise attach.busy_writer(self.path, self.lock)
-        if self.lock.is_shared:
+        if self.store.must_follow():
             attach.catch_up(self)
 
     def stand_by(self, ordinal: int) -> None:

@@ -41,7 +41,7 @@ INSTEAD = {
 # word -> (pattern of the file, names that may have it, why)
 ALLOWED = {
     "block": (
-        r"_ext/(layout|compress|frame|appender|segment)|storage/(oplog|purge)",
+        r"_ext/(layout|compress|frame|appender|segment|log_follow)|storage/(oplog|purge)",
         r".*",
         "ADR-0004: a block is the 64 KiB of a segment that no frame crosses; LZ4 calls its unit so",
     ),

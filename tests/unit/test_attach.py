@@ -27,7 +27,7 @@ from tests.unit.engine_case import documents_of, insert, options_of
 pytestmark = pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
 
 APPENDED_WORD, DURABLE_WORD, APPENDING_WORD, FLUSHING_WORD = 17, 18, 23, 24
-SEGMENT_WORD, POSITION_WORD, FLUSH_OWNER_WORD = 28, 29, 56
+SEGMENT_WORD, POSITION_WORD, FLUSH_OWNER_WORD, FLUSH_EXPECTED_WORD = 28, 29, 56, 60
 """Places in the table of docs/reference/format.md."""
 
 
@@ -288,6 +288,52 @@ def test_the_last_one_closes_behind_a_slot_whose_writer_died_before_telling(
     again = pair()
     assert numbers(again) == [1, 2, 3, 4]
     assert list(again.check()) == []
+
+
+def test_following_a_neighbour_opens_no_file_until_the_segment_changes(pair: Pair) -> None:
+    first, second = pair(), pair()
+    reader = pair(read_only=True)
+    insert(first, "a", [{"_id": 0}])
+    kept = []
+    for number in range(1, 40):
+        insert(first if number % 3 else second, "a", [{"_id": number, "pad": "x" * number}])
+        assert numbers(second) == numbers(reader) == list(range(number + 1))
+        kept.append((second.follower._near_fd, reader.follower._near_fd))
+    assert len(set(kept)) == 1
+    names = set(os.listdir("/proc/self/fd"))
+    for number in range(40, 45):
+        first.append_lock_take()
+        first.store.appender.roll_over()
+        first.append_lock.drop()
+        insert(first, "a", [{"_id": number}])
+        assert numbers(second) == numbers(reader) == list(range(number + 1))
+    assert len(os.listdir("/proc/self/fd")) == len(names)
+    # more than one block at once, over the end of a segment
+    insert(second, "a", [{"_id": 45, "pad": "x" * 200_000}])
+    insert(second, "a", [{"_id": number} for number in range(46, 2_000)])
+    assert numbers(first) == numbers(reader) == list(range(2_000))
+    for core in (first, second, reader):
+        assert list(core.check()) == []
+
+
+def test_whoever_flushes_expects_those_who_came_too_late_for_the_flush_before(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair(), pair()
+    insert(first, "a", [{"_id": number} for number in range(3)])
+    insert(first, "a", [{"_id": 3}])
+    assert pair.word(FLUSH_EXPECTED_WORD) == 1
+    # two that are appended and not flushed, as when their writers wait for somebody's flush
+    monkeypatch.setattr(second, "stand_by", lambda _ordinal: None)
+    insert(second, "a", [{"_id": 4}])
+    insert(second, "a", [{"_id": 5}])
+    insert(first, "a", [{"_id": 6}])
+    assert pair.word(FLUSH_EXPECTED_WORD) == 3
+    assert pair.word(DURABLE_WORD) == pair.word(APPENDED_WORD)
+    # nobody else comes any more: one short wait, and then none
+    insert(first, "a", [{"_id": 7}])
+    assert pair.word(FLUSH_EXPECTED_WORD) == 1
+    assert numbers(second) == list(range(8))
 
 
 def test_one_that_was_idle_follows_over_a_purge_of_what_it_has_not_seen(pair: Pair) -> None:
