@@ -26,7 +26,7 @@ from rango._ext.layout cimport SEGMENT_HEADER_SIZE
 from rango._ext.shared cimport (
     WORD_APPENDED, WORD_COMMITS, WORD_DURABLE, WORD_DURABLE_POSITION, WORD_DURABLE_SEGMENT,
     WORD_FAILED, WORD_FLUSH_COMMITS, WORD_FLUSH_EXPECTED, WORD_FLUSH_OWNER, WORD_FLUSH_SIGNAL,
-    WORD_FLUSHING, WORD_POSITION, WORD_SEEN_SIGNAL, WORD_SEGMENT, Shared,
+    WORD_FLUSHING, WORD_POSITION, WORD_SEGMENT, Shared,
 )
 from rango._ext.vfs cimport Vfs, vfs_read_all, vfs_write_all
 
@@ -127,7 +127,7 @@ cdef int flush_owned(
     shared.store(WORD_FLUSH_COMMITS, commits)
     shared.store(WORD_FLUSH_EXPECTED, shared.load(WORD_COMMITS) - flushed)
     shared.flush_s = min(shared.flush_s * 0.75 + (rango_now() - began) * 0.25, GATHER_S_MAX)
-    shared.signal(WORD_SEEN_SIGNAL)
+    shared.watchers_tell()
     return 0
 
 
@@ -150,7 +150,7 @@ cdef int flush_alone(
         shared.fail_with(<uint64_t>-status)
         return status
     shared.raise_to(WORD_DURABLE, target[0])
-    shared.signal(WORD_SEEN_SIGNAL)
+    shared.watchers_tell()
     shared.signal(WORD_FLUSH_SIGNAL)
     return 0
 

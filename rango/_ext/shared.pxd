@@ -31,8 +31,8 @@ cdef enum:
     WORD_FLUSH_WAITERS = 58
     WORD_FLUSH_COMMITS = 59         # WORD_COMMITS as of the last flush
     WORD_FLUSH_EXPECTED = 60        # commits that the next flush may wait for
-    WORD_SEEN_SIGNAL = 64
-    WORD_SEEN_WAITERS = 65
+    WORD_WATCH_SIGNAL = 64          # moves when watchers are woken
+    WORD_WATCHED = 65               # 1: somebody sleeps until more is durable
 
     TAKEN = 1
     TAKEN_FROM_DEAD = 2
@@ -68,6 +68,8 @@ cdef class Shared:
     cdef void signal(self, int word) noexcept nogil
     # sleep until the signal moves on from `seen` or the time is over: 0, or -EINTR
     cdef int signal_wait(self, int word, uint64_t seen, double seconds) noexcept nogil
+    # after WORD_DURABLE has moved: wake the watchers, if there are any
+    cdef void watchers_tell(self) noexcept nogil
     cdef bint is_ours(self) noexcept nogil
     cdef int pin_publish(self) except -1
 

@@ -418,6 +418,7 @@ cdef class Shared:
         if rango_word_swap(self.words + WORD_FAILED, 0, code):
             self.store(WORD_FAILED_BY, <uint64_t>getpid())
         self.signal(WORD_FLUSH_SIGNAL)
+        self.watchers_tell()
 
     def lease(self, uint64_t generation) -> Lease:
         """Keep the pages of a generation as long as the lease lives.
@@ -433,14 +434,36 @@ cdef class Shared:
             self.pin_publish()
         return lease
 
-    def seen_signal(self) -> int:
-        """A number that moves whenever more may be seen: take it, look, then wait()."""
-        return self.load(WORD_SEEN_SIGNAL)
+    # --- watchers
 
-    def wait(self, uint64_t seen, double seconds) -> None:
-        """Sleep until more may be seen than when `seen` was taken, a signal, or so long."""
+    cdef void watchers_tell(self) noexcept nogil:
+        # `durable` was stored before, the mark is read now; a watcher does it the other way round,
+        # so one of the two sees the other. Cleared before the signal moves: see watch_wait.
+        if rango_word_load(self.words + WORD_WATCHED):
+            rango_word_store(self.words + WORD_WATCHED, 0)
+            rango_word_add(self.words + WORD_WATCH_SIGNAL, 1)
+            rango_wake(self.words + WORD_WATCH_SIGNAL, WAKE_ALL)
+
+    def watch_signal(self) -> int:
+        """A number to take before one looks whether there is anything to wait for."""
+        return self.load(WORD_WATCH_SIGNAL)
+
+    def watch_wait(self, uint64_t signal, uint64_t ordinal, double seconds) -> None:
+        """Sleep until more than `ordinal` is durable, or watch_wake() was called since `signal`
+        was taken, or a signal handler is due, or so long. May return early.
+        """
+        if not self.is_ours():
+            return
         with nogil:
-            self.signal_wait(WORD_SEEN_SIGNAL, seen, seconds)
+            rango_word_store(self.words + WORD_WATCHED, 1)
+            if self.load(WORD_DURABLE) <= ordinal and self.load(WORD_FAILED) == 0:
+                rango_sleep(self.words + WORD_WATCH_SIGNAL, signal, seconds)
+
+    def watch_wake(self) -> None:
+        """Let everybody who is in watch_wait() look again, in all processes."""
+        if self.is_ours():
+            rango_word_add(self.words + WORD_WATCH_SIGNAL, 1)
+            rango_wake(self.words + WORD_WATCH_SIGNAL, WAKE_ALL)
 
 
 @cython.final

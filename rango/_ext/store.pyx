@@ -59,8 +59,8 @@ from rango._ext.pager cimport Pager
 from rango._ext.rebase cimport view_rebased
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.shared cimport (
-    WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_GENERATION, WORD_SEEN_SIGNAL, WORD_SEGMENT,
-    WORD_STATE, WORD_VISIBLE, Shared,
+    WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_GENERATION, WORD_SEGMENT, WORD_STATE,
+    WORD_VISIBLE, Shared,
 )
 from rango._ext.span cimport Span, load_u16, load_u32, span_of, span_take, store_u16, store_u32
 from rango._ext.view cimport (
@@ -170,7 +170,6 @@ cdef class Store:
             self.pending.pop()
             self.seen = view
             self.appender.shared.raise_to(WORD_VISIBLE, ordinal)
-            self.appender.shared.signal(WORD_SEEN_SIGNAL)
         return ordinal
 
     def publish(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +148,22 @@ def test_a_long_work_is_done_by_one_at_a_time_and_waits_no_longer_than_it_says(f
         assert first.take(0)
         second.close()
     first.drop()
+
+
+def test_a_watcher_is_woken_by_any_user_and_does_not_wait_for_what_is_durable(file: File) -> None:
+    first, second = file.user(), file.user()
+    first.begin(7, 5, 1, 1, 1, 0)
+    # more than 4 is durable: it does not sleep
+    second.watch_wait(second.watch_signal(), 4, 600)
+    signal = second.watch_signal()
+    first.watch_wake()
+    second.watch_wait(signal, 5, 600)
+    signal = second.watch_signal()
+    watcher = threading.Thread(target=second.watch_wait, args=(signal, 5, 600), daemon=True)
+    watcher.start()
+    first.watch_wake()
+    watcher.join(60)
+    assert not watcher.is_alive()
+    signal = second.watch_signal()
+    first.fail(5)
+    second.watch_wait(signal, 5, 600)
