@@ -11,9 +11,11 @@ first use, so that `import rango` alone costs a command-line tool next to nothin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
+# not typing's: it alone takes as long to load as the interpreter to start
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from rango import aio as aio
     from rango import doctor as doctor
     from rango import errors as errors

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.filter import Program, compile_filter
 from rango._ext.record import decode_trusted, encode
 from rango.engine.collation import Collation, collation_of
-from rango.engine.expression import compile_expression
-from rango.engine.expression.places import provided
 from rango.engine.following import following
-from rango.engine.json_schema import compile_schema
-from rango.engine.regex import Kind, Test, compile_regex
 from rango.engine.values import now, truth
 from rango.errors import InvalidDocument, LimitExceeded
 from rango.limits import NESTING_DEPTH_MAX
+
+if TYPE_CHECKING:
+    from rango.engine.regex import Kind, Test
 
 PROGRAMS_KEPT_MAX: Final = 256
 """Recent programs that are kept: some 200 KiB with ordinary filters."""
@@ -38,7 +37,10 @@ DocumentTest = Callable[[dict[str, Any]], bool]
 
 
 class Hooks:
-    """What the compiler of programs needs of the engine; see rango/_ext/assemble.pyx."""
+    """What the compiler of programs needs of the engine; see rango/_ext/assemble.pyx.
+
+    Each is loaded by the first filter that uses it: most programs never ask for one.
+    """
 
     __slots__ = ("fold", "let")
 
@@ -48,10 +50,15 @@ class Hooks:
 
     def regex(self, path: str, pattern: str, options: str) -> tuple[Kind, bytes, Test | None]:
         """How to test a string."""
+        from rango.engine.regex import compile_regex
+
         return compile_regex(path, pattern, options)
 
     def expression(self, spec: Any) -> DocumentTest:
         """The test of $expr."""
+        from rango.engine.expression import compile_expression
+        from rango.engine.expression.places import provided
+
         let = dict(self.let or {})
         evaluate = compile_expression(spec, frozenset(let), collation=self.fold).evaluate
         variables = {"NOW": now(), **let}
@@ -62,6 +69,8 @@ class Hooks:
 
     def schema(self, spec: Mapping[str, Any]) -> DocumentTest:
         """The test of $jsonSchema."""
+        from rango.engine.json_schema import compile_schema
+
         return compile_schema(spec)
 
 

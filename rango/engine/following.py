@@ -19,7 +19,6 @@ from bson.objectid import ObjectId
 
 from rango._ext.normal import HEADER_NAMES
 from rango.engine.collation import Collation
-from rango.engine.expression import compile_expression
 from rango.engine.values import MISSING
 
 Filter = dict[str, Any]
@@ -74,5 +73,7 @@ def _value_of(spec: Any, variables: Mapping[str, Any], collation: Collation | No
     if isinstance(spec, str) and spec.startswith("$$"):
         name = spec[2:]
         return variables.get(name, MISSING) if "." not in name else MISSING
+    from rango.engine.expression import compile_expression
+
     expression = compile_expression(spec, frozenset(variables), collation=collation)
     return expression.value if expression.is_constant else MISSING

@@ -21,14 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.filter import Program
 from rango._ext.record import encode
-from rango.engine.expression import Expression
 from rango.engine.projection_spec import Entry, entries_of
 from rango.engine.values import MISSING, fields_of
 from rango.errors import InvalidFilter
+
+if TYPE_CHECKING:
+    from rango.engine.expression import Expression
 
 Tree = dict[str, Any]
 """A name to a Tree (there is more path) or to True (the path ends here)."""
@@ -141,7 +143,7 @@ def projection_of(spec: object, variables: Iterable[str] = (), collation: Any = 
     positional = next((each.parts for each in entries if each.kind == "position"), None)
     is_flat = not (computed or slices or positional) and all(each is True for each in tree.values())
     names = None
-    if is_inclusion and not any(isinstance(value, Expression) for _, value in computed):
+    if is_inclusion and all(isinstance(value, Program) for _, value in computed):
         names = frozenset(tree) | {parts[0] for parts, _ in computed}
     elif not is_inclusion and not computed:
         names = frozenset(name for name, below in tree.items() if below is True)

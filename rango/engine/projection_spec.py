@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bson.code import Code
 
 from rango._ext.normal import HEADER_NAMES, path_check
-from rango.engine.expression import Expression, compile_expression
 from rango.engine.filters import program_of
 from rango.engine.values import is_integer, is_number, shown, truth
 from rango.errors import InvalidFilter
+
+if TYPE_CHECKING:
+    from rango.engine.expression import Expression
 
 Kind = Literal["include", "exclude", "compute", "slice", "match", "position"]
 
@@ -159,6 +161,8 @@ class _Reader:
             yield Entry(path, "compute", self._expression(value))
 
     def _expression(self, value: Any) -> Expression:
+        from rango.engine.expression import compile_expression
+
         return compile_expression(value, self._variables, collation=self._collation)
 
     def _match(self, path: str, value: Mapping[str, Any]) -> Entry:

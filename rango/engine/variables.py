@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rango.engine.expression import compile_expression
-from rango.engine.expression.scope import check_variable_written
 from rango.engine.values import MISSING, now
 from rango.errors import InvalidArgument
 
@@ -22,6 +20,9 @@ def variables_of(let: object, collation: Any = None) -> dict[str, Any]:
         return {}
     if not isinstance(let, Mapping):
         raise InvalidArgument(f"let must be a dict of variables, not {type(let).__name__}")
+    from rango.engine.expression import compile_expression
+    from rango.engine.expression.scope import check_variable_written
+
     time = {"NOW": now()}
     values = {
         check_variable_written("let", name): compile_expression(
