@@ -24,7 +24,7 @@ with rango.open(sys.argv[1], key=bytes(32)) as db:
     memory.delete_one({"_id": "a"})
 """
 
-# What each would cost is in docs/adr/0033-outside.md.
+# What each would cost is in docs/adr/0033-installed-and-measured.md.
 SELDOM = {
     "asyncio", "click", "concurrent", "cryptography", "email", "gridfs", "http", "keyring",
     "logging", "multiprocessing", "opentelemetry", "pydantic", "pymongo", "re2", "rich", "select",
