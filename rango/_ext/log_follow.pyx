@@ -18,8 +18,8 @@ from rango._ext.layout cimport BLOCK_SIZE, CHAIN_SIZE
 from rango._ext.segment cimport SegmentHeader, zeros_write
 from rango._ext.segment_scan cimport Entry, Scanner
 from rango._ext.shared cimport (
-    WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_GENERATION, WORD_POSITION, WORD_SEGMENT,
-    Shared,
+    WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_FAILED, WORD_GENERATION, WORD_POSITION,
+    WORD_SEGMENT, Shared,
 )
 from rango._ext.store cimport Store
 from rango._ext.vfs cimport vfs_read_all
@@ -91,7 +91,8 @@ def follow_near(Store store not None, Scanner scanner not None) -> bool:
     # it moves before the ordinal does, and behind the segment: see Shared.publish
     cdef uint64_t position = shared.load(WORD_POSITION)
     if (segment != scanner.segment_id or shared.load(WORD_SEGMENT) != segment
-            or shared.load(WORD_GENERATION) != store.known_generation):
+            or shared.load(WORD_GENERATION) != store.known_generation
+            or shared.load(WORD_FAILED)):
         return False
     if written == store.reached:
         return True

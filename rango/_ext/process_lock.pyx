@@ -10,7 +10,9 @@ Failure     DatabaseBusy after a bounded wait; what a signal handler raises whil
 Sources     fcntl_locking(2); architecture section 3.
 """
 
-from rango.errors import DatabaseBusy
+import os
+
+from rango.errors import DatabaseBusy, IoFailed
 
 cimport cython
 from libc.errno cimport EAGAIN
@@ -47,7 +49,7 @@ cdef class ProcessLock:
             self.vfs.context, self.fd, <unsigned long>self.place, 1, VFS_EXCLUSIVE_LOCK)
 
     def take(self, double seconds) -> bool:
-        """Wait at most so long: whether it is held now. OSError of the system passes through."""
+        """Wait at most so long: whether it is held now. Raises IoFailed."""
         cdef timespec pause
         cdef int status
         cdef double waited = 0
@@ -61,7 +63,9 @@ cdef class ProcessLock:
                 if status == 0:
                     return True
                 if status != -EAGAIN:
-                    raise OSError(-status, "a range of the lock file cannot be locked")
+                    raise IoFailed(
+                        f"the lock file cannot be locked for {self.work}: {os.strerror(-status)};"
+                        " nothing was done, try again later")
                 if waited >= seconds:
                     self.threads.drop()
                     return False

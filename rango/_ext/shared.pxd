@@ -43,7 +43,9 @@ cdef class Shared:
     cdef int fd
     cdef uint64_t *words
     cdef size_t size
-    cdef bint is_mapped
+    cdef bint is_mapped                     # other processes, or other users, have these words
+    cdef bytearray memory                   # stands for the mapping, or None
+    cdef bint is_borrowed                   # the words are in `memory`
     cdef bint has_begun                     # this user has rebuilt the words
     cdef uint64_t forks                     # fork_count() when it was made: a child must not touch
     cdef readonly uint64_t me               # this user's id, never used before; 0: not entered

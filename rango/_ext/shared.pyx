@@ -22,6 +22,7 @@ Sources     futex(2), fcntl_locking(2); architecture section 3; ADR-0024.
 from rango.errors import DatabaseBusy
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -74,9 +75,9 @@ APPEND_OWNER_WORD = WORD_APPEND_OWNER
 cdef class Shared:
     """The shared words of one open database. enter() before anything is locked or pinned."""
 
-    def __init__(self, Vfs vfs not None, int fd, path=None):
+    def __init__(self, Vfs vfs not None, int fd, path=None, bytearray memory=None):
         """`fd`: the lock file at `path`, SHARED_SIZE bytes long. No path: words of this process
-        alone.
+        alone. `memory`: instead of a mapping.
         """
         cdef void *at
         cdef int mapped
@@ -86,7 +87,13 @@ cdef class Shared:
         self.forks = fork_count()
         self.place = -1
         self.pins = {}
-        if path is not None:
+        self.memory = memory
+        if memory is not None:
+            if len(memory) != SHARED_SIZE:
+                raise ValueError(f"the words take {SHARED_SIZE} bytes")
+            at = <void *>PyByteArray_AS_STRING(memory)
+            self.is_mapped = self.is_borrowed = True
+        elif path is not None:
             # A mapping keeps its open file description, and that one's locks, alive: in a forked
             # child for as long as the child lives. So it gets one that never locks anything.
             mapped = vfs.open(path, VFS_WRITE)
@@ -101,10 +108,12 @@ cdef class Shared:
             if at == NULL:
                 raise MemoryError
         self.words = <uint64_t *>at
-        if path is None:
+        if not self.is_mapped:
             self.enter(0)
 
     def __dealloc__(self):
+        if self.is_borrowed:
+            return
         if self.words != NULL and self.is_mapped:
             munmap(self.words, self.size)
         else:
@@ -162,7 +171,8 @@ cdef class Shared:
             return
         rango_word_store(self.words + TABLE_WORD + place * USER_WORDS + USER_ID, 0)
         if self.is_mapped:
-            self.vfs.lock(self.fd, FIRST_PLACE + place, 1, VFS_UNLOCK)
+            # should this fail, the close of the descriptor does it
+            self.vfs.table.lock(self.vfs.context, self.fd, FIRST_PLACE + place, 1, VFS_UNLOCK)
 
     cdef bint is_alive(self, uint64_t who) noexcept nogil:
         cdef int place

@@ -20,8 +20,8 @@ from collections import deque
 
 from rango.errors import FormatTooNew, LogCorrupted
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from rango._ext.batch cimport Batch
@@ -31,8 +31,7 @@ from rango._ext.entries cimport ENTRY_ARRAY, INDEX_FIELDS_MAX, MARK_SHORTENED
 from rango._ext.layout cimport (
     COMMIT_COUNT, COMMIT_HEADER_SIZE, COMMIT_VERSION,
     INDEX_ADD,
-    INDEX_ENTRY_HEADER_SIZE,
-    INDEX_ENTRY_KEY_SIZE,
+    INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE,
     INDEX_ENTRY_OP,
     INDEX_ENTRY_SPLIT,
     INDEX_ENTRY_TREE,
@@ -59,8 +58,8 @@ from rango._ext.pager cimport Pager
 from rango._ext.rebase cimport view_rebased
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.shared cimport (
-    WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_GENERATION, WORD_SEGMENT, WORD_STATE,
-    WORD_VISIBLE, Shared,
+    WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_FAILED, WORD_GENERATION, WORD_SEGMENT,
+    WORD_STATE, WORD_VISIBLE, Shared,
 )
 from rango._ext.span cimport Span, load_u16, load_u32, span_of, span_take, store_u16, store_u32
 from rango._ext.view cimport (
@@ -192,17 +191,18 @@ cdef class Store:
         """Whether other processes have gone on since this store last followed them."""
         if self.shared is None or self.shared.load(WORD_STATE) != 1:
             return False    # alone, or somebody is recovering
-        if (self.shared.load(WORD_APPENDED) != self.reached
-                or self.shared.load(WORD_GENERATION) != self.known_generation):
+        if self.shared.load(WORD_GENERATION) != self.known_generation:
             return True
-        return bool(self.pending) and self.pending[0][0] <= max(
-            self.shared.load(WORD_DURABLE), self.shared.load(WORD_VISIBLE)
-        )
+        if self.shared.load(
+            WORD_DURABLE if self.shared.load(WORD_FAILED) else WORD_APPENDED
+        ) > self.reached:
+            return True
+        return bool(self.pending) and self.pending[0][0] <= self.shared.visible
 
     cpdef bint must_follow(self) except -1:
         """Whether something must be done before an append. Under the append lock."""
         return self.shared is not None and (
-            self.is_behind() or self.shared.load(WORD_APPENDING) != 0
+            self.is_behind() or self.shared.load(WORD_APPENDING) or self.shared.load(WORD_FAILED)
             or self.shared.load(WORD_SEGMENT) != self.appender.segment_id
         )
 

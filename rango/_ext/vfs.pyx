@@ -365,6 +365,10 @@ cdef class Vfs:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
 
+    def shared_memory(self, path):
+        """None: whoever wants to share a file maps it."""
+        return None
+
     def file_system(self, path):
         """The type of the file system of path: "ext", "nfs", "fuse" ..., or its number in hex."""
         cdef bytes encoded = path_encode(path)
@@ -418,6 +422,13 @@ cdef class PythonVfs(Vfs):
     def free_bytes(self, path):
         """Bytes that may still be allocated."""
         return self.impl.free_bytes(os.fspath(path))
+
+    def shared_memory(self, path):
+        """What stands for a mapping of this file: a writable buffer, the same for all who ask.
+        None: the implementation has none, and one user at a time has the file.
+        """
+        shared_memory = getattr(self.impl, "shared_memory", None)
+        return None if shared_memory is None else shared_memory(os.fspath(path))
 
     def file_system(self, path):
         """Always "python": no operating system is asked."""

@@ -12,16 +12,17 @@ Sources     architecture section 3.
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.generation import generation_load
 from rango._ext.log_follow import appender_follow, appender_mend
 from rango._ext.vfs import VFS_WRITE
 from rango.engine import recovery
-from rango.errors import DatabaseBusy, LowDisk, SuperblockCorrupted
+from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, SuperblockCorrupted
 from rango.storage.follow import Follower, appender_behind
 from rango.storage.lock import DatabaseLock
 from rango.storage.oplog import LogMark, Oplog
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from rango.storage.keyring import Keyring
 
 
+READINGS_MAX: Final = 8
+"""How often an opening beside others reads the files before it calls them damaged."""
+
+
 def attach(
     options: OpenOptions,
     lock: DatabaseLock,
@@ -49,16 +54,48 @@ def attach(
     """What a core starts from beside others: nothing is judged or mended, somebody has done that.
 
     Takes no lock: somebody may sit in a transaction. What is read is pinned instead, and what is
-    appended meanwhile is followed later, as ever. Raises what opening raises.
+    appended meanwhile is followed later, as ever. Keys, slots and segments are read one after the
+    other, so a rotation or a checkpoint between two of them can look like damage: then all is read
+    again. Raises what opening raises.
     """
+    for _ in range(READINGS_MAX - 1):
+        try:
+            return read_state(options, lock, keyring, log, data_fd, findings, undo)
+        except Corrupted:
+            continue
+    return read_state(options, lock, keyring, log, data_fd, findings, undo)
+
+
+def read_log(options: OpenOptions, keyring: Keyring) -> Oplog:
+    """The names and headers of the log beside others: see attach()."""
+    for _ in range(READINGS_MAX - 1):
+        keyring.refresh()
+        try:
+            return recovery.open_log(options, options.vfs, keyring)
+        except Corrupted:
+            continue
+    return recovery.open_log(options, options.vfs, keyring)
+
+
+def read_state(
+    options: OpenOptions,
+    lock: DatabaseLock,
+    keyring: Keyring,
+    log: Oplog,
+    data_fd: int,
+    findings: list[str],
+    undo: list[Callable[[], Any]],
+) -> Opened:
+    """Read once what attach() gives."""
     shared = lock.shared
     number, lease = pinned_newest(shared)
     # what came between reading the names and having the pin
     keyring.refresh()
     # whoever changed them may have died before it told anybody
     shared.keys = keyring.generation
-    log.reread()
     slot, fallback, _torn = recovery.choose_slot(options, options.vfs, data_fd, keyring)
+    # behind the slot, which may name a segment that has just been begun
+    log.reread()
     pager = recovery.make_pager(options, keyring, data_fd)
     store = recovery.load(pager, slot, options.page_size)
     start = (
@@ -188,12 +225,27 @@ def busy_users(path: str, lock: DatabaseLock) -> DatabaseBusy:
     )
 
 
+def latched(core: Core) -> IoFailed:
+    """The error of who wants to write after a write of another process had an unknown outcome."""
+    code, pid = core.lock.shared.failed or (errno.EIO, 0)
+    return IoFailed(
+        f"{core.path}: process {pid} could not write ({os.strerror(code)}); what was appended "
+        f"after ordinal {core.lock.shared.durable} may be lost; check the disk, then close the "
+        "database in every process and open it again"
+    )
+
+
 def catch_up(core: Core) -> None:
-    """Everything that was appended, and what a writer that died left. Under the append lock."""
+    """Everything that was appended, and what a writer that died left. Under the append lock.
+
+    Raises IoFailed if the database is latched (I-10).
+    """
     store = core.store
+    if core.lock.shared.failed is not None:
+        raise latched(core)
     if store.is_behind() or core.lock.shared.segment != store.appender.segment_id:
         follow(core)
-    if core.lock.shared.is_appending and core.lock.shared.failed is None:
+    if core.lock.shared.is_appending:
         appender_mend(store.appender)
 
 
@@ -214,11 +266,12 @@ def follow(core: Core) -> None:
         is_elsewhere = (
             store.appender is not None
             and core.append_lock.is_mine
+            and shared.failed is None
             and shared.segment != store.appender.segment_id
         )
         if shared.keys > core.keyring.generation:
             take_keys(core)
-        if shared.appended != store.reached or is_elsewhere:
+        if store.is_behind() or is_elsewhere:
             read_on(core)
         if shared.generation != store.known_generation:
             move_on(core, shared.generation)
@@ -239,6 +292,10 @@ def read_on(core: Core) -> None:
     # the segment first: read after the ordinal it might be one that goes on behind later commits
     segment_id, written = core.lock.shared.segment, core.lock.shared.appended
     store, appender = core.store, core.store.appender
+    is_latched = core.lock.shared.failed is not None
+    if is_latched:
+        # what lies behind may be gone from the cache, and nobody appends any more
+        segment_id, written = 0, core.lock.shared.durable
     if appender is None:
         core.follower.leave()
     else:
@@ -246,8 +303,8 @@ def read_on(core: Core) -> None:
     follower = core.follower
     follow_on(store, follower, written, 0 if appender is None else segment_id)
     mark = follower.mark
-    if appender is None:
-        core.log.segments.extend(follower.headers)
+    if appender is None or is_latched:
+        learn(core.log, follower)
     else:
         fd = -1
         if follower.headers:

@@ -31,7 +31,7 @@ from rango.engine.check import Finding
 from rango.engine.figures import figures
 from rango.engine.flusher import Flusher
 from rango.engine.gone import gone
-from rango.engine.options import OpenOptions
+from rango.engine.options import OpenOptions, identity
 from rango.engine.salvage import salvage
 from rango.engine.settings import apply_cache_size, document_check
 from rango.engine.txn import Txn
@@ -112,14 +112,16 @@ class Core:
         self.store.visible_at_once = options.durability != "commit"
         self._make_locks()
         self.follower = Follower(self.log, state.mark)
-        if self.lock.is_shared:
-            attach.share(self)
-        apply_cache_size(self)
+        try:
+            if self.lock.is_shared:
+                attach.share(self)
+            apply_cache_size(self)
+        except BaseException:
+            self.is_closed = True
+            self._let_go()
+            raise
         emit(
-            "engine",
-            INFO,
-            "opened",
-            "the database is open",
+            *("engine", INFO, "opened", "the database is open"),
             path=self.path,
             read_only=self.is_read_only,
             ordinal=state.store.head.ordinal,
@@ -222,7 +224,7 @@ class Core:
                 if thread is not None:
                     thread.stop()
             try:
-                if not self.is_read_only and self.error is None:
+                if not self.is_read_only and not self.is_latched:
                     self._close_log()
             finally:
                 self._let_go()
@@ -273,7 +275,7 @@ class Core:
             # then
             if not self.append_lock.is_mine:
                 self.append_lock.take(CLOSE_WAIT_S, is_local=True)
-            if self.store.appender is not None and self.error is None:
+            if self.store.appender is not None and not self.is_latched:
                 # for those who have appended and wait for their flush
                 self.store.appender.flush()
         finally:
@@ -381,8 +383,9 @@ class Core:
             self.checkpoints += 1
 
     def flush(self) -> None:
-        """Return when every commit so far is durable."""
+        """Return when every commit so far is durable, those of other processes too."""
         self._writable()
+        _ = self.store.current
         self.store.appender.flush()
         self.store.publish()
 
@@ -393,6 +396,11 @@ class Core:
             kind = type(error).__name__
             emit("engine", ERROR, "latched", "no more writes", path=self.path, error=kind)
         self.lock.shared.fail(errno.EIO)
+
+    @property
+    def is_latched(self) -> bool:
+        """No more writes, here or in any process: the outcome of one is unknown (I-10)."""
+        return self.error is not None or self.lock.shared.failed is not None
 
     def _writable(self) -> None:
         if self.is_read_only:
@@ -469,15 +477,6 @@ class Core:
     def salvage(self, to: str) -> dict[str, Any]:
         """Write what is intact in the oplog to a new database. The original is not changed."""
         return salvage(self.options, to, keyring=self.keyring)
-
-
-def identity(options: OpenOptions) -> object:
-    """What tells one database directory from another inside this process."""
-    try:
-        status = os.stat(options.path)
-    except OSError:
-        return (id(options.vfs), os.path.abspath(options.path))
-    return (id(options.vfs), status.st_dev, status.st_ino)
 
 
 def _forget_after_fork() -> None:

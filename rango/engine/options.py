@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,3 +36,12 @@ class OpenOptions(NamedTuple):
     page_size: int = 0
     cache_is_given: bool = True
     """False: a size that the database itself was given (engine/settings.py) counts instead."""
+
+
+def identity(options: OpenOptions) -> object:
+    """What tells one database directory from another inside this process."""
+    try:
+        status = os.stat(options.path)
+    except OSError:
+        return (id(options.vfs), os.path.abspath(options.path))
+    return (id(options.vfs), status.st_dev, status.st_ino)

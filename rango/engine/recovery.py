@@ -142,7 +142,7 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
     else:
         keyring = Keyring.open(vfs, options.path, options.secret, options.entropy)
     undo.append(keyring.close)
-    log = open_log(options, vfs, keyring)
+    log = open_log(options, vfs, keyring) if lock.is_alone else attach.read_log(options, keyring)
     findings = [
         f"keys: copy {copy} is damaged; it is mended with the next change"
         for copy in keyring.damaged_copies

@@ -106,7 +106,8 @@ class DatabaseLock:
         fd = open_file(vfs, path, directory, read_only=read_only)
         if fd < 0:
             return cls(vfs, -1, alone_words(vfs), may_share=False)
-        may_share = vfs is POSIX and RANGE_LOCKS
+        memory = vfs.shared_memory(path)
+        may_share = RANGE_LOCKS if vfs is POSIX else memory is not None
         try:
             is_alone = (
                 come_in(vfs, fd, directory, wait_s)
@@ -116,7 +117,7 @@ class DatabaseLock:
             if vfs.size(fd) < SHARED_SIZE and (may_share or not read_only):
                 # never a hole: a page that a full disk cannot give is a SIGBUS
                 vfs.write(fd, bytes(SHARED_SIZE), 0)
-            shared = Shared(vfs, fd, path if may_share else None)
+            shared = Shared(vfs, fd, path if may_share else None, memory)
             lock = cls(vfs, fd, shared, may_share=may_share)
             if is_alone:
                 shared.end()
@@ -154,17 +155,26 @@ class DatabaseLock:
         return self._may_share
 
     def share(self) -> None:
-        """Let others in: what the words say is true now."""
+        """Let others in: what the words say is true now. Raises IoFailed."""
         if self._may_share and self.is_alone:
             self.shared.tell()
-            self._vfs.lock(self._fd, ALIVE_BYTE, 1, VFS_SHARED)
-            self._vfs.lock(self._fd, RECOVERY_BYTE, 1, VFS_UNLOCK)
+            try:
+                self._vfs.lock(self._fd, ALIVE_BYTE, 1, VFS_SHARED)
+                self._vfs.lock(self._fd, RECOVERY_BYTE, 1, VFS_UNLOCK)
+            except OSError as error:
+                raise IoFailed(
+                    f"the lock file cannot be locked: {error}; try again later"
+                ) from error
             self.is_alone = False
 
     def retake_alone(self) -> bool:
         """Whether nobody else is there; then whoever comes waits for release()."""
         if self._may_share and not self.is_alone:
-            self.is_alone = self._vfs.lock(self._fd, ALIVE_BYTE, 1, VFS_EXCLUSIVE_LOCK)
+            try:
+                self.is_alone = self._vfs.lock(self._fd, ALIVE_BYTE, 1, VFS_EXCLUSIVE_LOCK)
+            except OSError:
+                # no lock is to be had (ENOLCK): as if others were there, which is always right
+                return False
         return self.is_alone
 
     def work(self, work: Work, name: str) -> ProcessLock:

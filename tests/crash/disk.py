@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from rango._ext.shared import SHARED_SIZE
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_EXCLUSIVE_LOCK, VFS_UNLOCK, VFS_WRITE
 from tests.crash.model import FORCED, Choice, Directory, File, Naming, Write, file_image
 
@@ -96,6 +97,9 @@ class Disk:
         self.failed_directories: set[str] = set()
         self.flush_retries = 0
         self.last_site = Site("", "", "")
+        self.is_shared = False
+        """Several users may have a database on this disk open, as several processes have."""
+        self.memories: dict[str, bytearray] = {}
         self.on_call: Callable[[str, str], None] | None = None
 
     # --- recording ------------------------------------------------------------------------------
@@ -432,6 +436,12 @@ class Disk:
             if mode != VFS_UNLOCK:
                 kept.append((fd, start, end, mode))
             handle.file.locks = kept
+
+    def shared_memory(self, path: str) -> bytearray | None:
+        """What all who have the lock file open share; a crash leaves nothing of it."""
+        if not self.is_shared:
+            return None
+        return self.memories.setdefault(path, bytearray(SHARED_SIZE))
 
     def exists(self, path: str) -> bool:
         folder = os.path.normpath(os.path.join("/", path))

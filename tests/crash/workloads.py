@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys, NewRoots
+from tests.crash.neighbours import Neighbours, neighbours, neighbours_in_memory
 from tests.crash.scribe import Scribe
 from tests.crash.simulator import Session, Workload
 from tests.crash.statements import bulks, expiries, index_builds, merges, outputs
@@ -411,5 +412,10 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "bulk_write": (bulks, EngineSubject),
     "expiry": (expiries, EngineSubject),
     "index builds": (index_builds, EngineSubject),
+    "neighbours": (neighbours, Neighbours),
+    "neighbours, memory": (
+        neighbours_in_memory,
+        lambda: Neighbours(durability="memory", overlay_entries_max=30),
+    ),
 }
 """Name -> workload and how its databases are opened."""

@@ -16,11 +16,13 @@ from rango._ext.collection_info import IndexInfo
 from rango._ext.record import encode
 from rango._ext.shared import APPEND_OWNER_WORD
 from rango._ext.vfs import POSIX, RANGE_LOCKS
-from rango.engine import checkpoint, purge
+from rango.engine import checkpoint, purge, recovery
 from rango.engine import index as index_module
+from rango.engine import keys as keys_module
 from rango.engine.core import Core
 from rango.engine.query import Query
 from rango.errors import DatabaseBusy
+from rango.storage.keyring import RawKey
 from rango.storage.lock import DatabaseLock
 from tests.unit.engine_case import documents_of, insert, options_of
 
@@ -314,6 +316,54 @@ def test_following_a_neighbour_opens_no_file_until_the_segment_changes(pair: Pai
     assert numbers(first) == numbers(reader) == list(range(2_000))
     for core in (first, second, reader):
         assert list(core.check()) == []
+
+
+def test_a_segment_and_a_checkpoint_that_come_while_somebody_opens_are_no_damage(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pair()
+    insert(first, "a", [{"_id": 0}])
+    choose, turns = recovery.choose_slot, []
+
+    def after_a_checkpoint(*arguments: object) -> object:
+        if not turns:
+            turns.append(1)
+            first.append_lock_take()
+            first.store.appender.roll_over()
+            first.append_lock.drop()
+            insert(first, "a", [{"_id": 1}])
+            first.checkpoint()
+        return choose(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recovery, "choose_slot", after_a_checkpoint)
+    second = pair()
+    assert turns and numbers(second) == [0, 1]
+    insert(second, "a", [{"_id": 2}])
+    assert numbers(first) == [0, 1, 2]
+    assert list(second.check()) == []
+
+
+def test_keys_that_are_rotated_while_somebody_opens_are_no_damage(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = RawKey(bytes(range(32)))
+    first = pair(secret=secret)
+    insert(first, "a", [{"_id": 0}])
+    choose, turns = recovery.choose_slot, []
+
+    def after_two_rotations(*arguments: object) -> object:
+        if not turns:
+            turns.append(1)
+            for _ in range(2):
+                keys_module.rotate(first)
+                insert(first, "a", [{"_id": first.store.head.ordinal}])
+        return choose(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recovery, "choose_slot", after_two_rotations)
+    second = pair(secret=secret)
+    assert turns and numbers(second) == numbers(first)
+    assert len(numbers(first)) == 3
+    assert list(second.check()) == []
 
 
 def test_whoever_flushes_expects_those_who_came_too_late_for_the_flush_before(
