@@ -13,6 +13,7 @@ cdef class Builder:
     cdef readonly Pager pager
     cdef size_t page_size           # 0, or what tests ask for
     cdef public Shared shared       # None: no other process has this database
+    cdef public uint64_t pinned_units_max
     cdef list generations           # weak references: those that a View may still read
     cdef list named                 # that the two slots name, the newest last (I-2)
 

@@ -68,7 +68,7 @@ from rango._ext.view cimport TREE_PREFIX, Generation, View, prefix_write, tree_o
 
 cdef enum:
     PIECE_UNITS = 491520            # BITMAP_PIECE_SIZE * 8: units that one bitmap page speaks of
-    PINNED_UNITS_MAX = 16384        # 64 MiB
+    PINNED_UNITS_MAX = 16384        # 64 MiB; see pinned_units_max
 
 
 cdef uint64_t bitmap_piece_size(uint64_t file_units, uint64_t piece) noexcept nogil:
@@ -91,6 +91,7 @@ cdef class Builder:
         self.page_size = page_size
         self.named = [generation]
         self.generations = []
+        self.pinned_units_max = PINNED_UNITS_MAX
 
     def watch(self, Generation generation not None) -> None:
         """Leave its pages alone as long as anybody holds it."""
@@ -211,7 +212,7 @@ cdef class Builder:
     cdef int _keep_foreign(self) except -1:
         # Another process reads a generation that neither slot names. Which units it uses is known
         # to nobody any more, so none is given out again: the file grows until it lets go, at most
-        # by PINNED_UNITS_MAX, then the reader gets SnapshotTooOld.
+        # by pinned_units_max, then the reader gets SnapshotTooOld.
         cdef uint64_t units
         if self.shared is None:
             return 0
@@ -220,7 +221,7 @@ cdef class Builder:
         if oldest is None or oldest >= named:
             return 0
         units = <uint64_t>self.pager.vfs.size(self.pager.fd) // UNIT_SIZE
-        if units > 2 * units_used(&self.pager.kept) + PINNED_UNITS_MAX:
+        if units > 2 * units_used(&self.pager.kept) + self.pinned_units_max:
             self.shared.overruled = named
             return 0
         units_resize(&self.pager.kept, units)

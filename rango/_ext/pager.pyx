@@ -249,8 +249,9 @@ cdef class Pager:
             with gil:
                 authentic = self._open_older(epoch, aad, image, size + TAG_SIZE, opened)
         if not authentic:
-            raise_page(
-                self.path, unit, "the page's tag does not match its content (damaged or altered)"
+            # or it was read while it was written
+            self._raise_stale(
+                unit, "the page's tag does not match its content (damaged or altered)"
             )
         return self._page_from(link, opened, size, (length & IMAGE_COMPRESSED) != 0)
 

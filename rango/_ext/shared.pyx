@@ -396,6 +396,11 @@ cdef class Shared:
         self.raise_to(WORD_KEYS, number)
 
     @property
+    def newest(self) -> int:
+        """Id of the user that came last."""
+        return self.load(WORD_NEXT_ID)
+
+    @property
     def overruled(self) -> int:
         """Generations before this one may have lost pages although somebody reads them."""
         return self.load(WORD_OVERRULED)

@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from rango._ext.appender cimport Appender
 from rango._ext.batch cimport Clock
 from rango._ext.builder cimport Builder
+from rango._ext.file_place cimport FilePlace
 from rango._ext.pager cimport Pager
 from rango._ext.shared cimport Shared
 from rango._ext.span cimport Span
@@ -27,6 +28,7 @@ cdef class Store:
     cdef readonly dict marks                # index tree -> what its documents did to it
     cdef readonly Builder builder
     cdef uint64_t bloom_keys
+    cdef FilePlace place                    # of the lock file; None: it is no system's file
 
     cdef int _apply(
         self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t owner,

@@ -22,22 +22,19 @@ from rango.errors import FormatTooNew, LogCorrupted
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.errno cimport ESTALE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from rango._ext.batch cimport Batch
-from rango._ext.clock cimport Clock
 from rango._ext.builder cimport Builder
+from rango._ext.clock cimport Clock
+from rango._ext.file_place cimport FilePlace
 from rango._ext.entries cimport ENTRY_ARRAY, INDEX_FIELDS_MAX, MARK_SHORTENED
 from rango._ext.layout cimport (
     COMMIT_COUNT, COMMIT_HEADER_SIZE, COMMIT_VERSION,
     INDEX_ADD,
     INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE,
-    INDEX_ENTRY_OP,
-    INDEX_ENTRY_SPLIT,
-    INDEX_ENTRY_TREE,
-    INDEX_PUT,
-    INDEX_REMOVE,
-    INDEX_VALUE_SIZE,
+    INDEX_ENTRY_OP, INDEX_ENTRY_SPLIT, INDEX_ENTRY_TREE, INDEX_PUT, INDEX_REMOVE, INDEX_VALUE_SIZE,
     MUTATION_DELETE,
     MUTATION_FORGET,
     MUTATION_HEADER_SIZE,
@@ -182,9 +179,10 @@ cdef class Store:
 
     # --- other processes
 
-    def attach(self, Shared shared not None, follower) -> None:
+    def attach(self, Shared shared not None, follower, FilePlace place) -> None:
         """Follow other processes: `follower()` is called when there is something."""
         self.shared = shared
+        self.place = place
         self.follower = follower
 
     cpdef bint is_behind(self) except -1:
@@ -201,6 +199,8 @@ cdef class Store:
 
     cpdef bint must_follow(self) except -1:
         """Whether something must be done before an append. Under the append lock."""
+        if self.place is not None and not self.place.is_kept(not self.visible_at_once):
+            self.shared.fail_with(ESTALE)
         return self.shared is not None and (
             self.is_behind() or self.shared.load(WORD_APPENDING) or self.shared.load(WORD_FAILED)
             or self.shared.load(WORD_SEGMENT) != self.appender.segment_id

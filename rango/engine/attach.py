@@ -147,7 +147,7 @@ def share(core: Core) -> None:
             follow(core)
 
     store.builder.shared = store.pager.shared = shared
-    store.attach(shared, follow_others)
+    store.attach(shared, follow_others, core.lock.place)
     if core.lock.is_alone and store.appender is not None:
         named = 0 if core.slot is None else core.slot.generation
         if store.head.generation_number != named:
@@ -228,6 +228,12 @@ def busy_users(path: str, lock: DatabaseLock) -> DatabaseBusy:
 def latched(core: Core) -> IoFailed:
     """The error of who wants to write after a write of another process had an unknown outcome."""
     code, pid = core.lock.shared.failed or (errno.EIO, 0)
+    if code == errno.ESTALE:
+        return IoFailed(
+            f"{core.path}: the lock file was deleted or replaced while the database was open, so "
+            "other processes do not know of this one any more; close the database here and open "
+            "it again, and let nobody clean up its directory"
+        )
     return IoFailed(
         f"{core.path}: process {pid} could not write ({os.strerror(code)}); what was appended "
         f"after ordinal {core.lock.shared.durable} may be lost; check the disk, then close the "
@@ -261,22 +267,32 @@ def follow(core: Core) -> None:
             return
         if shared.keys <= core.keyring.generation and core.follower.read_near(store):
             store.publish()
-            return
-        store.publish()
-        is_elsewhere = (
-            store.appender is not None
-            and core.append_lock.is_mine
-            and shared.failed is None
-            and shared.segment != store.appender.segment_id
-        )
-        if shared.keys > core.keyring.generation:
-            take_keys(core)
-        if store.is_behind() or is_elsewhere:
-            read_on(core)
-        if shared.generation != store.known_generation:
-            move_on(core, shared.generation)
-        store.publish()
-        core.follower.approach()
+        else:
+            follow_all(core)
+    if store.head.catalog is not core.catalog and not core.is_read_only:
+        core.catalog = store.head.catalog
+        # an index that ends documents may be among what others made
+        core.expirer.start()
+
+
+def follow_all(core: Core) -> None:
+    """The same, whatever they did."""
+    shared, store = core.lock.shared, core.store
+    store.publish()
+    is_elsewhere = (
+        store.appender is not None
+        and core.append_lock.is_mine
+        and shared.failed is None
+        and shared.segment != store.appender.segment_id
+    )
+    if shared.keys > core.keyring.generation:
+        take_keys(core)
+    if store.is_behind() or is_elsewhere:
+        read_on(core)
+    if shared.generation != store.known_generation:
+        move_on(core, shared.generation)
+    store.publish()
+    core.follower.approach()
 
 
 def take_keys(core: Core) -> None:

@@ -107,7 +107,8 @@ class Core:
         self.seals = state.seals
         self.findings.extend(state.findings)
         self.node_id = state.node_id
-        self.tree_next = state.store.head.catalog.tree_next
+        self.catalog = state.store.head.catalog  # as last followed
+        self.tree_next = self.catalog.tree_next
         self.store: Store = state.store
         self.store.visible_at_once = options.durability != "commit"
         self._make_locks()

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, Literal, NamedTuple
 
+from rango._ext.file_place import FilePlace
 from rango._ext.process_lock import ProcessLock
 from rango._ext.shared import (
     APPEND_OWNER_WORD,
@@ -63,6 +64,8 @@ WORK_WAIT_S: Final = 30.0
 
 LOOK_S: Final = 0.002
 
+LOOK_ENTRIES: Final = 1_024
+
 
 class Work(IntEnum):
     """Long works that one process at a time does; the number is the byte that it locks."""
@@ -85,6 +88,11 @@ class DatabaseLock:
         self._may_share = may_share
         self._works: list[ProcessLock] = []
         self.shared = shared
+        self._looked_at = 0
+        self._had_company = False
+        self._newest = 0
+        self.place: FilePlace | None = None
+        """Of the file of the system that is locked."""
         self.is_alone = True
         """Nobody else has the database open, and whoever comes waits."""
 
@@ -119,12 +127,15 @@ class DatabaseLock:
                 vfs.write(fd, bytes(SHARED_SIZE), 0)
             shared = Shared(vfs, fd, path if may_share else None, memory)
             lock = cls(vfs, fd, shared, may_share=may_share)
+            if vfs is POSIX:
+                lock.place = FilePlace(path, fd)
             if is_alone:
                 shared.end()
             else:
                 lock.is_alone = not shared.is_ready and lock.begin_recovery(read_only, wait_s)
             if may_share:
                 shared.enter(now_ms)
+                lock._newest = shared.newest
             if not read_only:
                 vfs.write(fd, HOLDER.pack(os.getpid(), now_ms), HOLDER_OFFSET)
         except BaseException:
@@ -153,6 +164,20 @@ class DatabaseLock:
     def is_shared(self) -> bool:
         """Whether other processes may have this database open at the same time."""
         return self._may_share
+
+    def had_company(self, entries: int) -> bool:
+        """Whether another user is there, or came since the last checkpoint.
+
+        `entries` of the overlay: it looks only when they are many more than when it last did.
+        """
+        if entries < self._looked_at:
+            # a checkpoint came between
+            self._looked_at, self._had_company = 0, False
+        if self._may_share and entries - self._looked_at >= LOOK_ENTRIES:
+            self._looked_at = entries
+            came, self._newest = self.shared.newest != self._newest, self.shared.newest
+            self._had_company = self._had_company or came or len(self.shared.users()) > 1
+        return self._had_company
 
     def share(self) -> None:
         """Let others in: what the words say is true now. Raises IoFailed."""

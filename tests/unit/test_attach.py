@@ -21,10 +21,11 @@ from rango.engine import index as index_module
 from rango.engine import keys as keys_module
 from rango.engine.core import Core
 from rango.engine.query import Query
-from rango.errors import DatabaseBusy
+from rango.errors import DatabaseBusy, IoFailed, SnapshotTooOld
+from rango.indexes import asked_check
 from rango.storage.keyring import RawKey
 from rango.storage.lock import DatabaseLock
-from tests.unit.engine_case import documents_of, insert, options_of
+from tests.unit.engine_case import documents_of, insert, options_of, replace
 
 pytestmark = pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
 
@@ -364,6 +365,87 @@ def test_keys_that_are_rotated_while_somebody_opens_are_no_damage(
     assert turns and numbers(second) == numbers(first)
     assert len(numbers(first)) == 3
     assert list(second.check()) == []
+
+
+@pytest.mark.parametrize("durability", ["commit", "memory"])
+def test_a_lock_file_that_is_deleted_while_it_is_open_ends_the_writing(
+    pair: Pair, durability: str
+) -> None:
+    first, second = pair(durability=durability), pair(durability=durability)
+    insert(first, "a", [{"_id": 0}])
+    first.flush()
+    os.remove(pair.path / "lock")
+    third = pair(durability=durability)
+    with pytest.raises(IoFailed, match="lock file was deleted or replaced"):
+        for number in range(100, 170):
+            insert(first, "b", [{"_id": number}])
+    with pytest.raises(IoFailed, match="lock file was deleted or replaced"):
+        insert(second, "a", [{"_id": 2}])
+    assert numbers(first) == numbers(second) == [0]
+    for core in (first, second):
+        core.release()
+    if durability == "commit":
+        insert(third, "a", [{"_id": 1}])
+        assert list(third.check()) == []
+        assert numbers(pair(durability=durability)) == [0, 1]
+
+
+def test_a_snapshot_that_pins_too_much_is_told_that_it_is_too_old(pair: Pair) -> None:
+    first, second = pair(durability="memory"), pair(cache_size=1 << 14)
+    first.store.builder.pinned_units_max = 64
+    insert(first, "a", [{"_id": n, "text": os.urandom(600)} for n in range(200)])
+    first.checkpoint()
+    view = second.view()
+    info = view.catalog.collections["a"]
+    seen = []
+    with pytest.raises(SnapshotTooOld, match="open it again"):
+        for turn in range(60):
+            for number in range(200):
+                replace(first, "a", {"_id": number, "text": os.urandom(600)})
+            first.checkpoint()
+            scan = view.scan(info.tree_id, None, None, False, None)
+            found = []
+            while documents := scan.next_documents(50):
+                found += [document["_id"] for document in documents]
+            scan.close()
+            assert found == list(range(200))
+            seen.append(turn)
+    assert seen
+    del view
+    # another one is as good as new
+    assert numbers(second) == list(range(200))
+    first.checkpoint()
+    for core in (first, second):
+        assert list(core.check()) == []
+
+
+def test_a_process_expires_what_an_index_of_another_one_ends(pair: Pair) -> None:
+    first, second = pair(), pair(ttl_interval_s=3_600)
+    insert(first, "a", [{"_id": 0}])
+    assert not second.expirer.stats()["running"]
+    first.create_index("a", asked_check("at", {"expire_after_s": 60}))
+    assert numbers(second) == [0]
+    assert second.expirer.stats()["running"]
+
+
+def test_checkpoints_come_earlier_while_others_are_there(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SHARED_ENTRIES_MAX", 20)
+    monkeypatch.setattr("rango.storage.lock.LOOK_ENTRIES", 5)
+    first = pair()
+    for number in range(40):
+        insert(first, "a", [{"_id": number}])
+    assert first.checkpoints == 0
+    assert first.store.overlay_count >= 40
+    pair().release()
+    for number in range(41, 50):
+        insert(first, "a", [{"_id": number}])
+    # somebody was there, and read all of it
+    assert first.store.overlay_count < 20
+    for number in range(50, 90):
+        insert(first, "a", [{"_id": number}])
+    assert first.store.overlay_count >= 40
 
 
 def test_whoever_flushes_expects_those_who_came_too_late_for_the_flush_before(
