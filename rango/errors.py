@@ -229,6 +229,18 @@ class DatabaseBusy(RangoError):
         self.pid = pid
 
 
+class HistoryGone(RangoError):
+    """The point in time that was asked for is older than what the oplog still has.
+
+    Ask for a later one; `ordinal` is the oldest commit that can be seen. A backup of that time has
+    what was before.
+    """
+
+    def __init__(self, message: str, ordinal: int = 0) -> None:
+        super().__init__(message)
+        self.ordinal = ordinal
+
+
 class SnapshotTooOld(RangoError):
     """The pages that a long-lived cursor or snapshot reads were reused. Open it again."""
 

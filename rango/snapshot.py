@@ -1,4 +1,5 @@
-"""The whole database as of one commit, to be read for as long as one likes: Database.snapshot.
+"""The whole database as of one commit, to be read for as long as one likes: Database.snapshot and
+Database.at.
 
 Terms       snapshot, view: see the glossary. held: what stands where a handle has its core; every
             read of a Collection asks that for its view, and so needs no line of its own here.
@@ -41,9 +42,9 @@ class HeldStore:
 
     __slots__ = ("_parent", "_view")
 
-    def __init__(self, parent: Handle) -> None:
+    def __init__(self, parent: Handle, view: View | None) -> None:
         self._parent = parent
-        self._view: View | None = parent.committed()
+        self._view: View | None = parent.committed() if view is None else view
 
     @property
     def current(self) -> View:
@@ -66,9 +67,9 @@ class Held:
 
     insert_one = staticmethod(refuse)
 
-    def __init__(self, parent: Handle) -> None:
+    def __init__(self, parent: Handle, view: View | None) -> None:
         self._parent = parent
-        self.store = HeldStore(parent)
+        self.store = HeldStore(parent, view)
 
     def view(self) -> View:
         """The view. Raises DatabaseClosed, ForkedHandle."""
@@ -93,8 +94,8 @@ class SnapshotHandle(Handle):
 
     __slots__ = ()
 
-    def __init__(self, parent: Handle) -> None:
-        super().__init__(cast("Core", Held(parent)), parent.path, parent.ids)
+    def __init__(self, parent: Handle, view: View | None) -> None:
+        super().__init__(cast("Core", Held(parent, view)), parent.path, parent.ids)
         self.metrics = parent.metrics
 
     @property
@@ -126,8 +127,8 @@ class Snapshot:
 
     __slots__ = ("__weakref__", "_handle")
 
-    def __init__(self, parent: Handle) -> None:
-        self._handle = SnapshotHandle(parent)
+    def __init__(self, parent: Handle, view: View | None = None) -> None:
+        self._handle = SnapshotHandle(parent, view)
 
     def __getitem__(self, name: str) -> Collection[dict[str, Any]]:
         """The collection with that name, as it was. Raises InvalidName if there cannot be one."""

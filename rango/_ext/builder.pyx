@@ -203,10 +203,10 @@ cdef class Builder:
         self.generations = alive
         self._keep_foreign()
         # what nobody uses at the end of the file is given back (checkpoint.adopt truncates)
-        self.pager.file_units = units_end(&self.pager.kept)
+        self.pager.file_units = max(units_end(&self.pager.kept), self.pager.floor)
         units_resize(&self.pager.kept, self.pager.file_units)
         units_resize(&self.pager.used, self.pager.file_units)
-        self.pager.search = SLOT_UNITS
+        self.pager.search = self.pager.floor
         return 0
 
     cdef int _keep_foreign(self) except -1:

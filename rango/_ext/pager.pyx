@@ -145,6 +145,8 @@ cdef class Pager:
         self.vfs = vfs
         self.path = path
         self.fd = fd
+        self.private_fd = -1
+        self.floor = SLOT_UNITS
         memcpy(self.database_id, <const uint8_t *><char *>database_id, DATABASE_ID_SIZE)
         self.keyring = keyring
         self.epoch = epoch
@@ -224,7 +226,13 @@ cdef class Pager:
         cdef uint32_t epoch
         cdef int64_t got
         cdef int authentic
-        got = vfs_read_all(self.vfs, self.fd, image, units * UNIT_SIZE, unit * UNIT_SIZE)
+        if self.private_fd >= 0 and unit >= self.floor:
+            got = vfs_read_all(
+                self.vfs, self.private_fd, image, units * UNIT_SIZE,
+                (unit - self.floor) * UNIT_SIZE
+            )
+        else:
+            got = vfs_read_all(self.vfs, self.fd, image, units * UNIT_SIZE, unit * UNIT_SIZE)
         if got < 0:
             raise_io(self.path, unit, got, False)
         if <size_t>got < units * UNIT_SIZE:
@@ -313,12 +321,12 @@ cdef class Pager:
 
     cdef int allocate(self, uint32_t units, uint64_t *first) except -1 nogil:
         cdef uint64_t unit = units_find(&self.used, &self.kept, self.search, self.file_units, units)
-        if unit == self.file_units and self.search > SLOT_UNITS:
-            unit = units_find(&self.used, &self.kept, SLOT_UNITS, self.file_units, units)
+        if unit == self.file_units and self.search > self.floor:
+            unit = units_find(&self.used, &self.kept, self.floor, self.file_units, units)
         if unit == self.file_units:
             # go on at the end, over what is free there already
             unit = self.file_units
-            while unit > SLOT_UNITS and not units_get(
+            while unit > self.floor and not units_get(
                 &self.used, unit - 1
             ) and not units_get(&self.kept, unit - 1):
                 unit -= 1
@@ -398,7 +406,15 @@ cdef class Pager:
             self.key.seal(aad, AAD_SIZE, data, size, image + IMAGE_NONCE, image + IMAGE_HEADER_SIZE)
             self.seals += 1
             memset(image + total, 0, units * UNIT_SIZE - total)
-            code = vfs_write_all(self.vfs, self.fd, image, units * UNIT_SIZE, unit * UNIT_SIZE)
+            if self.private_fd >= 0:
+                code = vfs_write_all(
+                    self.vfs, self.private_fd, image, units * UNIT_SIZE,
+                    (unit - self.floor) * UNIT_SIZE
+                )
+            else:
+                code = vfs_write_all(
+                    self.vfs, self.fd, image, units * UNIT_SIZE, unit * UNIT_SIZE
+                )
             memcpy(link + LINK_TAG, image + IMAGE_HEADER_SIZE + size, 8)
         finally:
             free(image)
@@ -430,7 +446,7 @@ cdef class Pager:
         Idempotent.
         """
         cdef bint is_busy = True
-        if self.is_closed or self.fd < 0:
+        if self.is_closed or (self.fd < 0 and self.private_fd < 0):
             self.is_closed = True
             return
         with nogil:
@@ -444,7 +460,19 @@ cdef class Pager:
                     sched_yield()
                     pthread_mutex_lock(&self.mutex)
             pthread_mutex_unlock(&self.mutex)
-        self.vfs.close(self.fd)
+        try:
+            if self.private_fd >= 0:
+                self.vfs.close(self.private_fd)
+        finally:
+            if self.fd >= 0:
+                self.vfs.close(self.fd)
+
+    def write_apart(self, int fd, uint64_t floor) -> None:
+        """Put every page that is written into another file, as units from `floor` on; the data file
+        is only read. Before the first read or write; close() closes both.
+        """
+        self.private_fd = fd
+        self.floor = floor
 
     def epoch_use(self, uint32_t epoch) -> None:
         """Seal what is written from now on under another key epoch. Under the checkpoint lock."""

@@ -363,6 +363,10 @@ cdef class View:
         self.known = catalog
         self.trees = catalog.trees
 
+    def recount(self, uint32_t tree, int64_t documents) -> None:
+        """Say how many documents a collection has. Before anybody else has this view."""
+        self.counts.add(tree, documents - <int64_t>self.count(tree))
+
     def count(self, uint32_t tree) -> int:
         """Documents of a collection, without looking at any."""
         cdef Tree *base = self.generation.tree(tree)

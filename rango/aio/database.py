@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -153,6 +154,16 @@ class AsyncDatabase:
         See Database.snapshot().
         """
         return AsyncSnapshot(self, await self._run(self._target.snapshot, False))
+
+    async def at(
+        self, moment: int | str | datetime, *, progress: Callable[[int, int], object] | None = None
+    ) -> AsyncSnapshot:
+        """The whole database as it was: `async with await db.at(ordinal) as past: ...`
+
+        See Database.at(). `progress` is called on a worker.
+        """
+        call = functools.partial(self._target.at, moment, progress=progress)
+        return AsyncSnapshot(self, await self._run(call, False))
 
     def _cursor(self, cursor: Any) -> AsyncCommandCursor:
         return AsyncCommandCursor(self, cursor)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rango.cli.documents import document_of
+from rango.cli.moment import AT_OPTION, opened_at
 from rango.cli.output import print_object, progress
 from rango.cli.session import Target, with_target
 
@@ -27,9 +28,16 @@ from rango.cli.session import Target, with_target
 )
 @click.option("--filter", default="{}", metavar="FILTER", help="Only what matches.")
 @click.option("--meta", is_flag=True, help="With _rev, _updated_at and _source_node.")
+@AT_OPTION
 @with_target()
 def command(
-    target: Target, collection: str, output: str, filter: str, format: Any, meta: bool
+    target: Target,
+    collection: str,
+    output: str,
+    filter: str,
+    format: Any,
+    meta: bool,
+    at: str | None,
 ) -> None:
     """Write the documents of a collection, by default as JSON Lines to standard output.
 
@@ -40,11 +48,12 @@ def command(
       rango export -c notes -f canonical-jsonl -o notes.jsonl.gz
       rango export -c notes --filter '{"kind": "fact"}' | jq .text
       rango export -c notes -f bson -o notes.bson --json
+      rango export -c notes --at 2026-11-28 -o yesterday.jsonl
     """
     from rango.transfer import export_documents
 
     selected = document_of(filter, "--filter")
-    with target.open(read_only=True) as db, progress("exporting") as bar:
+    with opened_at(target, at) as db, progress("exporting") as bar:
         report = export_documents(
             db[collection], output, filter=selected, format=format, meta=meta, progress=bar
         )

@@ -39,6 +39,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (errors.DuplicateKey, 8, "a key is taken"),
     (errors.BulkWriteError, 8, "some documents were refused"),
     (errors.NotFound, 1, "what was named is not there"),
+    (errors.HistoryGone, 1, "the oplog does not reach back that far"),
     (errors.RangoError, 2, "the call has to be changed"),
     (OSError, 7, "a file outside of the database"),
 )

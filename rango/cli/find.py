@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rango.cli.documents import document_of, parsed, projection_of, sort_of
+from rango.cli.moment import AT_OPTION, opened_at
 from rango.cli.output import Mode, print_documents, print_object
 from rango.cli.session import Target, with_target
 
@@ -26,6 +27,7 @@ MODES = click.Choice(["relaxed", "canonical"])
 @click.option("--mode", type=MODES, default="relaxed", show_default=True, help="Extended JSON.")
 @click.option("--pretty", is_flag=True, help="Indent (the default on a terminal).")
 @click.option("--explain", is_flag=True, help="Show how the query runs instead.")
+@AT_OPTION
 @with_target()
 def command(
     target: Target,
@@ -40,6 +42,7 @@ def command(
     mode: Mode,
     pretty: bool,
     explain: bool,
+    at: str | None,
 ) -> None:
     """Print the documents of COLLECTION that match FILTER, one a line.
 
@@ -51,13 +54,14 @@ def command(
       rango find notes '{"importance": {"$gte": 0.8}}' --sort -importance -n 5
       rango find notes '{"_id": {"$oid": "..."}}' --json
       rango find notes '{"kind": "fact"}' --explain
+      rango find notes --at 2026-11-28T18:00
     """
     selected, fields, order = (
         document_of(filter, "FILTER"),
         projection_of(projection),
         sort_of(sort),
     )
-    with target.open(read_only=True) as db:
+    with opened_at(target, at) as db:
         cursor: Any = db[collection].find(
             selected,
             fields,

@@ -71,8 +71,12 @@ class Follower:
         if fd >= 0:
             self.log.vfs.close(fd)
 
-    def read(self, written: int, segment_id: int = 0) -> Iterator[list[Commit]]:
+    def read(
+        self, written: int, segment_id: int = 0, *, is_point: bool = True
+    ) -> Iterator[list[Commit]]:
         """The commits up to the ordinal `written`, and on to this segment, which others began.
+
+        `is_point`: read single blocks, for a few commits.
 
         Raises LogCorrupted, IoFailed.
         """
@@ -82,7 +86,7 @@ class Follower:
         while True:
             with opened(log.vfs, log.path(header.id)) as fd:
                 scanner = scanner_for(
-                    log.vfs, fd, log.keyring, header, mark, is_point=True, stop=written
+                    log.vfs, fd, log.keyring, header, mark, is_point=is_point, stop=written
                 )
                 while not scanner.is_ended:
                     if batch := scanner.batch():

@@ -25,6 +25,7 @@ STEPS = [
     ("find notes '{\"n\": {\"$gt\": 1}}' --sort -n", "", 0),
     ("get notes 2", "", 0),
     ("get notes 99", "", 1),
+    ("get notes 2 --at 2999999", "", 1),
     ("count notes", "", 0),
     ("update notes '{\"_id\": 1}' '{\"$set\": {\"n\": 5}}'", "", 0),
     ("history notes 1", "", 0),
