@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "purge": "rango.cli.purge",
     "restore": "rango.cli.restore",
     "salvage": "rango.cli.salvage",
+    "snapshot": "rango.cli.snapshot",
     "stats": "rango.cli.stats",
     "update": "rango.cli.update",
 }

@@ -16,7 +16,7 @@ from rango.cli.session import Target
 AT_OPTION: Final = click.option(
     "--at",
     metavar="MOMENT",
-    help="As it was: a commit's number, a revision, or a time (2026-11-29T12:00, UTC).",
+    help="As it was: a commit's number, a revision, a time (2026-11-29T12:00, UTC) or a snapshot.",
 )
 ORDINAL: Final = re.compile(r"[0-9]+")
 TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rango._ext import layout
 from rango._ext.record import record_parts
 from rango.engine.log import value_of
+from rango.engine.named import ordinal_named
 from rango.engine.purge import mutations
 from rango.engine.salvage import MUTATION
 from rango.errors import HistoryGone, NotFound
@@ -62,17 +63,6 @@ def ordinal_of(core: Core, log: Oplog, seen: View, moment: Moment) -> int:
             "for one that has passed"
         )
     return last_by(log, seen.ordinal, (moment.ms, COUNTER_MAX))
-
-
-def ordinal_named(seen: View, name: str) -> int:
-    """The commit that a snapshot's name stands for."""
-    found = seen.catalog.settings.get("snapshots", {}).get(name)
-    if found is None:
-        raise NotFound(
-            f"there is no snapshot {name!r}; snapshots() lists those that there are, and "
-            "create_snapshot() makes one"
-        )
-    return int(found["ordinal"])
 
 
 def last_at(log: Oplog, newest: int, revision: Revision) -> int:
