@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from asv_benchmarks.benchmarks.workload import Workload
-from asv_benchmarks.peers import table
+from asv_benchmarks.peers import charts, table, targets
 from asv_benchmarks.peers.choice import STORES, store_class
 from asv_benchmarks.peers.measure import run
 
@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rounds", type=int, default=5)
     found.add_argument("--seed", type=int, default=1)
     found.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
+    found.add_argument("--charts", type=Path, metavar="FOLDER", help="draw one SVG a row")
     found.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures")
     found.add_argument(
         "--folder",
@@ -47,6 +48,10 @@ def main(argv: list[str]) -> int:
             figures = run(stores, workload, options.rounds, _tell)
         print(f"\n{count:,} documents, {options.rounds} rounds")
         print(table.text(table.rows(stores, figures)))
+        print("\nthe targets of issue 6 (times faster than the peer):")
+        print("\n".join(targets.lines(stores, figures, count)))
+        if options.charts:
+            print(f"{charts.write(options.charts, stores, figures, count)} charts")
         for each in slow:
             print(f"{each.name} is left out above {each.documents_max:,} documents")
         results.append(table.as_json(count, options.rounds, figures))

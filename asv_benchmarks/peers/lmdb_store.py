@@ -20,10 +20,13 @@ class LmdbStore(Store):
 
     name = "lmdb+bson"
     short = "lmdb"
+    module = "lmdb"
     works = ALL_WORKS
 
     def open(self) -> None:
-        self._env: Any = lmdb.open(str(self.folder), map_size=MAP_SIZE, max_dbs=3)
+        self._env: Any = lmdb.open(
+            str(self.folder), map_size=MAP_SIZE, max_dbs=3, sync=not self.is_relaxed
+        )
         self._documents: Any = self._env.open_db(b"documents")
         self._agents: Any = self._env.open_db(b"agents", dupsort=True)
         self._created: Any = self._env.open_db(b"created")
@@ -76,6 +79,16 @@ class LmdbStore(Store):
     def count(self) -> int:
         with self._env.begin() as txn:
             return int(txn.stat(self._documents)["entries"])
+
+    def count_between(self, first: int, last: int) -> int:
+        end, found = (last + 1).to_bytes(8, "big"), 0
+        with self._env.begin() as txn, txn.cursor(self._created) as cursor:
+            if cursor.set_range(first.to_bytes(8, "big")):
+                for key in cursor.iternext(values=False):
+                    if key >= end:
+                        break
+                    found += 1
+        return found
 
     def group_agents(self) -> dict[str, float]:
         sums: dict[str, float] = {}

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import random
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Final
 
 from asv_benchmarks.benchmarks.workload import Document, Workload
-from asv_benchmarks.peers.store import FILE_WORKS, Store
+from asv_benchmarks.peers.store import FILE_WORKS, THREAD_WORKS, Store
 
 SAMPLES: Final = 1000
 SAMPLES_SCAN: Final = 20
@@ -39,13 +41,20 @@ NANOSECONDS: Final = 1000.0
 MEGABYTE: Final = 1 << 20
 
 WORKS: Final = (
-    "open", "find_one cold", "encode", "decode", "find_one", "filter 1 %", "filter 20 %",
-    "find by index", "sort+limit", "sort+limit index", "count", "group", "insert_one", "update_one",
-    "delete_one", "insert_many/doc", "disk bytes/doc", "data bytes/doc", "memory MB opened",
+    "import ms", "open", "find_one cold", "encode", "decode", "find_one", "filter 1 %",
+    "filter 20 %",
+    "find by index", "sort+limit", "sort+limit index", "count", "count range", "group",
+    "insert_one", "update_one", "delete_one", "insert_one 4 threads", "insert_one 16 threads",
+    "insert_many/doc", "insert_one no flush", "update_one no flush", "delete_one no flush",
+    "disk bytes/doc", "data bytes/doc", "memory MB opened",
     "memory MB scanned",
 )  # fmt: skip
 """In the order in which they run: cold means after open and before anything else was read, and
 what insert_one adds delete_one takes away."""
+DOCUMENTS_PER_THREAD: Final = {4: 25, 16: 10}
+SAMPLES_IMPORT: Final = 5
+IMPORT_MIN: Final = 0.1
+FIRST_RELAXED, LAST_RELAXED = "insert_one no flush", "delete_one no flush"
 DURABLE: Final = frozenset({"insert_one", "update_one", "delete_one"})
 
 
@@ -99,13 +108,22 @@ class Round:
         self.cold_ids = workload.sample_ids(SAMPLES_COLD, -1 - number)
         self.fresh = [workload.take(DURABLE_PER_PART) for _ in range(DURABLE_PARTS)]
         self.batches = [workload.take(workload.batch_size) for _ in range(SAMPLES_BATCH)]
+        self.relaxed = workload.take(SAMPLES // 5)
+        created = [int(each["created_at"].timestamp() * 1000) for each in workload.documents]
+        self.between = (created[len(created) // 4], created[len(created) * 3 // 4])
+        self.threads = {
+            f"insert_one {count} threads": [
+                [workload.take(each) for _ in range(count)] for _ in range(SAMPLES_BATCH)
+            ]
+            for count, each in DOCUMENTS_PER_THREAD.items()
+        }
         self.scans = SAMPLES_SCAN_LARGE if workload.count >= LARGE else SAMPLES_SCAN
 
     def parts(self, work: str) -> int:
         """In how many parts the work is done, other stores taking their turns between them."""
         if work in DURABLE:
             return DURABLE_PARTS
-        return SAMPLES_BATCH if work == "insert_many/doc" else 1
+        return SAMPLES_BATCH if work in THREAD_WORKS | {"insert_many/doc"} else 1
 
     def samples(self, work: str, store: Store, part: int) -> list[float]:
         """Do a part of the work on the store; what each time took."""
@@ -113,6 +131,7 @@ class Round:
         documents = self.workload.documents[:SAMPLES]
         fresh = self.fresh[part]
         fresh_ids = [document["_id"] for document in fresh]
+        relaxed_ids = [document["_id"] for document in self.relaxed]
         few = [None] * min(self.scans, most)
         many = [None] * min(CALLS_PER_SAMPLE * 4, most)
         ways: dict[str, Callable[[], list[float]]] = {
@@ -126,13 +145,21 @@ class Round:
             "sort+limit": lambda: timed(lambda _: store.top_importance(TOP), few),
             "sort+limit index": lambda: timed(lambda _: store.top_created(TOP), many),
             "count": lambda: timed_many(lambda _: store.count(), many),
+            "count range": lambda: timed(lambda _: store.count_between(*self.between), few),
             "group": lambda: timed(lambda _: store.group_agents(), few),
             "open": lambda: timed(lambda _: store.open(), _closed(store, few[:SAMPLES_OPEN])),
             "insert_one": lambda: timed(store.insert_one, fresh),
             "update_one": lambda: timed(lambda each: store.update_one(each, 0.5), fresh_ids),
             "delete_one": lambda: timed(store.delete_one, fresh_ids),
             "insert_many/doc": lambda: [self._batch(store, self.batches[part])],
+            "insert_one no flush": lambda: timed(store.insert_one, self.relaxed),
+            "update_one no flush": lambda: timed(
+                lambda each: store.update_one(each, 0.5), relaxed_ids
+            ),
+            "delete_one no flush": lambda: timed(store.delete_one, relaxed_ids),
         }
+        if work in THREAD_WORKS:
+            return [in_threads(store, self.threads[work][part])]
         return ways[work]()
 
     def _batch(self, store: Store, batch: list[Document]) -> float:
@@ -141,6 +168,54 @@ class Round:
             for document in batch:
                 store.delete_one(document["_id"])
         return sample
+
+
+def in_threads(store: Store, shares: list[list[Document]]) -> float:
+    """Microseconds a document, all threads starting at once; the documents are deleted again."""
+    start = threading.Barrier(len(shares) + 1)
+    failed: list[BaseException] = []
+
+    def work(documents: list[Document]) -> None:
+        with store.in_thread() as own:
+            start.wait()
+            try:
+                for document in documents:
+                    own.insert_one(document)
+            except Exception as error:  # noqa: BLE001 - raised again below
+                failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(share,)) for share in shares]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    begun = perf_counter_ns()
+    for thread in threads:
+        thread.join()
+    spent = perf_counter_ns() - begun
+    if failed:
+        raise failed[0]
+    everything = [document["_id"] for share in shares for document in share]
+    for identity in everything:
+        store.delete_one(identity)
+    return spent / NANOSECONDS / len(everything)
+
+
+def import_measure(store: Store, figures: Figures) -> None:
+    """Milliseconds that importing the store adds to a fresh interpreter, medians of a few."""
+    if "import ms" not in store.works:
+        return
+    # byte code is written once, as an installation does
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    gathered = []
+    for _ in range(SAMPLES_IMPORT + 1):
+        pair = []
+        for program in ("pass", f"import {store.module}"):
+            start = perf_counter_ns()
+            subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+            pair.append((perf_counter_ns() - start) / NANOSECONDS / 1000)
+        gathered.append(max(pair[1] - pair[0], IMPORT_MIN))
+    del gathered[0]
+    figures["import ms"][store.name] = Figure([statistics.median(gathered)], [max(gathered)])
 
 
 def _closed(store: Store, times: list[None]) -> Iterable[None]:
@@ -183,6 +258,9 @@ def verify(store: Store, workload: Workload) -> None:
             agent: round(total, 6) for agent, total in sums.items()
         }:
             raise SystemExit(f"{store.name}: wrong answer to group")
+    dates = [int(each["created_at"].timestamp() * 1000) for each in workload.documents]
+    if "count range" in store.works and store.count_between(dates[0], dates[-2]) != len(dates) - 1:
+        raise SystemExit(f"{store.name}: wrong answer to count range")
     if store.count() != len(documents):
         raise SystemExit(f"{store.name}: counts {store.count()} of {len(documents)} documents")
 
@@ -243,6 +321,7 @@ def run(
         verify(store, workload)
         store.close()
         memory_measure(store, figures)
+        import_measure(store, figures)
     return figures
 
 
@@ -255,12 +334,19 @@ def one_round(everyone: list[Store], inputs: Round, figures: Figures) -> None:
         if work == "find_one":
             warm(stores)
         gathered: dict[str, list[float]] = {store.name: [] for store in stores}
+        if work == FIRST_RELAXED:
+            for store in stores:
+                store.reopen(is_relaxed=True)
+            warm(stores)
         for part in range(inputs.parts(work)):
             inputs.order.shuffle(stores)
             for store in stores:
                 if part == 0:
                     gc.collect()
                 gathered[store.name] += inputs.samples(work, store, part)
+        if work == LAST_RELAXED:
+            for store in stores:
+                store.reopen(is_relaxed=False)
         for name, samples in gathered.items():
             samples.sort()
             figure = figures[work].setdefault(name, Figure())
@@ -271,4 +357,5 @@ def one_round(everyone: list[Store], inputs: Round, figures: Figures) -> None:
 def warm(stores: list[Store]) -> None:
     """Let every store read all that it has once, so that caches hold what they can."""
     for store in stores:
-        store.find_at_least(IMPORTANCE_NEVER)
+        if "find_one" in store.works:
+            store.find_at_least(IMPORTANCE_NEVER)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
 import rango
 from asv_benchmarks.benchmarks.workload import COLLECTION, KEY, Document
 from asv_benchmarks.peers.store import ALL_WORKS, Store
 from rango._ext import record
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RangoStore(Store):
@@ -13,10 +18,12 @@ class RangoStore(Store):
 
     name = "rango (encrypted)"
     short = "rango"
+    module = "rango.database"
     works = ALL_WORKS
 
     def open(self) -> None:
-        self._db = rango.open(self.folder / "db", key=KEY)
+        durability: Literal["memory", "commit"] = "memory" if self.is_relaxed else "commit"
+        self._db = rango.open(self.folder / "db", key=KEY, durability=durability)
         self._memory = self._db[COLLECTION]
         if COLLECTION not in self._db.list_collection_names():
             self._memory.create_index("agent_id")
@@ -54,6 +61,10 @@ class RangoStore(Store):
 
     def count(self) -> int:
         return int(self._memory.count_documents({}))
+
+    def count_between(self, first: int, last: int) -> int:
+        low, high = (EPOCH + timedelta(milliseconds=each) for each in (first, last))
+        return int(self._memory.count_documents({"created_at": {"$gte": low, "$lte": high}}))
 
     def group_agents(self) -> dict[str, float]:
         stages = [{"$group": {"_id": "$agent_id", "sum": {"$sum": "$importance"}}}]

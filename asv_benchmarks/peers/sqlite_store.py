@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from asv_benchmarks.benchmarks.workload import Document
 from asv_benchmarks.peers.store import ALL_WORKS, Store
@@ -24,13 +26,31 @@ class SqliteStore(Store):
 
     name = "sqlite3-json"
     short = "sqlite"
+    module = "sqlite3"
     works = ALL_WORKS
 
+    def connected(self) -> Any:
+        return sqlite3.connect(self.folder / "db.sqlite", isolation_level=None, timeout=30)
+
+    def _configured(self) -> Any:
+        connection = self.connected()
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={'OFF' if self.is_relaxed else 'FULL'}")
+        return connection
+
     def open(self) -> None:
-        self._db = sqlite3.connect(self.folder / "db.sqlite", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._db = self._configured()
         self._db.executescript(SCHEMA)
+
+    @contextmanager
+    def in_thread(self) -> Iterator[SqliteStore]:
+        # a connection belongs to the thread that made it
+        other = type(self)(self.folder)
+        other._db = self._configured()
+        try:
+            yield other
+        finally:
+            other.close()
 
     def close(self) -> None:
         self._db.close()
@@ -70,6 +90,13 @@ class SqliteStore(Store):
 
     def count(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM documents").fetchone()[0])
+
+    def count_between(self, first: int, last: int) -> int:
+        query = (
+            "SELECT count(*) FROM documents "
+            "WHERE json_extract(body, '$.created_at') BETWEEN ? AND ?"
+        )
+        return int(self._db.execute(query, (first, last)).fetchone()[0])
 
     def group_agents(self) -> dict[str, float]:
         query = (

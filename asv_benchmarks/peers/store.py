@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from asv_benchmarks.benchmarks.workload import Document
 
@@ -38,6 +40,10 @@ class Store(ABC):
     documents_max: ClassVar[int | None] = None
     """A store that is left out of a run with more documents, because one scan takes seconds."""
     works: ClassVar[frozenset[str]]
+    module: ClassVar[str] = ""
+    """What a program imports to use it."""
+    is_relaxed: bool = False
+    """Opened so that a write returns before it is on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,6 +59,17 @@ class Store(ABC):
 
     def settle(self) -> None:  # noqa: B027 - most have nothing to do
         """After loading: bring files and caches into the state of a store in use."""
+
+    def reopen(self, *, is_relaxed: bool) -> None:
+        """Close, and open with other promises."""
+        self.close()
+        self.is_relaxed = is_relaxed
+        self.open()
+
+    @contextmanager
+    def in_thread(self) -> Iterator[Self]:
+        """The store as a further thread uses it: itself, unless handles belong to threads."""
+        yield self
 
     def encode(self, document: Document) -> bytes:
         """The bytes that are stored."""
@@ -84,6 +101,10 @@ class Store(ABC):
 
     def count(self) -> int:
         """All documents."""
+        raise WorkUnknown(self.name)
+
+    def count_between(self, first: int, last: int) -> int:
+        """Those made from one millisecond since 1970 to another (index)."""
         raise WorkUnknown(self.name)
 
     def group_agents(self) -> dict[str, float]:
@@ -123,11 +144,16 @@ CODEC_WORKS = frozenset({"encode", "decode"})
 READ_WORKS = frozenset(
     {
         "find_one", "find_one cold", "filter 1 %", "filter 20 %", "find by index", "sort+limit",
-        "sort+limit index", "count", "group",
+        "sort+limit index", "count", "count range", "group",
     }
 )  # fmt: skip
 WRITE_WORKS = frozenset({"insert_one", "insert_many/doc", "update_one", "delete_one"})
+THREAD_WORKS = frozenset({"insert_one 4 threads", "insert_one 16 threads"})
+RELAXED_WORKS = frozenset({"insert_one no flush", "update_one no flush", "delete_one no flush"})
 FILE_WORKS = frozenset(
-    {"open", "disk bytes/doc", "data bytes/doc", "memory MB opened", "memory MB scanned"}
-)
-ALL_WORKS = CODEC_WORKS | READ_WORKS | WRITE_WORKS | FILE_WORKS
+    {
+        "import ms", "open", "disk bytes/doc", "data bytes/doc", "memory MB opened",
+        "memory MB scanned",
+    }
+)  # fmt: skip
+ALL_WORKS = CODEC_WORKS | READ_WORKS | WRITE_WORKS | THREAD_WORKS | RELAXED_WORKS | FILE_WORKS

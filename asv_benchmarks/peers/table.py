@@ -9,12 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from asv_benchmarks.peers.measure import WORKS, Figure, Figures
-from asv_benchmarks.peers.store import WRITE_WORKS, Store
+from asv_benchmarks.peers.store import FILE_WORKS, WRITE_WORKS, Store
 
 PACKAGES = (
     "rango",
     "lmdb",
     "apsw",
+    "plyvel",
+    "rocksdict",
+    "sqlcipher3",
     "mongomock",
     "montydb",
     "tinydb",
@@ -24,13 +27,16 @@ PACKAGES = (
     "lz4",
 )
 NOTE = """\
-Microseconds unless the row says otherwise: median over rounds of the round's median. \
+Microseconds unless the row says otherwise: medians over rounds of the round's median / 99th \
+percentile (of few samples the latter is the maximum). \
 ÷ peer: Rango over the best product, ÷ floor: Rango over the best floor, in the same round, median \
 over rounds; below 1 Rango is faster. Cold: after open, nothing read yet (the operating system has \
 the files in memory). \
 Floors: pwrite of the same bytes into a prewritten file + fdatasync; a dictionary of BSON that \
 PyMongo decodes. Memory: what a fresh Python process grows by, imports included. Disk: all files; \
-data: without Rango's oplog, which is also its history. Only Rango is encrypted. \
+data: without Rango's oplog, which is also its history. Import: of everything that opening needs. \
+Only Rango and SQLCipher are encrypted. No flush: SQLite synchronous=OFF, LMDB sync=False, LevelDB \
+and RocksDB without sync, Rango durability="memory". \
 mongomock and tinydb do not flush: their writes are not compared with; they and montydb do each \
 work three times a round."""
 
@@ -52,7 +58,7 @@ def rows(stores: list[Store], figures: Figures) -> list[list[str]]:
         table.append(
             [
                 work,
-                *(_number(cells[store.name]) if store.name in cells else "-" for store in stores),
+                *(_cell(cells.get(store.name), work) for store in stores),
                 _ratio(own, peers),
                 _ratio(own, floors),
             ]
@@ -98,8 +104,15 @@ def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield name, "from the source tree"
 
 
-def _number(figure: Figure) -> str:
-    value = figure.value
+def _cell(figure: Figure | None, work: str) -> str:
+    if figure is None:
+        return "-"
+    if work in FILE_WORKS - {"open"}:
+        return _number(figure.value)
+    return f"{_number(figure.value)} / {_number(statistics.median(figure.highs))}"
+
+
+def _number(value: float) -> str:
     for limit, digits in ((10.0, 2), (100.0, 1)):
         if abs(value) < limit:
             return f"{value:.{digits}f}"

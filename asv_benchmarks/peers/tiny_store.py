@@ -19,7 +19,7 @@ class TinyStore(Store):
 
     name = "tinydb"
     short = "tinydb"
-    works = READ_WORKS | WRITE_WORKS
+    works = (READ_WORKS | WRITE_WORKS) - {"count range"}
     is_durable: ClassVar[bool] = False
     samples_max: ClassVar[int | None] = 3
     documents_max: ClassVar[int | None] = 10_000

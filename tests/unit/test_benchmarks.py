@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree.ElementTree import parse
 
 import bson
 import pytest
 
 from asv_benchmarks import runner
 from asv_benchmarks.benchmarks.workload import Workload
-from asv_benchmarks.peers import table
-from asv_benchmarks.peers.measure import WORKS, run
+from asv_benchmarks.peers import charts, table, targets
+from asv_benchmarks.peers.choice import store_class
+from asv_benchmarks.peers.measure import WORKS, Figure, Figures, run
 from asv_benchmarks.peers.store import ALL_WORKS
 
 SMALL = 60
@@ -36,9 +38,11 @@ def test_every_benchmark_runs(module: str) -> None:
 
 
 def test_every_store_gives_the_right_answers_and_takes_part(tmp_path: Path) -> None:
-    for package in ("lmdb", "apsw", "mongomock", "montydb", "tinydb"):
+    for package in (
+        *("lmdb", "apsw", "sqlcipher3", "plyvel", "rocksdict", "mongomock", "montydb", "tinydb"),
+    ):
         pytest.importorskip(package, reason="the peers are in the dependency group `bench`")
-    from asv_benchmarks.peers.choice import STORES, store_class
+    from asv_benchmarks.peers.choice import STORES
 
     stores = [store_class(short)(tmp_path / short) for short in STORES]
     figures = run(stores, Workload(SMALL), 1, lambda _: None)
@@ -48,3 +52,43 @@ def test_every_store_gives_the_right_answers_and_takes_part(tmp_path: Path) -> N
         assert done == store.works
     lines = table.text(table.rows(stores, figures)).splitlines()
     assert len(lines) == len(WORKS) + 2
+
+
+def test_stores_without_a_package_take_part_and_are_drawn(tmp_path: Path) -> None:
+    stores = [store_class(each)(tmp_path / each) for each in ("rango", "sqlite", "floor-log")]
+    figures = run(stores, Workload(SMALL), 1, lambda _: None)
+    judged = list(targets.lines(stores, figures, SMALL))
+    assert any("insert_one 4 threads" in line and "sqlite" in line for line in judged)
+    assert not any("lmdb" in line for line in judged)
+    drawn = charts.write(tmp_path / "charts", stores, figures, SMALL)
+    files = list((tmp_path / "charts").glob("*.svg"))
+    assert len(files) == drawn > 20
+    for file in files:
+        assert parse(file).getroot().tag.endswith("svg")
+
+
+def figures_of(work: str, **medians: list[float]) -> Figures:
+    """The figures of one row."""
+    figures: Figures = {each: {} for each in WORKS}
+    names = {short: store_class(short).name for short in medians}
+    figures[work] = {
+        names[short]: Figure(list(each), list(each)) for short, each in medians.items()
+    }
+    return figures
+
+
+@pytest.mark.parametrize(("own", "verdict"), [([10.0, 2.0, 2.0], "met"), ([2.1] * 3, "NOT met")])
+def test_a_target_is_judged_round_by_round(own: list[float], verdict: str, tmp_path: Path) -> None:
+    stores = [store_class(each)(tmp_path / each) for each in ("rango", "sqlite")]
+    figures = figures_of("find by index", rango=own, sqlite=[5.0, 5.0, 5.1])
+    (line,) = [each for each in targets.lines(stores, figures, 1000) if "best" in each]
+    assert line.split("  ")[0] == verdict
+
+
+def test_every_target_names_work_and_a_peer_that_exist() -> None:
+    from asv_benchmarks.peers.choice import STORES
+
+    for target in targets.TARGETS:
+        assert target.work in WORKS
+        assert target.peer in {*STORES, "best"}
+    assert {limit.work for limit in targets.LIMITS} <= set(WORKS)
