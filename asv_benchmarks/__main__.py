@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from asv_benchmarks import runner
+from asv_benchmarks import board, runner
 
 COSTS: Final = Path(__file__).with_name("costs.json")
 CONFIGURATION: Final = Path(__file__).with_name("asv.conf.json")
@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--accept", action="store_true", help="write costs.json anew")
     found.add_argument("--costs", action="store_true", help="the exact costs only")
     found.add_argument("--smoke", action="store_true", help="every benchmark once, on little")
+    found.add_argument("--board", action="store_true", help="four operations and their bounds")
     found.add_argument("--here", action="store_true", help="times of this tree only, without asv")
     found.add_argument("--base", default="HEAD~1", help="commit that times are compared with")
     return found
@@ -35,7 +36,11 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     if options.smoke:
         return smoke()
+    if options.board:
+        return board.main(runner.disk())
     code = costs(is_accepted=options.accept)
+    if has_commit(options.base):
+        code = explained(options.base) or code
     if options.costs or options.accept:
         return code
     if options.here or not has_commit(options.base):
@@ -68,6 +73,34 @@ def costs(*, is_accepted: bool) -> int:
         print("costs changed (*): say why in the commit, and run `python3 ci bench --accept`")
         return 1
     return 0
+
+
+def explained(base: str) -> int:
+    """Every cost that the commits since `base` wrote anew is named in one of their messages."""
+    before = git("show", f"{base}:{COSTS.parent.name}/{COSTS.name}")
+    now = git("show", f"HEAD:{COSTS.parent.name}/{COSTS.name}")
+    words = git("log", "--format=%B", f"{base}..HEAD")
+    silent = unexplained(json.loads(before or "{}"), json.loads(now or "{}"), words)
+    for name in silent:
+        print(f"* {name} changed since {base}, and no commit says why (name it in the message)")
+    return int(bool(silent))
+
+
+def unexplained(before: dict[str, float], now: dict[str, float], words: str) -> list[str]:
+    """The costs that differ and whose name, without `track_`, is not among the words."""
+    said = words.replace("_", " ").lower()
+    return [
+        name
+        for name in sorted(set(before) & set(now))
+        if before[name] != now[name]
+        and name.rpartition(".track_")[2].replace("_", " ").lower() not in said
+    ]
+
+
+def git(*arguments: str) -> str:
+    """What git prints; nothing if it refuses."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
 
 
 def times() -> int:

@@ -50,7 +50,7 @@ def results(
     for original in classes(module):
         member = original if small is None else shrunk(original, small)
         parameters: list[Any] = list(getattr(member, "params", [None]))
-        with tempfile.TemporaryDirectory(prefix="bench-", dir=_disk()) as folder, chdir(folder):
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=disk()) as folder, chdir(folder):
             cache = [member().setup_cache()] if hasattr(member, "setup_cache") else []
             for parameter in parameters:
                 arguments = [*cache, *([] if parameter is None else [parameter])]
@@ -80,7 +80,7 @@ def _figure(member: type[Any], name: str, arguments: list[Any], repeats: int) ->
     return statistics.median(figures)
 
 
-def _disk() -> str:
+def disk() -> str:
     """A folder on the disk that the project is on: /tmp may be memory, where flushes are free."""
     folder = os.path.abspath("build")
     os.makedirs(folder, exist_ok=True)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+
+from rango._ext import seal
 
 from .database import INDEXES, CountingFiles, open_counted
-from .workload import COLLECTION, Workload
+from .workload import COLLECTION, Document, Workload
 
 COMMITS = 100
 LOG, DATA = ".rgo", ".rango"
@@ -121,6 +124,45 @@ class Costs:
         self.files.counts.clear()
         self.memory.find_one({"_id": identity})
         return self.files.counts["reads", DATA]
+
+    def track_flushes_per_update_one(self) -> float:
+        """One."""
+        self._update()
+        return round(self.files.total("flushes") / COMMITS, PLACES)
+
+    def track_seals_per_update_one(self) -> float:
+        """One frame."""
+        return self._seals(self._update)
+
+    def track_pages_sealed_per_random_update(self) -> float:
+        """A checkpoint after 100 updates of 10,000 documents: touched pages, superblock."""
+        self._update()
+        return self._seals(self.db.checkpoint)
+
+    def _seals(self, work: Callable[[], object]) -> float:
+        seen: list[bytes] = []
+        seal.nonce_observer_set(lambda _, nonce: seen.append(nonce))
+        try:
+            work()
+        finally:
+            seal.nonce_observer_set(None)
+        return round(len(seen) / COMMITS, PLACES)
+
+    def _reads_cold(self, filter: Document) -> float:
+        self.db.close()
+        self.db = open_counted(f"{self.folder}/db", self.files, cache_size=0)
+        memory = self.db[COLLECTION]
+        self.files.counts.clear()
+        memory.find_many(filter)
+        return self.files.counts["reads", DATA]
+
+    def track_reads_per_scan_cold(self) -> float:
+        """Pages read for a filter without an index over 10,000 documents."""
+        return self._reads_cold({"importance": {"$gte": 2.0}})
+
+    def track_reads_per_index_query_cold(self) -> float:
+        """Pages read for about 50 documents by an index."""
+        return self._reads_cold({"agent_id": self.workload.documents[0]["agent_id"]})
 
     def track_records_examined_per_match_index(self) -> float:
         """Equality on an indexed field."""

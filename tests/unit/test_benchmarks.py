@@ -8,7 +8,8 @@ from xml.etree.ElementTree import parse
 import bson
 import pytest
 
-from asv_benchmarks import runner
+from asv_benchmarks import board, runner
+from asv_benchmarks.__main__ import unexplained
 from asv_benchmarks.benchmarks.workload import Workload
 from asv_benchmarks.peers import charts, table, targets
 from asv_benchmarks.peers.choice import store_class
@@ -92,3 +93,27 @@ def test_every_target_names_work_and_a_peer_that_exist() -> None:
         assert target.work in WORKS
         assert target.peer in {*STORES, "best"}
     assert {limit.work for limit in targets.LIMITS} <= set(WORKS)
+
+
+BEFORE = {"cost.Costs.track_log_bytes_per_insert_one": 646.0, "cost.Costs.track_reads": 2.0}
+
+
+def test_a_cost_that_changed_without_a_word_is_named() -> None:
+    now = BEFORE | {"cost.Costs.track_log_bytes_per_insert_one": 654.0, "cost.Costs.track_new": 1.0}
+    name = "cost.Costs.track_log_bytes_per_insert_one"
+    assert unexplained(BEFORE, now, "Entries say the types of their fields") == [name]
+    assert unexplained(BEFORE, now, "log bytes per insert_one grow by 8") == []
+    assert unexplained(BEFORE, now, "track_log_bytes_per_insert_one: 646 -> 654") == []
+    assert unexplained(BEFORE, BEFORE, "") == []
+
+
+def test_the_bounds_of_a_board_are_for_what_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = board.measured(str(tmp_path), 5)
+    assert set(found) == {*board.BOUNDS_MS, "flush"}
+    assert all(each == sorted(each) and len(each) == 5 for each in found.values())
+    for most, code in ((1e9, 0), (0.0, 1)):
+        monkeypatch.setattr(board, "BOUNDS_MS", dict.fromkeys(board.BOUNDS_MS, most))
+        assert board.main(str(tmp_path), 5) == code
+        assert ("too slow" in capsys.readouterr().out) == bool(code)
