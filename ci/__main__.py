@@ -26,6 +26,7 @@ COMMANDS = (
     "sanitize",
     "docs",
     "annotate",
+    "arm64",
     "wheel",
 )
 EVERYTHING = "everything"

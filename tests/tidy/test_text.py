@@ -19,6 +19,7 @@ VAGUE_NAMES = re.compile(r"^(utils?|helpers?|common|misc|base|.*_manager|manager
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b")
 MACHINE_PATH = re.compile(r"""(?<![\w.~])/(work|root|home|farm|opt)/|/tmp/[a-z]""")
 GENERATED = (".c", ".so", ".html", ".pyc", ".o")
+HAND_WRITTEN = {"ci/arm64/count.c", "ci/arm64/hide.c"}
 THIS = "tests/tidy/test_text.py"
 
 
@@ -102,7 +103,8 @@ def test_no_generated_file_is_kept_in_git() -> None:
     answer = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    findings = [name for name in answer.stdout.split("\0") if name.endswith(GENERATED)]
+    names = set(answer.stdout.split("\0"))
+    findings = [name for name in names - HAND_WRITTEN if name.endswith(GENERATED)]
     assert not findings, listed(findings)
 
 
