@@ -80,6 +80,10 @@ class Held:
         collections: dict[str, CollectionInfo] = self.store.current.catalog.collections
         return collections
 
+    def is_of(self, handle: Handle) -> bool:
+        """Whether this is a state of the database of that handle."""
+        return self._parent.core is handle.core
+
     def release(self) -> None:
         """Let the view go."""
         self.store.close()

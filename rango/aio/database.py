@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -12,7 +12,7 @@ from rango.aio.collection import AsyncCollection
 from rango.aio.cursor import AsyncCommandCursor
 from rango.aio.delegate import completed, reading, returning, writing
 from rango.aio.offload import CLOSED_TEXT, Pool
-from rango.aio.snapshot import AsyncSnapshot
+from rango.aio.snapshot import AsyncSnapshot, snapshot_of
 from rango.aio.transaction import AsyncTransaction, running
 from rango.database import Database
 from rango.database import connect as database_connect
@@ -23,6 +23,7 @@ from rango.keys import rekey as keys_rekey
 from rango.models import M
 
 if TYPE_CHECKING:
+    from rango.difference import Change
     from rango.engine.core import Finding
 
 P = ParamSpec("P")
@@ -164,6 +165,28 @@ class AsyncDatabase:
         """
         call = functools.partial(self._target.at, moment, progress=progress)
         return AsyncSnapshot(self, await self._run(call, False))
+
+    async def diff(
+        self,
+        a: AsyncSnapshot | int | str | datetime,
+        b: AsyncSnapshot | int | str | datetime | None = None,
+        *,
+        collections: Iterable[str] | None = None,
+    ) -> AsyncIterator[Change]:
+        """What is not the same in two states: `async for change in db.diff(past): ...`
+
+        See Database.diff().
+        """
+        earlier = snapshot_of(a)
+        later = None if b is None else snapshot_of(b)
+        changes = await self._run(
+            lambda: self._target.diff(earlier, later, collections=collections), False
+        )
+        try:
+            while (change := await self._run(lambda: next(changes, None), False)) is not None:
+                yield change
+        finally:
+            changes.close()
 
     def _cursor(self, cursor: Any) -> AsyncCommandCursor:
         return AsyncCommandCursor(self, cursor)

@@ -80,3 +80,8 @@ class AsyncSnapshot:
         trace: TracebackType | None,
     ) -> None:
         self._target.close()
+
+
+def snapshot_of(state: Any) -> Any:
+    """What a synchronous method takes for a state: the Snapshot behind an AsyncSnapshot."""
+    return state._target if isinstance(state, AsyncSnapshot) else state
