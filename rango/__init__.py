@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rango.indexes import IndexModel
     from rango.keys import rekey
     from rango.log import read_log
+    from rango.proof import Anchor, read_anchor, verify
     from rango.rescue import restore, salvage, verify_backup
     from rango.results import ReturnDocument
     from rango.snapshot import Snapshot
@@ -44,6 +45,7 @@ DESCENDING: Final = -1
 __all__ = [
     "ASCENDING",
     "DESCENDING",
+    "Anchor",
     "CancelScope",
     "Collection",
     "Cursor",
@@ -66,15 +68,18 @@ __all__ = [
     "errors",
     "extended_json",
     "open",
+    "read_anchor",
     "read_log",
     "rekey",
     "restore",
     "salvage",
     "transfer",
+    "verify",
     "verify_backup",
 ]
 
 _PLACES: Final = {
+    "Anchor": "rango.proof",
     "CancelScope": "rango.cancel",
     "Collection": "rango.collection",
     "Cursor": "rango.cursor",
@@ -92,10 +97,12 @@ _PLACES: Final = {
     "cancel_scope": "rango.cancel",
     "connect": "rango.database",
     "open": "rango.database",
+    "read_anchor": "rango.proof",
     "read_log": "rango.log",
     "rekey": "rango.keys",
     "restore": "rango.rescue",
     "salvage": "rango.rescue",
+    "verify": "rango.proof",
     "verify_backup": "rango.rescue",
 }
 

@@ -25,6 +25,8 @@ from rango.keys import Keys
 from rango.metrics import NEVER
 from rango.models import M
 from rango.names import collection_name_check, listed_names
+from rango.proof import Provable
+from rango.time_travel import TimeTravel
 from rango.transaction import Handle, Transaction
 from rango.undo import Undo
 
@@ -249,7 +251,7 @@ def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Databa
     return open(path, node_id=node_id, **options)
 
 
-class Database(Undo):
+class Database(Undo, TimeTravel, Provable):
     """One open database. Share it by threads, but open it anew in a forked child (ForkedHandle).
 
     `db["name"]` is a collection; it comes into being with its first document or index.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from rango.aio.collection import AsyncCollection
 from rango.aio.cursor import AsyncCommandCursor, AsyncCursor
-from rango.aio.database import AsyncDatabase, connect, open, rekey
+from rango.aio.database import AsyncDatabase, connect, open, rekey, verify
 from rango.aio.offload import outcome_of
 from rango.aio.snapshot import AsyncSnapshot
 from rango.aio.transaction import AsyncTransaction
@@ -28,4 +28,5 @@ __all__ = [
     "open",
     "outcome_of",
     "rekey",
+    "verify",
 ]

@@ -21,6 +21,7 @@ from rango.errors import DatabaseClosed, TransactionError
 from rango.keys import Keys
 from rango.keys import rekey as keys_rekey
 from rango.models import M
+from rango.proof import verify as proof_verify
 
 if TYPE_CHECKING:
     from rango.difference import Change
@@ -63,6 +64,7 @@ def _apart(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 open = _opening(database_open)
 connect = _opening(database_connect)
 rekey = _apart(keys_rekey)
+verify = _apart(proof_verify)
 
 
 class AsyncKeys:
@@ -224,6 +226,8 @@ class AsyncDatabase:
     salvage = writing(Database.salvage)
     backup = writing(Database.backup)
     purges = reading(Database.purges)
+    anchor = writing(Database.anchor)
+    digest = reading(Database.digest)
 
     async def check(self) -> AsyncIterator[Finding]:
         """Read everything and yield what is wrong: `async for finding in db.check()`."""

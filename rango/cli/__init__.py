@@ -21,6 +21,7 @@ import rango
 from rango.cli.failures import run_guarded
 
 COMMANDS: Final = {
+    "anchor": "rango.cli.anchor",
     "backup": "rango.cli.backup",
     "bench": "rango.cli.bench",
     "check": "rango.cli.check",
@@ -45,6 +46,7 @@ COMMANDS: Final = {
     "snapshot": "rango.cli.snapshot",
     "stats": "rango.cli.stats",
     "update": "rango.cli.update",
+    "verify": "rango.cli.verify",
 }
 """Name of a command -> its module, whose `command` it is."""
 

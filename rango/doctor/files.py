@@ -17,6 +17,7 @@ from rango.doctor.examination import Examination
 from rango.engine.recovery import OWN_NAMES
 from rango.engine.rekey import HALF, KEPT
 from rango.storage.segment import SEGMENT_NAME
+from rango.storage.signatures import SIGNATURES
 
 FOLDERS: Final = frozenset({"oplog"})
 RESUME_HEAD: Final = b'{"run": "'
@@ -84,7 +85,7 @@ def log_names(case: Examination) -> Iterator[str]:
         where = os.path.join("oplog", name)
         if CUT_NAME.fullmatch(name):
             cuts.append(where)
-        elif name.endswith((".rgo.new", ".cut.new")):
+        elif name.endswith((".rgo.new", ".cut.new", f"{SIGNATURES}.new")):
             if not case.is_written:
                 case.find(
                     "segment-unfinished",
@@ -93,7 +94,7 @@ def log_names(case: Examination) -> Iterator[str]:
                     "nothing: it holds nothing that counts, and the next open for writing "
                     "removes it",
                 )
-        elif not SEGMENT_NAME.fullmatch(name):
+        elif name != SIGNATURES and not SEGMENT_NAME.fullmatch(name):
             case.find("unknown-file", where, "this file is not Rango's", "leave it if it is yours")
             continue
         yield name

@@ -9,8 +9,9 @@ Invariants  A backup is consistent as of the commit that its list names: that is
             stays sealed: no byte is opened for a backup.
 Layout      backup.json: {"format": 1, "database_id", "node_id", "created_ms", "ordinal", "chain",
             "segments": [{"id", "name", "size", "digest", "mark"}], "keys": digest, "verify_key",
-            "signature"}; bytes in hex; digests are BLAKE2b-256. `mark` is what tells without
-            reading whether a segment has changed: its size, header and the end of its file.
+            "signatures": lines of oplog/signatures, "signature"}; bytes in hex; digests are
+            BLAKE2b-256. `mark` is what tells without reading whether a segment has changed: its
+            size, header and the end of its file.
             The signature (Ed25519) covers the JSON with sorted keys, without itself.
 Failure     InvalidArgument (not a backup, or of another database), Corrupted (a piece or the list
             is not what was written: nothing is restored), LowDisk, IoFailed. A restore writes under
@@ -31,6 +32,7 @@ from rango._ext.segment import segment_path
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.options import OpenOptions
+from rango.engine.signing import head_signed
 from rango.errors import Corrupted, InvalidArgument, KeyRejected
 from rango.events import INFO, emit
 from rango.ids import generate_node_id
@@ -38,6 +40,7 @@ from rango.storage.directory import remove_tree
 from rango.storage.keyring import Keyring, signature_is_valid
 from rango.storage.keys_file import keys_path
 from rango.storage.segment import io_named, opened
+from rango.storage.signatures import Link, Signature, append, lines_of, signatures_path
 
 if TYPE_CHECKING:
     from rango.engine.core import Core
@@ -104,6 +107,7 @@ def backup(core: Core, to: str, progress: Progress | None = None) -> dict[str, A
             "segments": pieces,
             "keys": copy_keys(core, to),
             "verify_key": core.keyring.verify_key.hex(),
+            "signatures": signatures_of(core, ordinal, chain),
         }
         fields["signature"] = core.keyring.sign(signed_bytes(fields)).hex()
         write_list(vfs, to, fields)
@@ -117,6 +121,20 @@ def backup(core: Core, to: str, progress: Progress | None = None) -> dict[str, A
     }
     emit("engine", INFO, "backup", "a backup is complete", path=core.path, to=to, **done)
     return done
+
+
+def signatures_of(core: Core, ordinal: int, chain: bytes) -> list[str]:
+    """What was signed of the log up to here, as lines, and its head last."""
+    path = signatures_path(core.log.directory)
+    with io_named("reading the signatures"):
+        said = [each.said for each in lines_of(core.vfs, path) if each.said is not None]
+    kept = [each for each in said if is_of(each, ordinal)]
+    return [each.line for each in (*kept, head_signed(core, ordinal, chain))]
+
+
+def is_of(said: Signature | Link, ordinal: int) -> bool:
+    """Whether it speaks of what a backup up to this ordinal holds."""
+    return (isinstance(said, Signature) and said.kind == "purge") or said.ordinal < ordinal
 
 
 def signed_bytes(fields: dict[str, Any]) -> bytes:
@@ -364,6 +382,8 @@ def lay_out(vfs: Vfs, path: str, half: str, fields: dict[str, Any]) -> None:
                 copied_digest(vfs, source, piece["size"], segment_path(log, piece["id"]))
             finally:
                 vfs.close(source)
+        if lines := fields.get("signatures"):
+            append(vfs, signatures_path(log), lines, is_durable=True)
         vfs.flush_directory(log)
         source = vfs.open(os.path.join(path, keys_name(fields)), VFS_READ)
         try:

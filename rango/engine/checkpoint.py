@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
+from rango.engine import signing
 from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, RangoError
 from rango.events import DEBUG, emit
 from rango.storage.superblock import DATA_FILE, Slot, slot_newest, slot_write, slots_read
@@ -195,6 +196,7 @@ def finish(core: Core, generation: Generation, slot: Slot) -> None:
     write_slot(core, slot)
     adopt(core, generation, slot)
     core.unadopted = None
+    signing.sign(core, slot.ordinal, slot.chain)
 
 
 def write_slot(core: Core, slot: Slot) -> None:

@@ -25,7 +25,7 @@ from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
-from rango.engine import attach, check, checkpoint, expiry, index, purge, recovery
+from rango.engine import attach, check, checkpoint, expiry, index, purge, recovery, signing
 from rango.engine.catalog import collection_dropped, collection_renamed
 from rango.engine.check import Finding
 from rango.engine.figures import figures
@@ -259,6 +259,7 @@ class Core:
             self.store.appender.append_closed()
             self.store.reached = self.store.appender.ordinal
             checkpoint.guarded(self, checkpoint.record_reach)
+            signing.sign_end(self)
         except LowDisk:
             # the log is whole; only its end is not recorded
             self.findings.append("no space to record the end of the log at close")

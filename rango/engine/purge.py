@@ -28,7 +28,7 @@ from rango._ext import layout
 from rango._ext.collection_info import CollectionInfo
 from rango._ext.key import key_of
 from rango._ext.record import decode, encode, record_parts
-from rango.engine import checkpoint
+from rango.engine import checkpoint, signing
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.salvage import MUTATION
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
@@ -210,6 +210,7 @@ def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
             header,
             limit,
             lambda body: blanked(body, targets, owners),
+            lambda segment_id, digest: signing.sign_purge(core, segment_id, digest),
         )
         commits += purged.commits
         segments += purged.frames > 0

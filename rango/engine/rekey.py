@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango._ext.record import encode
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
+from rango.engine.signing import links_carried
 from rango.errors import (
     Corrupted,
     DatabaseClosed,
@@ -41,6 +42,7 @@ from rango.storage.keyring import Keyring, Secret, signature_is_valid
 from rango.storage.lock import LOCK_FILE
 from rango.storage.reseal import Chains, log_reseal
 from rango.storage.segment import io_named, opened
+from rango.storage.signatures import Link, append, signatures_path
 from rango.storage.superblock import DATA_FILE
 
 if TYPE_CHECKING:
@@ -157,6 +159,9 @@ def build(
             # not those of a creation that was cut off
             keyring.repair()
         link = link_of(core, keyring, ordinal, chains)
+        lines = links_carried(core, link_shown(link, core.keyring.database_id))
+        with io_named("writing the link between the chains"):
+            append(vfs, signatures_path(os.path.join(half, LOG)), lines, is_durable=True)
     finally:
         keyring.close()
     settle(core, half, secret, link, lambda count: tell(len(headers) + count, steps))
@@ -234,6 +239,13 @@ def link_of(core: Core, fresh: Keyring, ordinal: int, chains: Chains) -> dict[st
     }
     data = signed_bytes(link, old.database_id)
     return {**link, "signatures": {"old": old.sign(data), "new": fresh.sign(data)}}
+
+
+def link_shown(link: dict[str, Any], database_id: bytes) -> Link:
+    """The same for those who have no key: a line of the signatures."""
+    sides = [bytes(link[side][part]) for side in ("old", "new") for part in ("verify_key", "chain")]
+    signatures = [bytes(link["signatures"][side]) for side in ("old", "new")]
+    return Link(database_id, int(link["ordinal"]), *sides, *signatures)
 
 
 def signed_bytes(link: dict[str, Any], database_id: bytes) -> bytes:

@@ -406,7 +406,7 @@ class Oplog:
     def _remove_unfinished(self) -> None:
         with io_named("removing what a crash left"):
             for name in self.vfs.list_directory(self.directory):
-                if name.endswith((".rgo.new", ".cut.new")):
+                if name.endswith((".rgo.new", ".cut.new", "signatures.new")):
                     self.vfs.remove(os.path.join(self.directory, name))
 
     def reread(self) -> None:

@@ -35,6 +35,9 @@ STAMP_SIZE: Final = 8
 Blank = Callable[[bytes], bytes | None]
 """A commit body with what is to go blanked, the same size; None if nothing of it is to go."""
 
+Vouch = Callable[[int, bytes], object]
+"""Told the segment and the digest of its purged frames before they take their place."""
+
 
 class PlacedFrame(NamedTuple):
     """One genuine frame: where it is, how it is sealed, what it holds."""
@@ -56,7 +59,13 @@ class Purged(NamedTuple):
 
 
 def segment_purge(
-    vfs: Vfs, folder: str, keyring: LogKeys, header: SegmentHeader, limit: int, blank: Blank
+    vfs: Vfs,
+    folder: str,
+    keyring: LogKeys,
+    header: SegmentHeader,
+    limit: int,
+    blank: Blank,
+    vouch: Vouch,
 ) -> Purged:
     """Rewrite one sealed segment without what `blank` takes out. `limit`: where its frames end.
 
@@ -79,10 +88,25 @@ def segment_purge(
             return Purged(0, 0)
         table = table_bytes(digests, key.entropy.bytes(STAMP_SIZE))
         write_segment(vfs, fd, path, keyring, header, limit, changed, table)
+        vouch(header.id, purged_digest(vfs, fd, changed, digests))
     with io_named(f"replacing {path}"):
         vfs.rename(f"{path}.new", path)
         vfs.flush_directory(folder)
     return Purged(commits, len(changed))
+
+
+def purged_digest(vfs: Vfs, fd: int, changed: dict[int, bytes], digests: dict[int, bytes]) -> bytes:
+    """The digest of all purged frames of a segment as they are from now on (signatures.py)."""
+    total = blake2b(digest_size=32)
+    for offset in sorted(digests):
+        raw = changed.get(offset)
+        if raw is None:
+            stored = header_unpack(vfs.read(fd, layout.FRAME_HEADER_SIZE, offset))
+            if stored is None:
+                raise AssertionError("a frame that opened has no header")
+            raw = vfs.read(fd, layout.FRAME_OVERHEAD + stored[0], offset)
+        total.update(offset.to_bytes(8, "little") + blake2b(raw, digest_size=32).digest())
+    return total.digest()
 
 
 def commits_of(scanner: Scanner, limit: int) -> Iterator[list[PlacedFrame]]:

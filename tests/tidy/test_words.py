@@ -41,11 +41,16 @@ INSTEAD = {
 # word -> (pattern of the file, names that may have it, why)
 ALLOWED = {
     "block": (
-        r"_ext/(layout|compress|frame|appender|segment|log_follow)|storage/(oplog|purge)",
+        r"_ext/(layout|compress|frame|appender|segment|chain_walk|log_follow)"
+        r"|storage/(oplog|purge)",
         r".*",
         "ADR-0004: a block is the 64 KiB of a segment that no frame crosses; LZ4 calls its unit so",
     ),
-    "blocks": (r"_ext/(layout|frame|appender|segment)|storage/(oplog|purge)", r".*", "as block"),
+    "blocks": (
+        r"_ext/(layout|frame|appender|segment|chain_walk)|storage/(oplog|purge)",
+        r".*",
+        "as block",
+    ),
     "ref": (
         r"_ext/(bson|normal)|engine/collation|engine/values|engine/expression|engine/update",
         r"DBRef|DBREF.*|.*dbref.*",

@@ -197,7 +197,7 @@ def test_files_that_are_missing(tmp_path: Path, name: str) -> None:
     if name in ("keys", "both"):
         (path / "keys").unlink()
     if name in ("oplog", "both"):
-        for segment in (path / "oplog").iterdir():
+        for segment in (path / "oplog").glob("*.rgo"):
             segment.unlink()
         (path / "oplog").rmdir()
     before = sorted(str(each) for each in path.rglob("*"))

@@ -44,6 +44,9 @@ STEPS = [
     ("log {db} --last 3", "", 0),
     ("check {db}", "", 0),
     ("doctor {db}", "", 0),
+    ("anchor {db}", "", 0),
+    ("anchor {db} --now", "", 0),
+    ("verify {db}", "", 0),
     ("backup {db} --to {tmp}/backup", "", 0),
     ("restore {tmp}/backup --to {tmp}/restored", "", 0),
     ("salvage {db} --to {tmp}/salvaged", "", 0),
@@ -57,7 +60,7 @@ STEPS = [
     ("bench --count 20", "", 0),
     ("completion bash", "", 0),
 ]  # fmt: skip
-WITHOUT_SECRET = ("init", "bench", "completion", "key encrypt")
+WITHOUT_SECRET = ("init", "bench", "completion", "key encrypt", "verify")
 """These open no database that is encrypted."""
 
 Way = Callable[[list[str], str], Ended]
