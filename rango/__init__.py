@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rango.keys import rekey
     from rango.log import read_log
     from rango.proof import Anchor, read_anchor, verify
-    from rango.rescue import restore, salvage, verify_backup
+    from rango.rescue import replay, restore, salvage, verify_backup
     from rango.results import ReturnDocument
     from rango.snapshot import Snapshot
 
@@ -71,6 +71,7 @@ __all__ = [
     "read_anchor",
     "read_log",
     "rekey",
+    "replay",
     "restore",
     "salvage",
     "transfer",
@@ -100,6 +101,7 @@ _PLACES: Final = {
     "read_anchor": "rango.proof",
     "read_log": "rango.log",
     "rekey": "rango.keys",
+    "replay": "rango.rescue",
     "restore": "rango.rescue",
     "salvage": "rango.rescue",
     "verify": "rango.proof",

@@ -1,4 +1,4 @@
-"""New databases from what others left: salvage from a damaged one, restore from a backup."""
+"""New databases from what others left: salvaged, restored from a backup, replayed from a log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rango.database import StrPath, _options, _path
+from rango.database import StrPath, _integer, _options, _path
 
 if TYPE_CHECKING:
     from rango.storage.keyring import Token
@@ -71,3 +71,40 @@ def verify_backup(
     from rango.engine.backup import verify
 
     return verify(POSIX, os.path.abspath(_path(backup)), progress)
+
+
+def replay(
+    path: StrPath,
+    *,
+    to: StrPath,
+    until: int | None = None,
+    base: StrPath | None = None,
+    passphrase: str | None = None,
+    key: bytes | None = None,
+    keyfile: StrPath | None = None,
+    token: Token | None = None,
+    keyring: bool = False,
+    node_id: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Any]:
+    """Rebuild the state after commit `until` (the last one if not given) from the oplog in the new
+    directory `to`, and say what its digest is: see Database.digest().
+
+    The oplog is verified up to there. `base`: an earlier state of the same history, a copy or a
+    restored backup under the same keys; only what came after it is replayed. The new database is a
+    node of its own, with the history up to there. Returns {"ordinal", "start", "digest",
+    "documents", "collections", "node_id"}. Raises InvalidArgument (`to` exists, the base is later),
+    NotFound (no such commit), LogCorrupted, KeyRejected, LowDisk.
+    """
+    from rango.engine.replay import replay as engine_replay
+
+    if until is not None:
+        _integer("until", until, 1, 1 << 62)
+    options = _options(path, (passphrase, key, keyfile, token, keyring), node_id=node_id)
+    return engine_replay(
+        options,
+        os.path.abspath(_path(to)),
+        until,
+        None if base is None else os.path.abspath(_path(base)),
+        progress,
+    )

@@ -87,8 +87,7 @@ class Core:
         self.references = 1
         self.key: object = None
         self.is_closed = False
-        self.commits = 0
-        self.checkpoints = 0
+        self.commits = self.checkpoints = 0
         self.flusher: Flusher | None = None
         self.expirer = expiry.Expirer(self)
         self.times = {name: Histogram() for name in ("recovery", "commit", "checkpoint")}

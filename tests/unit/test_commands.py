@@ -47,6 +47,8 @@ STEPS = [
     ("anchor {db}", "", 0),
     ("anchor {db} --now", "", 0),
     ("verify {db}", "", 0),
+    ("digest {db}", "", 0),
+    ("replay {db} --to 3 --into {tmp}/replayed", "", 0),
     ("backup {db} --to {tmp}/backup", "", 0),
     ("restore {tmp}/backup --to {tmp}/restored", "", 0),
     ("salvage {db} --to {tmp}/salvaged", "", 0),
