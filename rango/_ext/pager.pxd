@@ -17,7 +17,7 @@ cdef class Pager:
     cdef readonly Vfs vfs
     cdef readonly str path
     cdef readonly int fd
-    cdef readonly int private_fd                 # where the units from `floor` on are, or -1: in the same file
+    cdef readonly int private_fd        # where the units from `floor` on are; -1: in the same file
     cdef uint64_t floor                 # no unit below it is given out
     cdef uint8_t database_id[16]
     cdef readonly object keyring
