@@ -29,10 +29,22 @@ def nearest(core: Core, target: int, hold: Hold) -> Slot | None:
     """
     if core.data_fd < 0:
         return None
-    with core.checkpoint_lock:
-        for root in sorted(roots(core), key=lambda each: each.ordinal, reverse=True):
-            if root.ordinal <= target and pin(core, root, hold):
-                return root
+    lock = core.checkpoint_lock
+    if not core.append_lock.is_mine:
+        with lock:
+            return pinned(core, target, hold)
+    # in a transaction: whoever writes a checkpoint waits for this thread, so it does not wait
+    try:
+        return pinned(core, target, hold) if lock.take(0) else None
+    finally:
+        lock.drop()
+
+
+def pinned(core: Core, target: int, hold: Hold) -> Slot | None:
+    """The same under the checkpoint lock."""
+    for root in sorted(roots(core), key=lambda each: each.ordinal, reverse=True):
+        if root.ordinal <= target and pin(core, root, hold):
+            return root
     return None
 
 

@@ -85,7 +85,7 @@ def view_at(core: Core, seen: View, moment: Moment, progress: Progress | None = 
     """
     try:
         return _view_at(core, core.log, seen, moment, progress)
-    except LogCorrupted:
+    except (LogCorrupted, NotFound):
         # a reading that came between two writes of somebody else: once more, with fresh headers
         fresh = Oplog.open(core.vfs, core.path, core.keyring)
     return _view_at(core, fresh, seen, moment, progress)
@@ -242,12 +242,16 @@ def private_pager(core: Core, root: Slot | None) -> Pager:
 
 def nameless_file(core: Core) -> int:
     """A new file without a name: in the database's directory, or where temporary files are."""
-    name = f"past-{os.getpid()}-{next(_numbers)}.tmp"
-    try:
-        return unlinked(core, os.path.join(core.path, name))
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
+    for number in _numbers:
+        name = f"past-{os.getpid()}-{number}.tmp"
+        try:
+            return unlinked(core, os.path.join(core.path, name))
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                break
+            # one that died may have left its own, and numbers of processes come again
+            if error.errno != errno.EEXIST:
+                raise
     # a reader that may not write there
     with tempfile.TemporaryDirectory(prefix="rango-") as folder:
         return unlinked(core, os.path.join(folder, name))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -295,6 +298,65 @@ def test_progress_and_cancelling(db: rango.Database) -> None:
 
         with pytest.raises(errors.QueryCancelled):
             db.at(280, progress=stop)
+
+
+def test_the_middle_of_a_commit_of_several_frames_is_before_it(db: rango.Database) -> None:
+    db["a"].insert_one({"_id": 0})
+    before = db.stats()["ordinal"]
+    db["a"].insert_many([{"_id": f"k{n}", "x": "y" * 900} for n in range(200)])
+    after = db.stats()["ordinal"]
+    db["a"].insert_one({"_id": 1})
+    assert after > before + 2
+    for ordinal in range(before, after):
+        with db.at(ordinal) as past:
+            assert past.ordinal == before and past["a"].count_documents({}) == 1
+    with db.at(after) as past:
+        assert past["a"].count_documents({}) == 201
+
+
+def test_in_a_transaction_it_does_not_wait_for_a_checkpoint_that_waits_for_it(
+    db: rango.Database,
+) -> None:
+    db["a"].insert_one({"_id": 0})
+    first = db.stats()["ordinal"]
+    for n in range(3):
+        db["a"].insert_one({"_id": f"more-{n}"})
+        db.checkpoint()
+    core = db._handle.core
+    held, let_go = threading.Event(), threading.Event()
+
+    def checkpointer() -> None:
+        with core.checkpoint_lock:
+            held.set()
+            let_go.wait(60)
+
+    thread = threading.Thread(target=checkpointer)
+    with db.transaction():
+        db["a"].insert_one({"_id": 1})
+        thread.start()
+        held.wait(60)
+        try:
+            # it would hang here for as long as the other one does
+            with db.at(first) as past:
+                assert past["a"].count_documents({}) == 1
+        finally:
+            let_go.set()
+            thread.join()
+
+
+def test_the_private_file_of_a_process_that_died_is_passed_over(
+    db: rango.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_past, "MEMORY_SPAN_MAX", 0)
+    monkeypatch.setattr(engine_past, "_numbers", itertools.count(1))
+    db["a"].insert_many([{"_id": n} for n in range(9)])
+    first = db.stats()["ordinal"]
+    db["a"].delete_many({})
+    left = Path(db.path, f"past-{os.getpid()}-1.tmp")
+    left.touch()
+    with db.at(first) as past:
+        assert past["a"].count_documents({}) == 9
+    left.unlink()
 
 
 def test_a_forgotten_one_gives_its_private_file_back(
