@@ -8,12 +8,14 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from rango._ext.stop import Stop
 from rango.aio.collection import AsyncCollection
 from rango.aio.cursor import AsyncCommandCursor
 from rango.aio.delegate import completed, reading, returning, writing
 from rango.aio.offload import CLOSED_TEXT, Pool
 from rango.aio.snapshot import AsyncSnapshot, snapshot_of
 from rango.aio.transaction import AsyncTransaction, running
+from rango.cancel import carried
 from rango.database import Database
 from rango.database import connect as database_connect
 from rango.database import open as database_open
@@ -163,10 +165,11 @@ class AsyncDatabase:
     ) -> AsyncSnapshot:
         """The whole database as it was: `async with await db.at(ordinal) as past: ...`
 
-        See Database.at(). `progress` is called on a worker.
+        See Database.at(). `progress` is called on a worker; cancelling the task ends the replay.
         """
-        call = functools.partial(self._target.at, moment, progress=progress)
-        return AsyncSnapshot(self, await self._run(call, False))
+        stop = Stop()
+        call = carried(functools.partial(self._target.at, moment, progress=progress), stop)
+        return AsyncSnapshot(self, await self._run(call, False, stop.cancel))
 
     async def diff(
         self,

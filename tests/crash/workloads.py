@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys, NewRoots
 from tests.crash.neighbours import Neighbours, neighbours, neighbours_in_memory
+from tests.crash.pasts import Pasts, pasts
 from tests.crash.scribe import Scribe
 from tests.crash.simulator import Session, Workload
 from tests.crash.statements import bulks, expiries, index_builds, merges, outputs
@@ -412,6 +413,7 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "bulk_write": (bulks, EngineSubject),
     "expiry": (expiries, EngineSubject),
     "index builds": (index_builds, EngineSubject),
+    "named snapshots": (pasts, Pasts),
     "neighbours": (neighbours, Neighbours),
     "neighbours, memory": (
         neighbours_in_memory,

@@ -420,6 +420,13 @@ def test_asyncio_has_it_too(tmp_path: Path) -> None:
                 assert await past["a"].count_documents({}) == 1
             async with await db.at(datetime.now(UTC) - timedelta(days=1)) as past:
                 assert await past["a"].count_documents({}) == 0
+            await db["a"].insert_many([{"_id": f"k{n}", "x": "y" * 9000} for n in range(300)])
+            version = await anext(db["a"].history("k299"))
+            await db["a"].delete_many({})
+            with rango.cancel_scope() as scope, pytest.raises(errors.QueryCancelled):
+                # cancelled by its first report at the latest, so that the second raises at once
+                for _ in range(2):
+                    await db.at(version["ordinal"], progress=lambda _done, _total: scope.cancel())
 
     asyncio.run(main())
 
