@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rango._ext.generation import generation_units_only
 from rango.errors import Corrupted
+from rango.storage.segment import io_named
 from rango.storage.superblock import DATA_FILE, slots_read
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def pinned(core: Core, target: int, hold: Hold) -> Slot | None:
 def roots(core: Core) -> list[Slot]:
     """All there are. Under the checkpoint lock."""
     path = os.path.join(core.path, DATA_FILE)
-    slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
+    with io_named(f"reading {path}"):
+        slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
     return [slot for slot in slots if slot is not None]
 
 

@@ -242,8 +242,8 @@ def private_pager(core: Core, root: Slot | None) -> Pager:
 
 def nameless_file(core: Core) -> int:
     """A new file without a name: in the database's directory, or where temporary files are."""
-    for number in _numbers:
-        name = f"past-{os.getpid()}-{number}.tmp"
+    while True:
+        name = f"past-{os.getpid()}-{next(_numbers)}.tmp"
         try:
             return unlinked(core, os.path.join(core.path, name))
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import itertools
 import os
@@ -19,6 +20,7 @@ import pytest
 
 import rango
 from rango import errors
+from rango.engine import kept as engine_kept
 from rango.engine import past as engine_past
 from tests.unit.api_case import START_MS, engine_database, ticking
 
@@ -475,3 +477,21 @@ def test_a_name_stands_for_a_commit_across_restarts(tmp_path: Path) -> None:
         assert len(reader.snapshots()) == 2
         with pytest.raises(errors.ReadOnly):
             reader.create_snapshot("third")
+
+
+def test_a_slot_that_cannot_be_read_is_io_failed(
+    db: rango.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # found by the crash workload's faults: the error of the operating system came through
+    db["a"].insert_one({"_id": 1})
+    first = db.stats()["ordinal"]
+    for n in range(3):
+        db["a"].insert_one({"n": n})
+        db.checkpoint()
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(engine_kept, "slots_read", fails)
+    with pytest.raises(errors.IoFailed):
+        db.at(first)
