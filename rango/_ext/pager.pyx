@@ -244,8 +244,7 @@ cdef class Pager:
             self._raise_stale(unit, "the page's length does not fit its units")
         if load_u64(image + IMAGE_HEADER_SIZE + size) != load_u64(link + LINK_TAG):
             self._raise_stale(
-                unit,
-                "the page is not the one that its link names (stale, swapped or damaged)"
+                unit, "the page is not the one that its link names (stale, swapped or damaged)"
             )
         image_aad(aad, self.database_id, epoch, unit, kind, length)
         if epoch == self.read_epoch:
