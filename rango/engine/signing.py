@@ -90,6 +90,17 @@ def sign_purge(core: Core, segment_id: int, digest: bytes) -> None:
         append(core.vfs, path, [said.line], is_durable=True)
 
 
+def sign_base(core: Core, ordinal: int, chain: bytes) -> None:
+    """Sign that the history up to here is given up, durably: before that happens.
+
+    Under the checkpoint lock. Raises LowDisk, IoFailed: then nothing may be given up.
+    """
+    said = head_signed(core, ordinal, chain, "base")
+    path = signatures_path(core.log.directory)
+    with io_named("signing where the history begins"):
+        append(core.vfs, path, [said.line], is_durable=True)
+
+
 def sign_now(core: Core) -> Signature:
     """The signed head of everything that was committed so far; kept in the file, too.
 

@@ -45,6 +45,8 @@ from rango.storage.signatures import Link, Signature
 from rango.storage.vouchers import Vouchers, keys_state
 
 TRIES: Final = 5
+SEGMENT_BASE: Final = 2
+"""Feature bit: a base segment, a state that stands for the history before it (ADR-0032)."""
 PURGED_MAX: Final = 10_000
 """Purged commits that are listed by their ordinals, at most."""
 
@@ -163,7 +165,7 @@ class Verifier:
         asked = sorted(self.vouchers.heads)
         before: SegmentHeader | None = None
         outcome: Outcome | None = None
-        header = self.next_header(0)
+        header = self.next_header(self.oldest() - 1)
         if header is None:
             self.find("cut", 1, 0, 0, "there is no segment with a header: the log is gone")
             self.is_cut_short = True
@@ -174,6 +176,11 @@ class Verifier:
                 self.is_cut_short = True
                 return
             self.cross(before, outcome, header)
+            if header.features & SEGMENT_BASE:
+                # its frames are a state, no history: what vouches for it is the signature
+                outcome = self.base_outcome(header)
+                before, header = header, self.next_header(header.id)
+                continue
             with opened(self.vfs, segment_path(self.folder, header.id)) as fd:
                 successor = self.next_header(header.id)
                 outcome = self.walk_segment(fd, header, successor, asked)
@@ -182,6 +189,25 @@ class Verifier:
                     outcome = self.walk_segment(fd, header, successor, asked)
             self.take(header, outcome)
             before, header = header, successor
+
+    def oldest(self) -> int:
+        """The segment with which the log begins: the last base, or the first one there is."""
+        ids = segment_ids(self.vfs, self.folder)
+        bases = [
+            each
+            for each in ids
+            for header in [SegmentHeader.unpack_unproven(header_bytes(self.vfs, self.folder, each))]
+            if header is not None and header.features & SEGMENT_BASE
+        ]
+        return max(bases, default=ids[0] if ids else 1)
+
+    def base_outcome(self, header: SegmentHeader) -> Outcome:
+        """A base leads to where the history goes on."""
+        result, start = self.result, header.first_ordinal - 1
+        result.segments += 1
+        result.size += header.predecessor_end
+        result.ordinal, result.chain = start, header.chain.hex()
+        return Outcome(start, header.chain, 0, 0, 0, 0, (), (), b"", None)
 
     def size_of(self, segment_id: int) -> int:
         """Bytes of a segment file, for progress."""
@@ -210,7 +236,7 @@ class Verifier:
         """Whether a header is one that this Rango reads, and of this database."""
         data, first = self.headers[header.id], header.first_ordinal
         version = int.from_bytes(data[SEGMENT_VERSION : SEGMENT_VERSION + 4], "little")
-        if version != FORMAT_VERSION or header.features & ~SEGMENT_PURGED:
+        if version != FORMAT_VERSION or header.features & ~(SEGMENT_PURGED | SEGMENT_BASE):
             what = (
                 f"the header says format {version} and features {header.features:#x}: altered, or"
                 " written by a newer Rango; then update"
@@ -257,6 +283,10 @@ class Verifier:
                 f" damaged: commits {outcome.ordinal + 1} to {start}"
             )
             self.find("cut", outcome.ordinal + 1, header.id, 0, what)
+        elif before.features & SEGMENT_BASE:
+            if (before.first_ordinal, before.chain) != (header.first_ordinal, header.chain):
+                what = f"this segment does not go on from the base, which ends with {start}"
+                self.find("cut", outcome.ordinal + 1, header.id, 0, what)
         elif outcome.broken is None:
             if (outcome.ordinal, outcome.offset) == (start, header.predecessor_end):
                 return

@@ -10,6 +10,7 @@ import pytest
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
 import rango
+from rango.engine.signing import sign_base
 from rango.proof import Anchor
 from rango.storage.signatures import signed
 from rango.storage.verification import Verification
@@ -226,8 +227,8 @@ def test_a_flipped_bit_of_a_segment_header(
 ) -> None:
     segment = segments_of(victim[0])[at]
     data = bytearray(segment.path.read_bytes())
-    # 2 of the features: 1 says that there are purged commits, and there are none
-    data[place] ^= 2
+    # of the features one that nobody knows: the first says that there are purged commits
+    data[place] ^= 4 if place == 12 else 2
     segment.path.write_bytes(data)
     result = rango.verify(victim[0])
     if place == 48 and at == 0:
@@ -480,3 +481,37 @@ def test_a_plain_database_names_the_very_commit(tmp_path: Path) -> None:
             2,
             segment.offsets[segment.index(30)],
         ), (field, found)
+
+
+# --- a log that begins later
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_a_history_that_was_given_up_begins_where_the_key_says(
+    victim: tuple[Path, list[Anchor]], is_signed: bool
+) -> None:
+    """A base segment stands for what came before (docs/reference/format.md)."""
+    path, anchors = victim
+    first, second, _third = segments_of(path)
+    start, chain = second.first_ordinal - 1, bytes(second.header[64:96])
+    if is_signed:
+        with rango.open(path, key=KEY) as db:
+            sign_base(db._handle.core, start, chain)
+    header = bytearray(first.header)
+    header[12] = 2  # a base
+    header[48:64] = len(header).to_bytes(8, "little") + second.first_ordinal.to_bytes(8, "little")
+    header[64:96] = chain
+    first.path.write_bytes(header)
+    result = rango.verify(path, anchor=anchors)
+    if not is_signed:
+        assert kinds(result)[0] == "cut"
+        return
+    assert (result.ok, result.findings, result.first) == (True, [], start + 1)
+    assert result.signed_ordinal == result.ordinal
+    assert [each.is_met for each in result.anchors] == [True] * 4
+    # older segments that a crash has left do not count
+    (path / "oplog" / "0000000000000000.rgo").write_bytes(first.header)
+    assert rango.verify(path).ok
+    header[70] ^= 1
+    first.path.write_bytes(header)
+    assert {"cut"} <= set(kinds(rango.verify(path)))
