@@ -411,9 +411,7 @@ cdef class Pager:
                     (unit - self.floor) * UNIT_SIZE
                 )
             else:
-                code = vfs_write_all(
-                    self.vfs, self.fd, image, units * UNIT_SIZE, unit * UNIT_SIZE
-                )
+                code = vfs_write_all(self.vfs, self.fd, image, units * UNIT_SIZE, unit * UNIT_SIZE)
             memcpy(link + LINK_TAG, image + IMAGE_HEADER_SIZE + size, 8)
         finally:
             free(image)
