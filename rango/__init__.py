@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rango.rescue import replay, restore, salvage, verify_backup
     from rango.results import ReturnDocument
     from rango.snapshot import Snapshot
+    from rango.watch import ChangeStream
 
 __version__: Final = "0.1.0"
 
@@ -47,6 +48,7 @@ __all__ = [
     "DESCENDING",
     "Anchor",
     "CancelScope",
+    "ChangeStream",
     "Collection",
     "Cursor",
     "Database",
@@ -82,6 +84,7 @@ __all__ = [
 _PLACES: Final = {
     "Anchor": "rango.proof",
     "CancelScope": "rango.cancel",
+    "ChangeStream": "rango.watch",
     "Collection": "rango.collection",
     "Cursor": "rango.cursor",
     "Database": "rango.database",

@@ -14,13 +14,14 @@ from rango.indexes import CollectionIndexes
 from rango.models import D
 from rango.names import collection_name_check
 from rango.reads import CollectionReads
+from rango.watch import CollectionWatch
 from rango.writes import CollectionWrites
 
 if TYPE_CHECKING:
     from rango.transaction import Handle
 
 
-class Collection(CollectionReads[D], CollectionWrites[D], CollectionIndexes):
+class Collection(CollectionReads[D], CollectionWrites[D], CollectionIndexes, CollectionWatch):
     """The documents of one name. Made by `db["name"]`, need not exist yet, shared by threads.
 
     Documents are dicts with an `_id`; those of a `Collection[M]`, made by db.collection(name,

@@ -29,6 +29,7 @@ from rango.proof import Provable
 from rango.time_travel import TimeTravel
 from rango.transaction import Handle, Transaction
 from rango.undo import Undo
+from rango.watch import DatabaseWatch
 
 if TYPE_CHECKING:
     from rango._ext.vfs import Vfs
@@ -251,7 +252,7 @@ def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Databa
     return open(path, node_id=node_id, **options)
 
 
-class Database(Undo, TimeTravel, Provable):
+class Database(Undo, TimeTravel, Provable, DatabaseWatch):
     """One open database. Share it by threads, but open it anew in a forked child (ForkedHandle).
 
     `db["name"]` is a collection; it comes into being with its first document or index.

@@ -262,6 +262,47 @@ class QueryCancelled(RangoError):
     code = 11601
 
 
+# --- begin a change stream afresh
+
+
+class ResumeFailed(RangoError):
+    """A change stream cannot go on where a resume token, or start_at, says.
+
+    Read what is there now, watch() without a token, and go on from that stream's resume_token. The
+    classes below say why it cannot.
+    """
+
+    code = 260
+
+
+class TokenRejected(ResumeFailed, ValueError):
+    """What was given is no resume token, or one of another database.
+
+    Give resume_after or start_after what `resume_token`, or the `_id` of an event, of a stream on
+    this database was.
+    """
+
+
+class TokenDiverged(ResumeFailed):
+    """The log has something else at the token's ordinal, or ends before it.
+
+    An older backup was restored, or the keys were replaced (rekey), after the token was given out.
+    What the stream has told may not be so in this database: begin afresh.
+    """
+
+    code = 280
+
+
+class HistoryLost(ResumeFailed):
+    """What the stream has to read next was given up: compaction left it behind, or a purge took
+    out an image that was "required".
+
+    Begin afresh; let programs that fall behind come back within what retention keeps.
+    """
+
+    code = 286
+
+
 # --- fix the lifetime
 
 

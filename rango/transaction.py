@@ -29,6 +29,7 @@ from rango.metrics import NEVER, Metrics
 if TYPE_CHECKING:
     from rango._ext.view import View
     from rango.engine.core import Core, Txn
+    from rango.watch import ChangeStream
 
 R = TypeVar("R")
 
@@ -56,13 +57,15 @@ def _release(core: Core) -> None:
 class Handle:
     """What keeps a core open until it is closed, collected, or the interpreter exits."""
 
-    __slots__ = ("__weakref__", "core", "finalize", "ids", "metrics", "path")
+    __slots__ = ("__weakref__", "core", "finalize", "ids", "metrics", "path", "streams")
 
     def __init__(self, core: Core, path: str, ids: Callable[[], Any], slow_ns: int = NEVER) -> None:
         self.core = core
         self.path = path
         self.ids = ids
         self.metrics = Metrics(slow_ns)
+        # change streams that may be reading
+        self.streams: weakref.WeakSet[ChangeStream] = weakref.WeakSet()
         self.finalize = weakref.finalize(self, _release, core)
 
     @property
@@ -71,8 +74,10 @@ class Handle:
         return self.core is CLOSED
 
     def close(self) -> None:
-        """Release the core, once."""
+        """Release the core, once; first let streams end what they read."""
         self.core = CLOSED
+        for stream in tuple(self.streams):
+            stream._release()
         self.finalize()
 
     def transaction(self) -> Transaction | None:

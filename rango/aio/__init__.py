@@ -16,8 +16,10 @@ from rango.aio.database import AsyncDatabase, connect, open, rekey, verify
 from rango.aio.offload import outcome_of
 from rango.aio.snapshot import AsyncSnapshot
 from rango.aio.transaction import AsyncTransaction
+from rango.aio.watch import AsyncChangeStream
 
 __all__ = [
+    "AsyncChangeStream",
     "AsyncCollection",
     "AsyncCommandCursor",
     "AsyncCursor",

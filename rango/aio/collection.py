@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
 from rango.aio.cursor import AsyncCommandCursor, AsyncCursor
 from rango.aio.delegate import changing, completed, documented, reading, returning, writing
+from rango.aio.watch import AsyncChangeStream, watched
 from rango.collection import Collection
 from rango.engine.query import Document, ProjectionKeys, SortKeys
 from rango.found_and_changed import ChangeOptions, UpdateKeys
@@ -205,6 +206,14 @@ class AsyncCollection(Generic[D]):
         versions = await self._run(lambda: self._target.history(id), False)
         while (version := await self._run(lambda: next(versions, None), False)) is not None:
             yield version
+
+    def watch(
+        self, pipeline: Sequence[Mapping[str, Any]] | None = None, **options: Any
+    ) -> AsyncChangeStream:
+        """The changes of this collection: `async for change in notes.watch(): ...` Not awaited, but
+        may be. See Collection.watch().
+        """
+        return watched(self._database, self.name, pipeline, options)
 
     # ignored below: a `self` given by name, which **options would take
     count_documents = reading(Collection.count_documents)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -15,6 +15,7 @@ from rango.aio.delegate import completed, reading, returning, writing
 from rango.aio.offload import CLOSED_TEXT, Pool
 from rango.aio.snapshot import AsyncSnapshot, snapshot_of
 from rango.aio.transaction import AsyncTransaction, running
+from rango.aio.watch import AsyncChangeStream, Waiter, watched
 from rango.cancel import carried
 from rango.database import Database
 from rango.database import connect as database_connect
@@ -106,13 +107,19 @@ class AsyncDatabase:
     rango.aio.open(...)`; ended by `await db.close()` or `async with`.
     """
 
-    __slots__ = ("_collections", "_pool", "_target", "_transactions")
+    __slots__ = ("_collections", "_pool", "_target", "_transactions", "_waiter")
 
     def __init__(self, target: Database, pool: Pool) -> None:
         self._target = target
         self._pool = pool
         self._collections: dict[str, AsyncCollection[dict[str, Any]]] = {}
         self._transactions: set[AsyncTransaction] = set()
+        self._waiter: Waiter | None = None
+
+    def _watcher(self) -> Waiter:
+        if self._waiter is None:
+            self._waiter = Waiter(self._target._handle.core.lock.shared)
+        return self._waiter
 
     async def _run(
         self,
@@ -148,6 +155,14 @@ class AsyncDatabase:
     async def drop_collection(self, name: str | AsyncCollection[Any]) -> None:
         """Delete a collection with its documents and indexes; nothing happens if there is none."""
         await (name if isinstance(name, AsyncCollection) else self[name]).drop()
+
+    def watch(
+        self, pipeline: Sequence[Mapping[str, Any]] | None = None, **options: Any
+    ) -> AsyncChangeStream:
+        """The changes of all collections: `async for change in db.watch(): ...` Not awaited, but
+        may be. See Database.watch().
+        """
+        return watched(self, None, pipeline, options)
 
     def transaction(self) -> AsyncTransaction:
         """Several statements as one: `async with db.transaction(): ...`"""
@@ -250,6 +265,8 @@ class AsyncDatabase:
         # first of all: they may hold the lock that running statements, and the close, wait for
         stops = [each.stop() for each in self._transactions]
         await self._pool.close(self._target.close, [each for each in stops if each is not None])
+        if self._waiter is not None:
+            self._waiter.stop()
 
     async def __aenter__(self) -> AsyncDatabase:
         if self.is_closed:

@@ -49,6 +49,7 @@ COMMANDS: Final = {
     "stats": "rango.cli.stats",
     "update": "rango.cli.update",
     "verify": "rango.cli.verify",
+    "watch": "rango.cli.watch",
 }
 """Name of a command -> its module, whose `command` it is."""
 

@@ -61,7 +61,9 @@ def test_every_name_of_the_modules_has_an_example() -> None:
             rango.Collection,
             Cursor,
             CommandCursor,
+            rango.ChangeStream,
             aio.AsyncSnapshot,
+            aio.AsyncChangeStream,
         ),
         *(aio.AsyncDatabase, aio.AsyncCollection, aio.AsyncCursor, aio.AsyncCommandCursor),
     ],
@@ -74,12 +76,12 @@ def test_every_public_name_has_an_example(kind: type) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [rango.Database, rango.Snapshot, rango.Collection, Cursor, CommandCursor],
+    [rango.Database, rango.Snapshot, rango.Collection, Cursor, CommandCursor, rango.ChangeStream],
     ids=lambda kind: kind.__name__,
 )
 def test_every_public_name_is_on_the_map(kind: type) -> None:
     public = [name for name in dir(kind) if not name.startswith("_")]
-    assert len(public) > 5
+    assert len(public) >= 5
     assert [name for name in public if not re.search(rf"`(?:\w+\.)*{name}\b", PAGES)] == []
 
 

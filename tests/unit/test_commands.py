@@ -42,6 +42,7 @@ STEPS = [
     ("inspect {db}", "", 0),
     ("stats", "", 0),
     ("log {db} --last 3", "", 0),
+    ("watch {db} --start-at 1 --limit 3", "", 0),
     ("check {db}", "", 0),
     ("doctor {db}", "", 0),
     ("anchor {db}", "", 0),

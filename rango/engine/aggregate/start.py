@@ -32,8 +32,11 @@ def compiled(
     collation: object = None,
     hint: Hint | None = None,
     now_ms: int = 0,
+    inside: str = "",
 ) -> tuple[Pipeline, dict[str, Any]]:
-    """A pipeline, and the values of its variables for one run."""
+    """A pipeline, and the values of its variables for one run. `inside`: what hands it documents,
+    if it has no collection.
+    """
     try:
         stages = normalised(list(pipeline))
         let = normalised({} if let is None else let)
@@ -51,7 +54,7 @@ def compiled(
         ).items()
     }
     names = frozenset(name for name in variables if name != "NOW")
-    scope = Scope(collection, compile_pipeline, names, folding)
+    scope = Scope(collection, compile_pipeline, names, folding, inside)
     made = compile_pipeline(stages, scope)
     made.source.hint = hint
     return made, provided(variables) if names else variables
