@@ -167,6 +167,9 @@ class Verifier:
         outcome: Outcome | None = None
         header = self.next_header(self.oldest() - 1)
         if header is None:
+            if not self.vouchers.heads and not self.result.findings:
+                # a creation that was cut off leaves this, too
+                raise NotADatabase(f"{self.path}: there is no log yet, and nothing was signed")
             self.find("cut", 1, 0, 0, "there is no segment with a header: the log is gone")
             self.is_cut_short = True
             return

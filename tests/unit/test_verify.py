@@ -330,6 +330,11 @@ def test_what_is_no_database(tmp_path: Path) -> None:
     with rango.open(path, key=KEY) as db:
         grow(db, 1)
         anchor = db.anchor()
+    half = tmp_path / "half"
+    (half / "oplog").mkdir(parents=True)
+    shutil.copy(path / "keys", half / "keys")
+    with pytest.raises(NotADatabase):
+        rango.verify(half)  # as a creation that a crash cut off leaves it
     (path / "keys").unlink()
     with pytest.raises(rango.errors.KeysCorrupted):
         rango.verify(path)
