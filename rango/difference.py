@@ -22,6 +22,7 @@ from rango.names import collection_name_check
 if TYPE_CHECKING:
     from rango._ext.collection_info import IndexInfo
     from rango._ext.view import View
+    from rango.engine.rollback import Done
 
 Kind = Literal[
     "collection_dropped",
@@ -84,6 +85,46 @@ class Change:
         if self.kind == "changed":
             shown["set"], shown["removed"] = self.fields()
         return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What a rollback did, or with `dry_run` would do."""
+
+    before: int
+    """The commit before it: rollback(to=this) takes it back."""
+    collections: dict[str, dict[str, int]]
+    """By name: how many documents were `inserted`, `changed` and `deleted`; only where any were."""
+    structure: list[Change]
+    """What happened to collections and indexes, as diff() says it."""
+    is_dry_run: bool
+
+    @property
+    def documents(self) -> int:
+        """How many documents it wrote or deleted."""
+        return sum(sum(counts.values()) for counts in self.collections.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as a dictionary: `before documents collections structure is_dry_run`."""
+        return {
+            "before": self.before,
+            "documents": self.documents,
+            "collections": self.collections,
+            "structure": [change.as_dict() for change in self.structure],
+            "is_dry_run": self.is_dry_run,
+        }
+
+
+def rolled_back(done: Done, is_dry_run: bool) -> Rollback:
+    """The result for people."""
+    # a collection made anew under its name keeps its place: only its documents change
+    found = [
+        change
+        for change in structure(done.pairs)
+        if change.kind not in {"collection_dropped", "collection_created"}
+        or not any(pair.name == change.collection and engine.is_remade(pair) for pair in done.pairs)
+    ]
+    return Rollback(done.before, done.counts, found, is_dry_run)
 
 
 class Changes:

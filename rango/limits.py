@@ -25,6 +25,11 @@ hash of all of it.
 
 TRANSACTION_SIZE_BYTES_MAX: Final = 256 * 1024 * 1024
 """The mutations of one transaction as encoded, bytes. They are kept in memory until it commits."""
+ROLLBACK_CHANGES_MAX: Final = 100_000
+"""Documents that one rollback() changes, unless it is given another `limit`. Other writers wait for
+it, and it is one commit: see TRANSACTION_SIZE_BYTES_MAX.
+"""
+
 
 INDEXES_PER_COLLECTION_MAX: Final = 64
 """Indexes of one collection, that of `_id` included. MongoDB's limit."""

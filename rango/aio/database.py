@@ -27,7 +27,7 @@ from rango.models import M
 from rango.proof import verify as proof_verify
 
 if TYPE_CHECKING:
-    from rango.difference import Change
+    from rango.difference import Change, Rollback
     from rango.engine.core import Finding
 
 P = ParamSpec("P")
@@ -207,6 +207,14 @@ class AsyncDatabase:
                 yield change
         finally:
             changes.close()
+
+    async def rollback(self, to: AsyncSnapshot | int | str | datetime, **options: Any) -> Rollback:
+        """Go back to an earlier state: `await db.rollback("before-cleanup")`
+
+        See Database.rollback(), also for the options.
+        """
+        call = functools.partial(self._target.rollback, snapshot_of(to), **options)
+        return await self._run(call, True)
 
     def _cursor(self, cursor: Any) -> AsyncCommandCursor:
         return AsyncCommandCursor(self, cursor)

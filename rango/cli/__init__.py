@@ -46,6 +46,8 @@ COMMANDS: Final = {
     "restore": "rango.cli.restore",
     "salvage": "rango.cli.salvage",
     "snapshot": "rango.cli.snapshot",
+    "diff": "rango.cli.diff",
+    "rollback": "rango.cli.rollback",
     "stats": "rango.cli.stats",
     "update": "rango.cli.update",
     "verify": "rango.cli.verify",

@@ -138,8 +138,8 @@ class Txn:
         batch = self._write()
         batch.forget(self._current(batch, info), id_key, old_record)
 
-    def define(self, tree: int, change: Callable[[Catalog], bytes]) -> None:
-        """Change a definition of the catalog in this transaction."""
+    def define(self, tree: int, change: Callable[[Catalog], bytes | None]) -> None:
+        """Change a definition of the catalog in this transaction, or with None drop it."""
         batch = self._write()
         definition = change(batch.catalog)
         batch.define(tree, definition, tree not in batch.catalog.definitions)
