@@ -16,7 +16,7 @@ import pytest
 
 from rango import bulk
 from rango._ext.seal import nonce_observer_set
-from rango.engine import checkpoint, expiry, index, recovery
+from rango.engine import checkpoint, expiry, feed, index, recovery
 from rango.engine.aggregate.stage import Batches, Context
 from rango.engine.aggregate.writes import Out, Writing
 from rango.storage import superblock
@@ -388,3 +388,10 @@ def test_a_nonce_that_is_used_again_is_found(seed: int) -> None:
 
     assert repeats(None) == 0
     assert repeats(lambda size: b"\7" * size) > 0
+
+
+def test_events_that_are_told_before_they_are_durable_are_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(feed, "durable_ordinal", feed.written_ordinal)
+    assert crash_until_found("watching", seed).violations

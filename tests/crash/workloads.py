@@ -18,6 +18,7 @@ from tests.crash.pasts import Pasts, pasts
 from tests.crash.scribe import Scribe
 from tests.crash.simulator import Session, Workload
 from tests.crash.statements import bulks, expiries, index_builds, merges, outputs
+from tests.crash.watching import Watched, watching
 
 WORDS = ("alpha", "beta", "gamma", "delta", "épsilon", "")
 
@@ -414,6 +415,7 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "expiry": (expiries, EngineSubject),
     "index builds": (index_builds, EngineSubject),
     "named snapshots": (pasts, Pasts),
+    "watching": (watching, lambda: Watched(durability="memory")),
     "neighbours": (neighbours, Neighbours),
     "neighbours, memory": (
         neighbours_in_memory,
