@@ -26,6 +26,7 @@ from rango.metrics import NEVER
 from rango.models import M
 from rango.names import collection_name_check, listed_names
 from rango.proof import Provable
+from rango.retention import Retention
 from rango.time_travel import TimeTravel
 from rango.transaction import Handle, Transaction
 from rango.undo import Undo
@@ -252,7 +253,7 @@ def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Databa
     return open(path, node_id=node_id, **options)
 
 
-class Database(Undo, TimeTravel, Provable, DatabaseWatch):
+class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
     """One open database. Share it by threads, but open it anew in a forked child (ForkedHandle).
 
     `db["name"]` is a collection; it comes into being with its first document or index.

@@ -185,6 +185,21 @@ class NotFound(RangoError, LookupError):
     """
 
 
+class HistoryGivenUp(NotFound):
+    """A commit that was named lies in the history that `compact` gave up.
+
+    `oldest` is the ordinal of the oldest commit that is still held: ask for that one or a later
+    one. A backup from before may have what is gone.
+    """
+
+    def __init__(self, ordinal: int, oldest: int) -> None:
+        super().__init__(
+            f"commit {ordinal} is gone: the history before commit {oldest} was given up"
+        )
+        self.ordinal = ordinal
+        self.oldest = oldest
+
+
 class ModelMismatch(RangoError):
     """A stored document does not fit the model of the collection that it was read through.
 

@@ -101,6 +101,7 @@ cdef enum:
     SEGMENT_TAG = 120               # 16: keyed BLAKE2b-128 of bytes 0..119 (unkeyed without a key)
     SEGMENT_HEADER_SIZE = 136
     SEGMENT_PURGED = 1              # feature bit: some frames are purged; a table ends the file
+    SEGMENT_BASE = 2                # feature bit: a base segment, see format.md
     # purge table: entries, then a footer that ends the file
     PURGE_OFFSET = 0                # u64: where a purged frame starts
     PURGE_DIGEST = 8                # 32: digest of the frame as it was first written

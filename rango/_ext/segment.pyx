@@ -18,7 +18,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from rango._ext.layout cimport (
-    CHAIN_SIZE, DATABASE_ID_SIZE, FORMAT_VERSION, SEGMENT_CHAIN, SEGMENT_DATABASE_ID,
+    CHAIN_SIZE, DATABASE_ID_SIZE, FORMAT_VERSION, SEGMENT_BASE, SEGMENT_CHAIN, SEGMENT_DATABASE_ID,
     SEGMENT_EPOCH, SEGMENT_FEATURES, SEGMENT_FIRST_ORDINAL, SEGMENT_FIRST_STEP,
     SEGMENT_HEADER_SIZE, SEGMENT_ID, SEGMENT_MAGIC, SEGMENT_PREDECESSOR, SEGMENT_PREDECESSOR_END,
     SEGMENT_PURGED, SEGMENT_SALT, SEGMENT_TAG, SEGMENT_VERSION, UNIT_SIZE,
@@ -87,10 +87,11 @@ cdef class SegmentHeader:
         cdef const uint8_t *source = data
         cdef uint32_t version = load_u32(source + SEGMENT_VERSION)
         cdef uint32_t features = load_u32(source + SEGMENT_FEATURES)
-        if version != FORMAT_VERSION or features & ~<uint32_t>SEGMENT_PURGED:
+        cdef uint32_t known = SEGMENT_PURGED | SEGMENT_BASE
+        if version != FORMAT_VERSION or features & ~known:
             raise FormatTooNew(
                 f"oplog segment {header.id} has format {version} and features {features:#x}, this"
-                f" Rango knows format {FORMAT_VERSION} and features {SEGMENT_PURGED:#x}; update"
+                f" Rango knows format {FORMAT_VERSION} and features {known:#x}; update"
                 " Rango")
         return header
 

@@ -20,6 +20,7 @@ class Store:
     head: View
     clock: Clock
     node: bytes
+    is_base: bool
     visible_at_once: bool
     marks: dict[int, int]
     reached: int

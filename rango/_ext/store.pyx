@@ -381,8 +381,8 @@ cdef class Store:
             if record_header_read(value, value_size, &header) < 0:
                 raise_body(ordinal)
             overlay_apply(
-                self.head, owner, room, TREE_PREFIX + key_size, value, value_size, 0, ordinal, True
-            )
+                self.head, owner, room, TREE_PREFIX + key_size, value, value_size, 0,
+                header.ordinal if self.is_base else ordinal, True)
             self.clock.observe(header.ms, header.counter)
             if op == MUTATION_INSERT:
                 self.head.counts.add(tree, 1)

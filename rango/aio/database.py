@@ -254,6 +254,7 @@ class AsyncDatabase:
     purges = reading(Database.purges)
     anchor = writing(Database.anchor)
     digest = reading(Database.digest)
+    compact = writing(Database.compact)
 
     async def check(self) -> AsyncIterator[Finding]:
         """Read everything and yield what is wrong: `async for finding in db.check()`."""

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "bench": "rango.cli.bench",
     "check": "rango.cli.check",
     "completion": "rango.cli.completion",
+    "compact": "rango.cli.compact",
     "count": "rango.cli.count",
     "delete": "rango.cli.delete",
     "digest": "rango.cli.digest",

@@ -16,13 +16,13 @@ from typing import Any, Final, NamedTuple
 from rango._ext import layout
 from rango._ext.segment import SegmentHeader
 from rango.doctor.examination import Examination
+from rango.engine.base import definitions_of
 from rango.engine.catalog import Catalog
-from rango.engine.purge import mutations
-from rango.engine.salvage import MUTATION
+from rango.engine.mutation import MUTATION, mutations
 from rango.errors import FormatTooNew, IoFailed, LogCorrupted, LowDisk
 from rango.storage.keyring import Keyring
 from rango.storage.oplog import LogEnd, Oplog
-from rango.storage.segment import header_bytes, place_name, segment_ids
+from rango.storage.segment import header_bytes, is_base, place_name, segment_ids
 
 TRIES: Final = 5
 RESTORE: Final = (
@@ -85,6 +85,8 @@ def examine_headers(case: Examination, folder: str, ids: list[int]) -> None:
         if header is None:
             void(case, where)
             continue
+        if is_base(header):
+            before = None
         expected = 0 if before is None else before.id
         if header.id != number or header.predecessor != expected:
             case.find(
@@ -140,6 +142,8 @@ def tail_of(case: Examination, log: Oplog, catalog: Catalog | None) -> Tail:
         start = (slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
     commits, last_ms = 0, 0 if slot is None else slot.hlc_ms
     changes: list[tuple[int, bytes | None]] = []
+    if slot is None:
+        changes += definitions_of(log)
     for batch in log.replay(*start, must_reach=0 if slot is None else slot.reach):
         for _ordinal, _lsn, body, _first in batch:
             commits += 1

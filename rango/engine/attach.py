@@ -19,23 +19,34 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.generation import generation_load
+from rango._ext.jump import store_jump
 from rango._ext.log_follow import appender_follow, appender_mend
 from rango._ext.vfs import VFS_WRITE
-from rango.engine import recovery
-from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, SuperblockCorrupted
+from rango.engine import base, recovery
+from rango.engine.catalog import Catalog
+from rango.errors import (
+    Corrupted,
+    DatabaseBusy,
+    IoFailed,
+    LogCorrupted,
+    LowDisk,
+    SuperblockCorrupted,
+)
 from rango.storage.follow import Follower, appender_behind
 from rango.storage.lock import DatabaseLock
 from rango.storage.oplog import LogMark, Oplog
-from rango.storage.segment import io_named
+from rango.storage.segment import io_named, is_gone, read_segments
 from rango.storage.superblock import DATA_FILE, slot_newest, slots_read
 
 if TYPE_CHECKING:
+    from rango._ext.segment import SegmentHeader
     from rango._ext.shared import Lease, Shared
     from rango._ext.store import Store
     from rango.engine.core import Core
     from rango.engine.options import OpenOptions
     from rango.engine.recovery import Opened
     from rango.storage.keyring import Keyring
+    from rango.storage.superblock import Slot
 
 
 READINGS_MAX: Final = 8
@@ -63,6 +74,10 @@ def attach(
             return read_state(options, lock, keyring, log, data_fd, findings, undo)
         except Corrupted:
             continue
+        except IoFailed as error:
+            # the log behind this slot was given up meanwhile: then there is a newer slot
+            if not is_gone(error):
+                raise
     return read_state(options, lock, keyring, log, data_fd, findings, undo)
 
 
@@ -98,12 +113,7 @@ def read_state(
     log.reread()
     pager = recovery.make_pager(options, keyring, data_fd)
     store = recovery.load(pager, slot, options.page_size)
-    start = (
-        log.start()
-        if slot is None
-        else LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
-    )
-    follower = read_all(store, log, start, shared)
+    follower = read_newest(store, log, slot, shared)
     if not options.read_only:
         store.appender = appender_behind(log, follower.mark, shared, is_closed=follower.is_closed)
         undo.append(store.appender.close)
@@ -126,6 +136,16 @@ def read_state(
         findings,
         follower.mark,
     )
+
+
+def read_newest(store: Store, log: Oplog, slot: Slot | None, shared: Shared) -> Follower:
+    """Take over what the log has behind the newest slot, all of it if there is no slot."""
+    if slot is not None:
+        start = LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
+        return read_all(store, log, start, shared)
+    for changes in base.load(store, log):
+        store.head.catalog = store.head.catalog.changed(changes, store.marks)
+    return read_all(store, log, log.start(), shared)
 
 
 def pinned_newest(shared: Shared) -> tuple[int, Lease]:
@@ -292,6 +312,8 @@ def follow_all(core: Core) -> None:
     if shared.generation != store.known_generation:
         move_on(core, shared.generation)
     store.publish()
+    if store.appender is not None:
+        core.follower.mark = LogMark(*store.appender.mark())
     core.follower.approach()
 
 
@@ -305,31 +327,36 @@ def take_keys(core: Core) -> None:
 
 def read_on(core: Core) -> None:
     """Take over every commit that was appended."""
-    # the segment first: read after the ordinal it might be one that goes on behind later commits
-    segment_id, written = core.lock.shared.segment, core.lock.shared.appended
     store, appender = core.store, core.store.appender
     is_latched = core.lock.shared.failed is not None
-    if is_latched:
-        # what lies behind may be gone from the cache, and nobody appends any more
-        segment_id, written = 0, core.lock.shared.durable
     if appender is None:
         core.follower.leave()
     else:
         core.follower.mark = LogMark(*appender.mark())
     follower = core.follower
-    follow_on(store, follower, written, 0 if appender is None else segment_id)
+    begun: list[SegmentHeader] = []
+    try:
+        follow_on(store, follower, *goal(core, is_latched=is_latched))
+    except (LogCorrupted, IoFailed):
+        if not is_given_up(core, follower.mark):
+            raise
+        begun = jump(core)
+        follow_on(store, follower, *goal(core, is_latched=is_latched))
     mark = follower.mark
+    headers = begun + follower.headers
     if appender is None or is_latched:
         learn(core.log, follower)
     else:
+        # the appender adds those that it goes on to by itself
+        del core.log.segments[len(core.log.segments) - len(begun) :]
         fd = -1
-        if follower.headers:
-            path = core.log.path(follower.headers[-1].id)
+        if headers:
+            path = core.log.path(headers[-1].id)
             with io_named(f"opening {path}"):
                 fd = core.vfs.open(path, VFS_WRITE)
         appender_follow(
             appender,
-            follower.headers,
+            headers,
             fd,
             mark.offset,
             mark.ordinal,
@@ -337,6 +364,70 @@ def read_on(core: Core) -> None:
             follower.is_closed,
         )
     store.reached = mark.ordinal
+
+
+def goal(core: Core, *, is_latched: bool) -> tuple[int, int]:
+    """How far to follow: the ordinal, and the segment that others began (0: it is not waited for).
+
+    The segment is read first: behind the ordinal it might be one that goes on behind later commits.
+    """
+    shared = core.lock.shared
+    segment_id, written = shared.segment, shared.appended
+    if is_latched:
+        # what lies behind may be gone from the cache, and nobody appends any more
+        return shared.durable, 0
+    return written, 0 if core.store.appender is None else segment_id
+
+
+def is_given_up(core: Core, mark: LogMark) -> bool:
+    """Whether the log before a mark was given up, so that nothing can be read on from there."""
+    found = read_segments(core.vfs, core.log.directory, core.keyring).base
+    return found is not None and mark.segment_id <= found.id
+
+
+def jump(core: Core) -> list[SegmentHeader]:
+    """Go on from the newest slot: the log in between is gone. Returns the header of the segment
+    that the slot names, in a list, which is the last of the log's now.
+
+    All that this process knew is durable, and the slot holds it: a log is given up only behind
+    both slots.
+    """
+    store = core.store
+    take_keys(core)
+    path = os.path.join(core.path, DATA_FILE)
+    slot, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
+    if slot is None:
+        raise SuperblockCorrupted(path, "neither superblock slot is whole")
+    generation, definitions = generation_load(
+        store.pager,
+        slot.generation,
+        slot.ordinal,
+        slot.catalog_link,
+        slot.catalog_height,
+        list(slot.bitmap_links),
+        slot.file_units,
+        slot.tree_next,
+    )
+    files = read_segments(core.vfs, core.log.directory, core.keyring)
+    begun = [each for each in files.headers if each.id == slot.log_segment]
+    store_jump(store, generation, lambda marks: Catalog(dict(definitions), marks, slot.tree_next))
+    store.floor(slot.hlc_ms, slot.hlc_counter)
+    # the appender holds the same list
+    core.log.segments[:] = [each for each in files.headers if each.id <= slot.log_segment]
+    core.log.base, core.log.given_up = files.base, files.given_up
+    core.follower.mark = LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
+    store.known_generation = slot.generation
+    take_slot(core, slot, other, is_told=False)
+    return begun
+
+
+def take_slot(core: Core, slot: Slot, other: Slot | None, *, is_told: bool) -> None:
+    """Take over a slot that another process wrote. Not told: it may be in the cache only."""
+    core.slot, core.fallback = slot, other
+    core.unadopted = None
+    core.is_slot_proven = is_told
+    is_own_epoch = slot.epoch == core.keyring.epoch
+    core.seals = (slot.seals if is_own_epoch else 0) - core.store.pager.seals
 
 
 def move_on(core: Core, number: int) -> None:
@@ -370,9 +461,6 @@ def move_on(core: Core, number: int) -> None:
         )
         store.adopt(generation, False)
         store.builder.rename(generation)
-        core.slot, core.fallback = slot, other
-        core.unadopted = None
         # one that nobody told of yet may be in the cache only
-        core.is_slot_proven = slot.generation <= number
-        core.seals = (slot.seals if slot.epoch == core.keyring.epoch else 0) - store.pager.seals
+        take_slot(core, slot, other, is_told=slot.generation <= number)
     store.known_generation = number

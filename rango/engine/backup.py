@@ -36,6 +36,7 @@ from rango.engine.signing import head_signed
 from rango.errors import Corrupted, InvalidArgument, KeyRejected
 from rango.events import INFO, emit
 from rango.ids import generate_node_id
+from rango.storage.base import all_headers
 from rango.storage.directory import remove_tree
 from rango.storage.keyring import Keyring, signature_is_valid
 from rango.storage.keys_file import keys_path
@@ -77,7 +78,7 @@ def backup(core: Core, to: str, progress: Progress | None = None) -> dict[str, A
             _segment, offset, ordinal, chain = core.store.appender.mark()
             # another process may have purged some
             core.log.reread()
-            headers = list(core.log.segments)
+            headers = all_headers(core.log)
         finally:
             core.append_lock.drop()
         core.store.appender.flush(ordinal)

@@ -25,7 +25,8 @@ from rango._ext.generation import (
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.record import record_parts, validate
 from rango.errors import Corrupted, RangoError
-from rango.storage.segment import io_named
+from rango.storage.oplog import Oplog
+from rango.storage.segment import LogFinding, io_named
 from rango.storage.superblock import DATA_FILE, Slot, slots_read, slots_torn
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rango.engine.core import Core
 
 CHUNK: int = 1_000
+LOG_TRIES: int = 3
 
 
 class Finding(NamedTuple):
@@ -57,10 +59,26 @@ def check(core: Core) -> Iterator[Finding]:
     # others may be writing behind this; a reader that is alone judges the end of the log
     is_known = not core.is_read_only or core.lock.shared.is_ready
     written = core.store.head.ordinal if is_known else None
-    for finding in core.log.verify(written):
+    for finding in log_findings(core, written):
         # what a crash tore is no damage, and whoever opens for writing next puts it aside; a reader
         # cannot, so it says so
         yield Finding("tail" if finding.is_torn_tail else "log", finding.where, finding.what)
+
+
+def log_findings(core: Core, written: int | None) -> list[LogFinding]:
+    """What is wrong with the log, read anew: somebody may have given up or purged some of it.
+
+    While somebody does, damage is believed only if it is found at the same place twice.
+    """
+    found: list[LogFinding] = []
+    for _ in range(LOG_TRIES):
+        before = {each.where for each in found if not each.is_torn_tail}
+        log = Oplog.open(core.vfs, core.path, core.keyring)
+        found = list(log.verify(written))
+        damage = {each.where for each in found if not each.is_torn_tail}
+        if damage <= before:
+            break
+    return found
 
 
 def check_data_file(core: Core) -> Iterator[Finding]:

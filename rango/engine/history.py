@@ -6,6 +6,7 @@ Invariants  One commit is read for each version at most: the tree names the newe
             in the log the one before. Deletions leave a tombstone in the tree, so the chain crosses
             them; a collection keeps its tree when it is renamed, and another one of the same name
             has another tree.
+            Where the history was given up, the base segment has one version more: it is searched.
             Only what was committed is shown, a transaction's own writes are not.
 Failure     LogCorrupted: a commit that the chain names is damaged or does not have the document.
             A reading that came between two writes of somebody else (a new segment, a purge that
@@ -16,30 +17,29 @@ Sources     architecture section 8 (History).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rango._ext import layout
 from rango._ext.key import key_of
 from rango._ext.record import decode, encode, record_parts
-from rango.engine.log import KINDS, revision_text, value_of
-from rango.engine.purge import mutations
-from rango.engine.salvage import MUTATION
+from rango.engine.base import record_of
+from rango.engine.log import KINDS, revision_text
+from rango.engine.mutation import MUTATION, VERSIONED, mutations, value_of
 from rango.engine.values import MISSING
-from rango.errors import LogCorrupted, NotFound
+from rango.errors import HistoryGivenUp, IoFailed, LogCorrupted, NotFound
 from rango.storage.oplog import Oplog
 
 if TYPE_CHECKING:
     from rango._ext.view import View
     from rango.engine.core import Core
 
-VERSIONED: Final = (layout.MUTATION_INSERT, layout.MUTATION_REPLACE, layout.MUTATION_DELETE)
-
 
 class Version(NamedTuple):
     """One version of a document."""
 
-    kind: Literal["insert", "replace", "delete", "purged"]
-    """"purged": this one and all before it were purged while the history was read."""
+    kind: Literal["insert", "replace", "delete", "purged", "kept"]
+    """"purged": this one and all before it were purged while the history was read. "kept": the
+    version that a `compact` has kept; what came before was given up."""
     ordinal: int
     """Of the commit that wrote it."""
     revision: str
@@ -75,7 +75,11 @@ def versions(core_of: Callable[[], Core], ordinal: int, tree: int, key: bytes) -
     ForkedHandle, IoFailed.
     """
     while ordinal:
-        number, body = commit_read(core_of(), ordinal)
+        try:
+            number, body = commit_read(core_of(), ordinal)
+        except HistoryGivenUp:
+            yield from kept_version(core_of(), ordinal, tree, key)
+            return
         found, is_purged = records_of(body, tree, key)
         if not found:
             if not is_purged:
@@ -100,16 +104,32 @@ def versions(core_of: Callable[[], Core], ordinal: int, tree: int, key: bytes) -
         ordinal = previous
 
 
+def kept_version(core: Core, ordinal: int, tree: int, key: bytes) -> Iterator[Version]:
+    """The version that commit `ordinal` wrote, which the base holds: what came before is gone."""
+    log = Oplog.open(core.vfs, core.path, core.keyring)
+    record = record_of(log, tree, key)
+    if record is None:
+        yield Version("purged", ordinal, "", 0, "", None)
+        return
+    _flags, ms, counter, updated_at, _ordinal, node, bson = record_parts(record)
+    writer = node.decode()
+    document = decode(bson) if bson else None
+    revision = revision_text(ms, counter, writer)
+    yield Version("kept", ordinal, revision, updated_at, writer, document)
+
+
 def commit_read(core: Core, ordinal: int) -> tuple[int, bytes]:
     """The number and the body of a commit."""
     # raises if the database was closed, and takes over what other processes did to the log
     _ = core.store.current
     try:
         return core.log.commit_of(ordinal)
-    except (NotFound, LogCorrupted):
+    except (NotFound, LogCorrupted, IoFailed):
         fresh = Oplog.open(core.vfs, core.path, core.keyring)
     try:
         return fresh.commit_of(ordinal)
+    except HistoryGivenUp:
+        raise
     except NotFound as error:
         raise LogCorrupted(f"oplog, ordinal {ordinal}", "this commit is missing") from error
 

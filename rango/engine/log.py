@@ -18,8 +18,8 @@ from typing import Any, Final, Literal, NamedTuple
 from rango._ext import layout
 from rango._ext.record import decode, record_parts
 from rango._ext.vfs import Vfs
-from rango.engine.purge import mutations
-from rango.engine.salvage import MUTATION
+from rango.engine.base import definitions_of
+from rango.engine.mutation import MUTATION, mutations, value_of
 from rango.errors import LogCorrupted, NotFound
 from rango.ids import node_tag
 from rango.storage.keyring import Keyring
@@ -99,7 +99,11 @@ class Reader:
             with io_named("reading the keys"):
                 self._keyring.refresh()  # a rotation makes another epoch
         log = self._log = Oplog.open(self._vfs, self._directory, self._keyring)
-        mark = log.start() if self._mark is None else self._mark
+        mark = self._mark
+        if mark is None:
+            mark = log.start()
+            for tree, definition in definitions_of(log):
+                self._definitions[tree] = decode(definition)
         for batch in log.replay(*mark):
             for ordinal, _lsn, body, _first in batch:
                 # those up to `seen` are met again after a reading that failed
@@ -188,12 +192,3 @@ class Reader:
 def revision_text(ms: int, counter: int, writer: str) -> str:
     """A revision as people see it."""
     return f"{ms}-{counter}-{node_tag(writer)}"
-
-
-def value_of(mutation: memoryview, key_size: int) -> bytes:
-    """The record, or the definition, in a mutation."""
-    start = layout.MUTATION_HEADER_SIZE + key_size
-    size = int.from_bytes(
-        mutation[layout.MUTATION_VALUE_SIZE : layout.MUTATION_INDEX_COUNT], "little"
-    )
-    return bytes(mutation[start : start + size])

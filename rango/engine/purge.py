@@ -22,6 +22,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext import layout
@@ -30,9 +31,10 @@ from rango._ext.key import key_of
 from rango._ext.record import decode, encode, record_parts
 from rango.engine import checkpoint, signing
 from rango.engine.catalog import DATABASE_ID, database_changed
-from rango.engine.salvage import MUTATION
+from rango.engine.mutation import MUTATION, mutations
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
 from rango.events import INFO, emit
+from rango.storage.base import all_headers, all_limits, base_commits
 from rango.storage.purge import segment_purge
 from rango.storage.segment import io_named
 
@@ -194,7 +196,8 @@ def latching(core: Core) -> Iterator[None]:
 def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
     """Blank every mutation of the targets in every sealed segment."""
     log = core.log
-    sealed = log.segments[:-1]
+    sealed = all_headers(log)[:-1]
+    limits = all_limits(log, 0)
     targets: set[Target] = set()
     owners: dict[int, int] = {}
     for body in bodies(core):
@@ -202,13 +205,12 @@ def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
             note(mutation, targets, owners)
     commits = segments = 0
     for at, header in enumerate(sealed):
-        limit = log.segments[at + 1].predecessor_end
         purged = segment_purge(
             core.vfs,
             log.directory,
             core.keyring,
             header,
-            limit,
+            limits[at],
             lambda body: blanked(body, targets, owners),
             lambda segment_id, digest: signing.sign_purge(core, segment_id, digest),
         )
@@ -226,21 +228,12 @@ def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
 
 
 def bodies(core: Core) -> Iterator[bytes]:
-    """The body of every commit, oldest first."""
+    """The body of every commit, oldest first, the base's included."""
     written = core.store.appender.ordinal
-    for batch in core.log.replay(*core.log.start(), written=written):
+    replayed = core.log.replay(*core.log.start(), written=written)
+    for batch in chain(base_commits(core.log), replayed):
         for commit in batch:
             yield commit[2]
-
-
-def mutations(body: bytes) -> Iterator[memoryview]:
-    """The mutations of a commit body."""
-    view = memoryview(body)
-    at = layout.COMMIT_HEADER_SIZE
-    while at < len(body):
-        size = MUTATION.unpack_from(body, at)[0]
-        yield view[at : at + size]
-        at += size
 
 
 def note(mutation: memoryview, targets: set[Target], owners: dict[int, int]) -> None:

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from rango._ext import layout
@@ -28,7 +29,7 @@ from rango._ext.generation import generation_empty, generation_load
 from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
-from rango.engine import attach, checkpoint, rekey
+from rango.engine import attach, base, checkpoint, rekey
 from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
 from rango.engine.options import OpenOptions
 from rango.errors import (
@@ -43,7 +44,7 @@ from rango.events import WARNING, emit
 from rango.ids import generate_node_id
 from rango.storage.keyring import Keyring, keys_exist
 from rango.storage.lock import LOCK_FILE, DatabaseLock
-from rango.storage.oplog import LogMark, Oplog
+from rango.storage.oplog import Commit, LogMark, Oplog
 from rango.storage.segment import io_named
 from rango.storage.superblock import (
     DATA_FILE,
@@ -400,16 +401,17 @@ def replay(
         if slot is None
         else (slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
     )
-    if slot is None and start[2] != 0:
+    if slot is None and start[2] != 0 and log.base is None:
         raise LogCorrupted(
             "oplog",
             f"the oplog starts after ordinal {start[2]} and there is no data file to start from",
         )
     is_kept = False
-    changes: list[tuple[int, bytes | None]] = []
-    for commits in log.replay(*start, must_reach=0 if slot is None else slot.reach):
-        for commit in commits:
-            changes += store.apply(commit[2], commit[3], commit[0])
+    changes: base.Changes = []
+    reach = 0 if slot is None else slot.reach
+    before = base.load(store, log) if slot is None else iter(())
+    for made in chain(before, applied(store, log.replay(*start, must_reach=reach))):
+        changes += made
         if may_write and store.overlay_count > REPLAY_ENTRIES_MAX:
             if fallback is not None and not is_kept:
                 checkpoint.keep_slot(store, fallback)
@@ -419,6 +421,15 @@ def replay(
             spill(store, 1 if slot is None else slot.generation + 1)
     store.head.catalog = store.head.catalog.changed(changes, store.marks)
     return is_kept
+
+
+def applied(store: Store, batches: Iterable[list[Commit]]) -> Iterator[base.Changes]:
+    """Apply commits, batch by batch; what each batch changed in the catalog."""
+    for commits in batches:
+        changes: base.Changes = []
+        for commit in commits:
+            changes += store.apply(commit[2], commit[3], commit[0])
+        yield changes
 
 
 def spill(store: Store, number: int) -> None:

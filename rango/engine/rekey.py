@@ -37,6 +37,7 @@ from rango.errors import (
     LowDisk,
     ReadOnly,
 )
+from rango.storage.base import all_headers, all_limits
 from rango.storage.directory import LOG, refuse_link, remove_tree
 from rango.storage.keyring import Keyring, Secret, signature_is_valid
 from rango.storage.lock import LOCK_FILE
@@ -131,8 +132,8 @@ def build(
     _segment, end, ordinal, _chain = core.store.appender.mark()
     # another process may have purged some before it left
     core.log.reread()
-    headers = list(core.log.segments)
-    limits = [each.predecessor_end for each in headers[1:]] + [end]
+    headers = all_headers(core.log)
+    limits = all_limits(core.log, end)
     need_space(core, sum(limits))
     steps = len(headers) + 2
     tell = progress or (lambda _done, _total: None)

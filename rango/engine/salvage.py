@@ -13,7 +13,6 @@ Failure     InvalidArgument if the target exists. A unique index that the salvag
 
 from __future__ import annotations
 
-import struct
 from typing import Any, Final
 
 from rango._ext import layout
@@ -25,19 +24,17 @@ from rango._ext.record import record_parts
 from rango._ext.store import Store
 from rango.engine.catalog import Catalog, collection_definition
 from rango.engine.check import entries_of
+from rango.engine.mutation import MUTATION
 from rango.engine.named import NAMES
 from rango.engine.options import OpenOptions
 from rango.engine.recovery import keys_read
 from rango.errors import DuplicateKey, InvalidArgument
 from rango.storage.keyring import Keyring
-from rango.storage.segment import LogFinding
+from rango.storage.segment import BASE_ORDINAL, LogFinding
 from rango.storage.segment import salvage as salvage_log
 
 RECOVERED: Final = "recovered_"
 """What a collection is called, with its tree's number, when its name was lost."""
-
-MUTATION: Final = struct.Struct("<IBIH")
-"""The first fields of a mutation: size, operation, tree, size of the key."""
 
 TXN_DOCUMENTS = 1_000
 TXN_BYTES = 16 * 1024 * 1024
@@ -66,6 +63,8 @@ def salvage(options: OpenOptions, to: str, *, keyring: Keyring | None = None) ->
         commits = 0
         trees: set[int] = set()
         for _lsn, ordinal, body in salvage_log(options.vfs, options.path, own, lost):
+            # records of a base know which commit wrote them
+            store.is_base = ordinal >= BASE_ORDINAL
             changes += store.apply(body, ordinal, ordinal)
             trees |= document_trees(body)
             commits += 1

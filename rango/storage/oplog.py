@@ -1,6 +1,6 @@
 """The oplog: opens it, replays it, judges its end, makes its tail durable, finds a commit in it.
 
-Terms       frame, segment, ordinal, lsn, torn tail, to adopt a tail: see glossary.
+Terms       frame, segment, base segment, ordinal, lsn, torn tail, to adopt a tail: see glossary.
             Mark: (segment, offset, ordinal, chain value), a place between two frames.
 Invariants  I-1, I-11, I-17, I-18; storage-notes scenarios 1, 6, 7 and 10.
 Layout      storage/segment.py for files, _ext/frame.pyx for frames, layout.pxd for offsets.
@@ -34,7 +34,8 @@ from rango._ext.segment import SegmentHeader, create_segment, first_size, segmen
 from rango._ext.segment_scan import Scanner, frame_header_any
 from rango._ext.shared import Shared
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
-from rango.errors import LogCorrupted, NotFound
+from rango.errors import HistoryGivenUp, LogCorrupted, NotFound
+from rango.storage.base import base_verify, remove_given_up
 from rango.storage.segment import (
     CHAIN_START,
     LogFinding,
@@ -98,6 +99,9 @@ class Oplog:
         self.keyring = keyring
         self.segments = files.headers
         self.void_ids = files.void_ids
+        self.base = files.base
+        """The base segment, if history was given up; `segments` begin behind it."""
+        self.given_up = files.given_up
         self.segment_size_max = segment_size_max
         self.end: LogEnd | None = None
         """Set when a replay has come to the end of the log."""
@@ -157,7 +161,7 @@ class Oplog:
         return vfs.exists(folder) and bool(segment_ids(vfs, folder))
 
     def start(self) -> LogMark:
-        """The mark before the oldest frame: replay from here rebuilds everything."""
+        """The mark before the oldest frame: what base() holds, and a replay from here, is all."""
         oldest = self.segments[0]
         return LogMark(oldest.id, SEGMENT_HEADER_SIZE, oldest.first_ordinal - 1, oldest.chain)
 
@@ -408,11 +412,18 @@ class Oplog:
             for name in self.vfs.list_directory(self.directory):
                 if name.endswith((".rgo.new", ".cut.new", "signatures.new")):
                     self.vfs.remove(os.path.join(self.directory, name))
+            if self.given_up:
+                # whoever gave them up may have died before the base's name was durable
+                self.vfs.flush_directory(self.directory)
+        remove_given_up(self.vfs, self.directory, self.given_up)
+        self.given_up = ()
 
     def reread(self) -> None:
         """Take over segment headers that were rewritten in place. Raises as open() does."""
+        files = read_segments(self.vfs, self.directory, self.keyring)
         # the appender holds the same list
-        self.segments[:] = read_segments(self.vfs, self.directory, self.keyring).headers
+        self.segments[:] = files.headers
+        self.base, self.given_up = files.base, files.given_up
 
     def find(self, ordinal: int) -> tuple[int, int]:
         """(segment, offset) of the frame with this ordinal, by its header. Raises NotFound."""
@@ -456,6 +467,7 @@ class Oplog:
     def verify(self, written: int | None = None) -> Iterator[LogFinding]:
         """Walk the whole log; yields what is wrong. Sets `end` and takes `written` as replay()."""
         try:
+            base_verify(self)
             for _batch in self.replay(*self.start(), written=written):
                 pass
         except LogCorrupted as error:
@@ -469,6 +481,8 @@ class Oplog:
 
     def _segment_of(self, ordinal: int) -> SegmentHeader:
         index = bisect_right(self.segments, ordinal, key=lambda header: header.first_ordinal)
+        if index == 0 and self.base is not None:
+            raise HistoryGivenUp(ordinal, self.base.first_ordinal)
         if index == 0:
             raise NotFound(f"there is no commit with ordinal {ordinal} in the oplog")
         return self.segments[index - 1]

@@ -27,7 +27,16 @@ from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_WRITE, Vfs
 from rango.errors import LogCorrupted
 from rango.storage.keys_file import SALT_SIZE
 from rango.storage.purge import PlacedFrame, frame_sealed, frames_of
-from rango.storage.segment import LogKeys, io_named, opened, place_name, scanner_for
+from rango.storage.segment import (
+    CHAIN_START,
+    LogKeys,
+    first_mark,
+    io_named,
+    is_base,
+    opened,
+    place_name,
+    scanner_for,
+)
 
 WRITE_SIZE: Final = 1024 * 1024
 
@@ -59,7 +68,12 @@ def log_reseal(
     for at, (header, limit) in enumerate(segments):
         if header.chain != chains.old:
             raise LogCorrupted(place_name(header.id, 0), "it does not continue the one before it")
-        chains = segment_reseal(vfs, source, target, header, limit, old, new, entropy, chains)
+        if is_base(header):
+            # its frames have a chain of their own; the history's goes on from where it was cut
+            start = Chains(CHAIN_START, CHAIN_START)
+            segment_reseal(vfs, source, target, header, limit, old, new, entropy, start)
+        else:
+            chains = segment_reseal(vfs, source, target, header, limit, old, new, entropy, chains)
         progress(at + 1)
     with io_named(f"naming the segments in {target}"):
         vfs.flush_directory(target)
@@ -83,7 +97,7 @@ def segment_reseal(
         header.predecessor,
         header.predecessor_end,
         header.first_ordinal,
-        chains.new,
+        header.chain if is_base(header) else chains.new,
         entropy.bytes(SALT_SIZE),
         new.epoch,
         new.database_id,
@@ -110,7 +124,7 @@ def verified(
     """Each frame, and the digest with which it counts in its chain."""
     scanner = scanner_for(vfs, fd, keys, header, limit=limit)
     digests = purge_table(vfs, fd) if header.features & layout.SEGMENT_PURGED else {}
-    ordinal = header.first_ordinal - 1
+    ordinal = first_mark(header).ordinal
     for frame in frames_of(scanner, limit):
         raw = vfs.read(fd, layout.FRAME_OVERHEAD + len(frame.body), frame.offset)
         stored = header_unpack(raw)

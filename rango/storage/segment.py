@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
 from typing import Final, NamedTuple, Protocol
 
-from rango._ext.layout import FRAME_CLOSED, FRAME_PART, SEGMENT_HEADER_SIZE
+from rango._ext.layout import FRAME_CLOSED, FRAME_PART, SEGMENT_BASE, SEGMENT_HEADER_SIZE
 from rango._ext.seal import SealKey
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.segment_scan import Scanner
@@ -27,6 +27,12 @@ from rango.errors import IoFailed, LogCorrupted, LowDisk, NotFound
 
 CHAIN_START: Final = bytes(32)
 """H(0): the chain value before the first commit of a database."""
+
+BASE_ORDINAL: Final = 1 << 63
+"""Of the first frame of a base segment: no commit of the history ever has it."""
+
+FOLLOW_TRIES: Final = 20
+"""Readings of the names before a segment that is gone counts as missing: somebody removes them."""
 
 SEGMENT_NAME: Final = re.compile(r"(\d{16})\.rgo")
 
@@ -71,6 +77,10 @@ class SegmentFiles(NamedTuple):
 
     headers: list[SegmentHeader]
     void_ids: list[int]
+    base: SegmentHeader | None = None
+    """In front of them, if history was given up; not one of `headers`."""
+    given_up: tuple[int, ...] = ()
+    """Ids of files that the base has taken the place of and nobody has removed yet."""
 
 
 def place_name(segment_id: int, offset: int) -> str:
@@ -115,6 +125,62 @@ def header_bytes(vfs: Vfs, directory: str, segment_id: int) -> bytes:
 
 def read_segments(vfs: Vfs, directory: str, keyring: LogKeys) -> SegmentFiles:
     """Read all headers and check that each segment continues the one before it."""
+    found, void_ids = stored_headers(vfs, directory, keyring)
+    headers: list[SegmentHeader] = []
+    base: SegmentHeader | None = None
+    for header in found:
+        if is_base(header):
+            base = header
+    first = 0 if base is None else base.id
+    given_up = [each.id for each in found if each.id < first]
+    given_up = sorted([*given_up, *(each for each in void_ids if each < first)])
+    void_ids = [each for each in void_ids if each > first]
+    for header in found:
+        if header.id <= first:
+            continue
+        where = place_name(header.id, 0)
+        before = headers[-1].id if headers else first
+        if header.predecessor != before:
+            raise LogCorrupted(
+                where,
+                f"it continues segment {header.predecessor}, which is missing or damaged"
+                f" (found before it: {before or 'none'})",
+            )
+        headers.append(header)
+    if not headers:
+        raise LogCorrupted(
+            place_name(void_ids[0] if void_ids else first + 1, 0),
+            "there is no segment with a valid header",
+        )
+    if base is not None and (base.first_ordinal, base.chain) != (
+        headers[0].first_ordinal,
+        headers[0].chain,
+    ):
+        raise LogCorrupted(
+            place_name(headers[0].id, 0), "it does not continue the base segment before it"
+        )
+    return SegmentFiles(headers, void_ids, base, tuple(given_up))
+
+
+def stored_headers(
+    vfs: Vfs, directory: str, keyring: LogKeys
+) -> tuple[list[SegmentHeader], list[int]]:
+    """The headers of all segment files, oldest first, and the ids of those that have none."""
+    tries = FOLLOW_TRIES
+    while True:
+        try:
+            return headers_once(vfs, directory, keyring)
+        except IoFailed as error:
+            # somebody gives history up between our reading of the names and that of the file
+            tries -= 1
+            if tries == 0 or not is_gone(error):
+                raise
+
+
+def headers_once(
+    vfs: Vfs, directory: str, keyring: LogKeys
+) -> tuple[list[SegmentHeader], list[int]]:
+    """The same, read once."""
     headers: list[SegmentHeader] = []
     void_ids: list[int] = []
     for segment_id in segment_ids(vfs, directory):
@@ -127,19 +193,25 @@ def read_segments(vfs: Vfs, directory: str, keyring: LogKeys) -> SegmentFiles:
             raise LogCorrupted(where, f"this file is segment {header.id}, copied or renamed")
         if header.database_id != keyring.database_id:
             raise LogCorrupted(where, "this segment belongs to another database")
-        before = headers[-1].id if headers else 0
-        if header.predecessor != before:
-            raise LogCorrupted(
-                where,
-                f"it continues segment {header.predecessor}, which is missing or damaged"
-                f" (found before it: {before or 'none'})",
-            )
         headers.append(header)
-    if not headers:
-        raise LogCorrupted(
-            place_name(void_ids[0] if void_ids else 1, 0), "there is no segment with a valid header"
-        )
-    return SegmentFiles(headers, void_ids)
+    return headers, void_ids
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether an error says that a file is not there any more."""
+    return isinstance(error.__cause__, FileNotFoundError)
+
+
+def is_base(header: SegmentHeader) -> bool:
+    """Whether this segment holds a state and not commits of the history."""
+    return bool(header.features & SEGMENT_BASE)
+
+
+def first_mark(header: SegmentHeader) -> LogMark:
+    """The mark before the first frame of a segment."""
+    if is_base(header):
+        return LogMark(header.id, SEGMENT_HEADER_SIZE, BASE_ORDINAL - 1, CHAIN_START)
+    return LogMark(header.id, SEGMENT_HEADER_SIZE, header.first_ordinal - 1, header.chain)
 
 
 def scanner_for(
@@ -155,7 +227,7 @@ def scanner_for(
 ) -> Scanner:
     """A walk of one segment from `mark`, or from its first frame."""
     if mark is None:
-        mark = LogMark(header.id, SEGMENT_HEADER_SIZE, header.first_ordinal - 1, header.chain)
+        mark = first_mark(header)
     return Scanner(
         vfs,
         fd,
@@ -178,13 +250,20 @@ def salvage(
 
     Order is that of the files. What is missing between the commits is appended to `lost`. Works
     where opening the log fails; a commit is intact if the tags of all its frames are. `directory`
-    is that of the database.
+    is that of the database. Commits of a base segment have ordinals from BASE_ORDINAL on.
     """
     folder = os.path.join(directory, "oplog")
     expected = 1
-    for segment_id in segment_ids(vfs, folder):
+    ids = segment_ids(vfs, folder)
+    unproven = {
+        each: SegmentHeader.unpack_unproven(header_bytes(vfs, folder, each)) for each in ids
+    }
+    bases = [each for each, header in unproven.items() if header and is_base(header)]
+    for segment_id in ids:
+        if segment_id < max(bases, default=0):
+            continue
         data = header_bytes(vfs, folder, segment_id)
-        header = SegmentHeader.unpack_unproven(data)
+        header = unproven[segment_id]
         if header is None:
             lost.append(LogFinding(place_name(segment_id, 0), "no segment header: nothing opens"))
             continue
@@ -200,10 +279,18 @@ def salvage(
                 header.salt,
                 header.epoch,
                 header.database_id,
+                header.features & SEGMENT_BASE,
             )
         with opened(vfs, segment_path(folder, segment_id)) as fd:
             scanner = scanner_for(vfs, fd, keyring, header)
+            if is_base(header):
+                expected = BASE_ORDINAL
             expected = yield from salvage_segment(scanner, segment_id, expected, lost)
+            if is_base(header):
+                if scanner.offset < header.predecessor_end:
+                    where = place_name(segment_id, scanner.offset)
+                    lost.append(LogFinding(where, "the base segment ends before it should"))
+                expected = header.first_ordinal
 
 
 def salvage_segment(

@@ -226,6 +226,12 @@ class Scribe:
         self.database.checkpoint()
         self.ledger.acknowledge()  # what a superblock slot names is durable (I-18)
 
+    def compact(self, keep: Any) -> dict[str, Any]:
+        """History goes, the documents stay."""
+        done = self.database.compact(keep)
+        self.ledger.acknowledge()  # both slots hold all that was committed
+        return done
+
     def rotate(self) -> None:
         self.database.keys.rotate()
         self.ledger.acknowledge()  # it takes a checkpoint

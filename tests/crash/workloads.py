@@ -163,6 +163,34 @@ def purges(session: Session) -> None:
     scribe.verify()
 
 
+def compactions(session: Session) -> None:
+    """History is given up, now and at earlier places, among writes, checkpoints and reopenings."""
+    scribe, rng = Scribe(session), session.rng
+    for n in range(16):
+        scribe.insert("a", document(rng, n, rng.choice((50, 400, 9_000))))
+    scribe.create_index("a", "n")
+    scribe.delete("a", [3, 4])
+    assert scribe.compact("now")["is_done"]
+    scribe.verify()
+    for n in range(16, 30):
+        scribe.insert("a", document(rng, n, rng.choice((100, 3_000))))
+        scribe.update("a", rng.choice(scribe.ids("a")), {"n": n})
+    middle = scribe.database.stats()["ordinal"]
+    scribe.delete("a", [5])
+    scribe.insert_many("b", [document(rng, n, 300) for n in range(10)])
+    scribe.checkpoint()
+    scribe.update("b", 1, {"n": -1})
+    scribe.compact(middle)
+    scribe.verify()
+    scribe.drop("b")
+    scribe.purge("a", [6])
+    scribe.reopen()
+    scribe.insert("a", document(rng, 40))
+    assert scribe.compact("now")["is_done"]
+    scribe.delete("a", [7])
+    scribe.verify()
+
+
 def rotations(session: Session) -> None:
     """Secrets come, change and go, and new key epochs begin, between commits and checkpoints."""
     scribe, rng = Scribe(session), session.rng
@@ -395,6 +423,8 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "indexes of many fields": (many_fields, EngineSubject),
     "purges": (purges, lambda: EngineSubject(segment_size_max=32 * 1024)),
     "purges, plain": (purges, lambda: EngineSubject(key=None)),
+    "compactions": (compactions, lambda: EngineSubject(overlay_entries_max=25)),
+    "compactions, plain": (compactions, lambda: EngineSubject(key=None)),
     "rotations": (rotations, ManyKeys),
     "rekeys": (rekeys, NewRoots),
     "collections": (collections, EngineSubject),

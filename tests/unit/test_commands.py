@@ -43,6 +43,7 @@ STEPS = [
     ("delete notes '{\"n\": 5}' --many --yes", "", 0),
     ("purge notes '{\"_id\": 2}' --yes", "", 0),
     ("export -c notes -o {tmp}/out.jsonl", "", 0),
+    ("compact {db} --keep now --yes", "", 0),
     ("inspect {db}", "", 0),
     ("stats", "", 0),
     ("log {db} --last 3", "", 0),

@@ -1,0 +1,1 @@
+# A store that goes on from a generation: only a door.

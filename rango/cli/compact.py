@@ -1,0 +1,89 @@
+"""`rango compact`: give up old history."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import click
+
+from rango.cli.output import print_object, progress, size_text
+from rango.cli.secret import is_terminal
+from rango.cli.session import PATH_ARGUMENT, Target, with_target
+
+UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class KeepPoint(click.ParamType[Any]):
+    """now, 30d, 2026-01-31, last:1000, or an ordinal."""
+
+    name = "keep"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int | datetime | timedelta:
+        """What Database.compact takes."""
+        text = str(value)
+        if text == "now":
+            return text
+        if match := re.fullmatch(r"(\d{1,9})([smhdw])", text):
+            return timedelta(**{UNITS[match[2]]: int(match[1])})
+        if match := re.fullmatch(r"last:([1-9]\d{0,17})", text):
+            return -int(match[1])
+        if re.fullmatch(r"\d{1,18}", text):
+            return int(text)
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(f"{text!r} is not now, 30d, 2026-01-31, last:1000 or a commit", param, ctx)
+
+
+@click.command("compact")
+@click.option(
+    "--keep", type=KeepPoint(), required=True, help="now, 30d, 2026-01-31T12:00, last:1000, 17."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask; needed without a terminal.")
+@with_target(PATH_ARGUMENT)
+def command(
+    target: Target, keep: str | int | datetime | timedelta, dry_run: bool, yes: bool
+) -> None:
+    """Give up the history of the database in DIR before a point, for good.
+
+    The documents stay as they are. KEEP is what is kept: `now` nothing of the history, `30d` (s, m,
+    h, d, w) so long, a date the state then and all after it, `last:N` so many commits, a number
+    the state after that commit and all after it. The log is cut between two segments, so more may
+    be kept. Exit code 1 if there was nothing to give up.
+
+    \b
+    Examples:
+      rango compact ./my-data --keep 30d --dry-run
+      rango compact ./my-data --keep now --yes --json
+    """
+    if not (yes or dry_run or is_terminal()):
+        raise click.UsageError("nobody can be asked whether to give history up; give --yes")
+    with target.open() as db:
+        if not (yes or dry_run):
+            click.echo(said(db.compact(keep, dry_run=True), "This gives up"), err=True)
+            click.confirm("Give it up, for good?", abort=True, err=True)
+        with progress("writing the base") as bar:
+            done = db.compact(keep, dry_run=dry_run, progress=bar)
+    if target.as_json:
+        print_object(done)
+    else:
+        click.echo(said(done, "This would give up" if dry_run else "Given up:"))
+    if not done["segments"]:
+        raise click.exceptions.Exit(1)
+
+
+def said(found: dict[str, Any], begin: str) -> str:
+    """What goes, for people."""
+    if not found["segments"]:
+        return "nothing to give up: no whole segment of the log lies before that point"
+    since = "" if found["oldest"] is None else f" since {found['oldest']:%Y-%m-%d %H:%M:%S}Z"
+    base = f"; {size_text(found['base_bytes'])} keep their state" if found["base_bytes"] else ""
+    return (
+        f"{begin} {found['commits']} commits{since}, in {found['segments']} segments "
+        f"({size_text(found['bytes'])}){base}; history begins after commit {found['ordinal']}"
+    )

@@ -1,0 +1,490 @@
+"""Giving history up: the documents stay, the chain goes on, and the log alone rebuilds all."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import rango
+from rango import database, errors
+from rango._ext.vfs import RANGE_LOCKS
+from rango.cli import root
+from rango.engine import attach, compact, recovery
+from rango.engine.compact import Keep
+from rango.engine.core import Core
+from rango.storage.base import base_statement
+from rango.storage.keyring import signature_is_valid
+from rango.storage.oplog import Oplog
+from tests.unit.engine_case import delete, documents_of, insert, options_of, replace
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SECRETS: list[dict[str, Any]] = [{}, {"key": b"k" * 32}]
+PIECE_SIZE = 64 * 1024
+
+
+@pytest.fixture(params=SECRETS, ids=["plain", "sealed"])
+def secret(request: pytest.FixtureRequest) -> dict[str, Any]:
+    chosen: dict[str, Any] = request.param
+    return chosen
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several segments, so that there are places to cut at."""
+    made = database._options
+
+    def options(*args: Any, **more: Any) -> Any:
+        return made(*args, **more)._replace(segment_size_max=PIECE_SIZE)
+
+    monkeypatch.setattr(database, "_options", options)
+
+
+def clock() -> Any:
+    """A minute passes with every reading."""
+    start = int(START.timestamp() * 1000)
+    return itertools.count(start, 60_000).__next__
+
+
+def fill(db: rango.Database, count: int = 300) -> None:
+    """Inserts, updates, deletes, several indexes, a dropped collection, settings."""
+    notes = db["notes"]
+    notes.create_index("k")
+    notes.create_index("tags", sparse=True)
+    db["gone"].insert_one({"_id": 1})
+    db.drop_collection("gone")
+    for n in range(count):
+        notes.insert_one({"_id": n, "k": n % 7, "tags": ["a", "b"] * (n % 3), "text": f"{n} " * 90})
+    notes.update_many({"k": 3}, {"$set": {"k": "three"}})
+    notes.delete_many({"_id": {"$gte": count - 20}})
+    db["large"].insert_one({"_id": 1, "text": "x" * 300_000})
+    db.set_limits(document_size_bytes_max=5_000_000)
+
+
+def digest(db: rango.Database) -> str:
+    return db._handle.core.digest()
+
+
+def files(path: Path) -> list[str]:
+    return sorted(os.listdir(path / "oplog"))
+
+
+def whole(path: Path, expected: str, secret: dict[str, Any]) -> None:
+    """The log alone gives the same database, and nothing is wrong with it."""
+    (path / "data.rango").unlink(missing_ok=True)
+    with rango.open(path, **secret) as db:
+        assert list(db.check()) == []
+        assert digest(db) == expected
+
+
+def test_the_state_stays_and_the_log_alone_rebuilds_it(
+    tmp_path: Path, secret: dict[str, Any]
+) -> None:
+    path = tmp_path / "db"
+    with rango.open(path, **secret) as db:
+        fill(db)
+        expected, before = digest(db), db._handle.core.store.appender.mark()
+        tree_next = db._handle.core.store.head.catalog.tree_next
+        done = db.compact("now")
+        assert done["is_done"] and done["segments"] > 1 and done["ordinal"] == before[2]
+        assert digest(db) == expected and list(db.check()) == []
+        # one file holds the state, one goes on
+        assert len(files(path)) == 2
+        # the chain goes on where it was
+        assert db._handle.core.store.appender.mark()[2:] == before[2:]
+    with rango.open(path, **secret) as db:
+        assert digest(db) == expected
+    whole(path, expected, secret)
+    with rango.open(path, **secret) as db:
+        assert db._handle.core.store.head.catalog.tree_next == tree_next
+        assert db.limits() == {"document_size_bytes_max": 5_000_000}
+        db["notes"].update_one({"_id": 5}, {"$set": {"k": 99}})
+        assert db["notes"].find_one({"k": 99})["_id"] == 5
+        assert len(db["notes"].find_many({"k": "three"})) == len(
+            [each for each in db["notes"].find_many({}) if each["k"] == "three"]
+        )
+        expected = digest(db)
+    whole(path, expected, secret)
+
+
+def test_revisions_go_on_above_those_that_were_given_up(tmp_path: Path) -> None:
+    late = 1_900_000_000_000
+    path = tmp_path / "db"
+    with rango.open(path, clock=lambda: late) as db:
+        db["notes"].insert_one({"_id": 1})
+        # the record with the greatest revision is forgotten, not only replaced
+        db["notes"].purge({"_id": 1})
+        db["notes"].insert_one({"_id": 2})
+        db["notes"].purge({"_id": 2})
+        db.compact("now")
+    (path / "data.rango").unlink()
+    with rango.open(path, clock=lambda: 1_000) as db:
+        db["notes"].insert_one({"_id": 3})
+        assert int(db["notes"].find_one(3, meta=True)["_rev"].split("-")[0]) >= late
+
+
+def test_history_ends_with_the_version_that_was_kept(
+    tmp_path: Path, secret: dict[str, Any]
+) -> None:
+    with rango.open(tmp_path / "db", **secret) as db:
+        notes = db["notes"]
+        notes.insert_many([{"_id": n, "n": n} for n in range(5)])
+        notes.update_one({"_id": 1}, {"$set": {"n": 10}})
+        notes.delete_one({"_id": 2})
+        db.compact("now")
+        (kept,) = notes.history(1)
+        assert (kept["kind"], kept["document"]) == ("kept", {"_id": 1, "n": 10})
+        notes.update_one({"_id": 1}, {"$set": {"n": 11}})
+        newest, kept = notes.history(1)
+        assert (newest["kind"], newest["set"]) == ("replace", {"n": 11})
+        assert (kept["kind"], kept["document"]) == ("kept", {"_id": 1, "n": 10})
+        (gone,) = notes.history(2)
+        assert (gone["kind"], gone["document"]) == ("kept", None)
+        notes.insert_one({"_id": 2, "n": 22})
+        assert [each["kind"] for each in notes.history(2)] == ["insert", "kept"]
+        notes.purge({"_id": 1})
+        assert list(notes.history(1)) == [] and list(db.check()) == []
+        with pytest.raises(errors.HistoryGivenUp) as caught:
+            db._handle.core.log.commit_of(3)
+        assert caught.value.oldest > 3
+
+
+def test_a_base_is_given_up_like_anything_else(tmp_path: Path, secret: dict[str, Any]) -> None:
+    path = tmp_path / "db"
+    with rango.open(path, **secret) as db:
+        fill(db, 100)
+        for n in range(3):
+            db["notes"].update_many({}, {"$set": {"round": n}})
+            assert db.compact("now")["is_done"]
+            assert len(files(path)) == 2
+        assert not db.compact("now")["is_done"]
+        expected = digest(db)
+    whole(path, expected, secret)
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with rango.open(path, clock=clock()) as db:
+        fill(db)
+        before = files(path)
+        said = db.compact("now", dry_run=True)
+        assert files(path) == before and not said["is_done"]
+        done = db.compact("now")
+        for name in ("ordinal", "commits", "segments", "bytes", "oldest"):
+            assert said[name] == done[name], name
+        assert done["oldest"] >= START
+
+
+def versions(db: rango.Database, ordinal: int) -> list[list[Any]]:
+    """What history says of everything behind a commit."""
+    return [
+        [each for each in db["notes"].history(n) if each["ordinal"] > ordinal] for n in range(300)
+    ]
+
+
+@pytest.mark.parametrize("entries_max", [400_000, 200], ids=["memory", "pages"])
+def test_what_is_kept_stays_as_it_was(
+    tmp_path: Path, secret: dict[str, Any], monkeypatch: pytest.MonkeyPatch, entries_max: int
+) -> None:
+    monkeypatch.setattr(recovery, "REPLAY_ENTRIES_MAX", entries_max)
+    path = tmp_path / "db"
+    with rango.open(path, **secret) as db:
+        fill(db)
+        middle = db.stats()["ordinal"]
+        db["notes"].update_many({"_id": {"$lt": 250}}, {"$inc": {"round": 1}})
+        for n in range(250):
+            db["notes"].update_one({"_id": n}, {"$set": {"last": "x" * 500}})
+        expected, log = digest(db), list(rango.read_log(path, **secret))
+        known = versions(db, middle)
+        done = db.compact(middle)
+        assert 0 < done["ordinal"] <= middle and done["is_done"]
+        assert digest(db) == expected and versions(db, middle) == known
+        kept = list(rango.read_log(path, **secret))
+        assert kept == [each for each in log if each["ordinal"] > done["ordinal"]]
+        assert list(db.check()) == []
+    whole(path, expected, secret)
+
+
+def test_where_the_log_is_cut(tmp_path: Path) -> None:
+    with rango.open(tmp_path / "db", clock=clock()) as db:
+        fill(db)
+        end = db.stats()["ordinal"]
+        assert not db.compact(0)["is_done"]
+        assert not db.compact(-end)["is_done"]
+        assert not db.compact(START)["is_done"]
+        heads = {each.first_ordinal - 1 for each in db._handle.core.log.segments}
+        for keep in (end // 2, -(end // 3), timedelta(minutes=100)):
+            said = db.compact(keep, dry_run=True)
+            assert said["ordinal"] in heads, keep
+        half = db.compact(end // 2)
+        assert half["ordinal"] == max(each for each in heads if each <= end // 2)
+        last = db.compact(-10)
+        assert half["ordinal"] < last["ordinal"] <= db.stats()["ordinal"] - 10
+        assert db.compact(timedelta(0))["ordinal"] == db.stats()["ordinal"]
+
+
+@pytest.mark.parametrize("keep", ["then", True, 1.5, None, timedelta(-1)])
+def test_what_is_no_keep_point_is_refused(tmp_path: Path, keep: Any) -> None:
+    with rango.open(tmp_path / "db") as db:
+        with pytest.raises(errors.InvalidArgument):
+            db.compact(keep)
+        with db.transaction(), pytest.raises(errors.TransactionError):
+            db.compact("now")
+
+
+def test_the_base_says_what_it_is_and_its_node_has_signed_it(tmp_path: Path) -> None:
+    with rango.open(tmp_path / "db", node_id="node-a") as db:
+        fill(db, 30)
+        done = db.compact("now")
+        core = db._handle.core
+        said = base_statement(core.log)
+        assert (said["ordinal"], said["node"]) == (done["ordinal"], "node-a")
+        signed = b"rango base" + core.keyring.database_id
+        signed += said["ordinal"].to_bytes(8, "little") + said["chain"]
+        assert signature_is_valid(core.keyring.verify_key, signed, said["signature"])
+
+
+def test_backups_rekey_salvage_and_purge_know_the_base(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    secret = {"key": b"k" * 32}
+    with rango.open(path, **secret) as db:
+        fill(db, 120)
+        db.backup(tmp_path / "backup")
+        db.compact("now")
+        db["notes"].update_one({"_id": 7}, {"$set": {"k": "after"}})
+        expected, notes = digest(db), db["notes"].find_many({}, sort=[("_id", 1)])
+        # what is gone here goes from the backup, too
+        db.backup(tmp_path / "backup")
+        assert len(os.listdir(tmp_path / "backup" / "segments")) == 2
+        assert db.salvage(tmp_path / "salvaged")["lost"] == []
+    rango.restore(tmp_path / "backup", to=tmp_path / "restored", **secret)
+    with rango.open(tmp_path / "restored", **secret) as db:
+        assert digest(db) == expected
+    with rango.open(tmp_path / "salvaged", **secret) as db:
+        assert db["notes"].find_many({}, sort=[("_id", 1)]) == notes
+    rango.rekey(path, **secret, new_key=b"n" * 32)
+    secret = {"key": b"n" * 32}
+    whole(path, expected, secret)
+    with rango.open(path, **secret) as db:
+        assert db["notes"].purge({"_id": {"$lt": 50}}).purged_count == 50
+        expected = digest(db)
+    whole(path, expected, secret)
+    with rango.open(path, **secret) as db:
+        db.compact("now")
+        assert digest(db) == expected
+
+
+def test_nothing_of_a_purged_document_is_left_in_a_base(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with rango.open(path) as db:
+        db["notes"].create_index("text")
+        db["notes"].insert_many([{"_id": n, "text": f"kept {n}"} for n in range(20)])
+        db["notes"].insert_one({"_id": 100, "text": "canary-in-the-mine"})
+        db.compact("now")
+        base = path / "oplog" / files(path)[0]
+        assert b"canary-in-the-mine" in base.read_bytes()
+        db["notes"].purge({"_id": 100})
+    for file in path.rglob("*"):
+        assert not file.is_file() or b"canary-in-the-mine" not in file.read_bytes(), file
+
+
+def test_a_damaged_base_is_found_and_the_data_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with rango.open(path, key=b"k" * 32) as db:
+        fill(db, 100)
+        db.compact("now")
+        expected = digest(db)
+    base = path / "oplog" / files(path)[0]
+    data = bytearray(base.read_bytes())
+    data[len(data) // 2] ^= 1
+    base.write_bytes(data)
+    with rango.open(path, key=b"k" * 32) as db:
+        assert digest(db) == expected
+        assert "log" in [finding.kind for finding in db.check()]
+    (path / "data.rango").unlink()
+    with pytest.raises(errors.LogCorrupted):
+        rango.open(path, key=b"k" * 32)
+    report = rango.salvage(path, to=tmp_path / "salvaged", key=b"k" * 32)
+    assert report["lost"] and report["documents"] > 0
+
+
+def test_a_base_that_is_cut_short_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with rango.open(path) as db:
+        fill(db, 100)
+        db.compact("now")
+    base = path / "oplog" / files(path)[0]
+    base.write_bytes(base.read_bytes()[: 64 * 1024])
+    with rango.open(path) as db:
+        assert "log" in [finding.kind for finding in db.check()]
+    assert rango.salvage(path, to=tmp_path / "salvaged")["lost"]
+
+
+def test_an_interrupted_removal_is_finished_by_the_next_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "db"
+
+    def stop(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with rango.open(path) as db:
+        fill(db)
+        expected = digest(db)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(compact, "remove_given_up", stop)
+            db.compact("now")
+        assert len(files(path)) > 2 and digest(db) == expected
+    with rango.open(path, read_only=True) as db:
+        assert digest(db) == expected and len(files(path)) > 2
+    with rango.open(path) as db:
+        assert digest(db) == expected and len(files(path)) == 2
+    whole(path, expected, {})
+
+
+def test_a_full_disk_gives_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "db"
+    with rango.open(path) as db:
+        fill(db)
+        before, expected = files(path), digest(db)
+        with monkeypatch.context() as patched, pytest.raises(errors.LowDisk):
+
+            def full(*_args: object) -> None:
+                raise errors.LowDisk("no space")
+
+            patched.setattr(compact.BaseWriter, "put", full)
+            db.compact("now")
+        # only the segment that was begun is new
+        assert files(path)[: len(before)] == before and len(files(path)) == len(before) + 1
+        assert digest(db) == expected
+        db["notes"].insert_one({"_id": "later"})
+        assert db.compact("now")["is_done"] and list(db.check()) == []
+
+
+def test_asyncio_and_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+
+    async def work() -> dict[str, Any]:
+        async with await rango.aio.open(path) as db:
+            await db["notes"].insert_one({"_id": "first"})
+            found: dict[str, Any] = await db.compact("now")
+            return found
+
+    assert asyncio.run(work())["is_done"]
+    with rango.open(path) as db:
+        fill(db, 100)
+    run = CliRunner().invoke
+    dry = run(root, ["compact", str(path), "--keep", "now", "--dry-run"])
+    assert dry.exit_code == 0 and "This would give up" in dry.output
+    refused = run(root, ["compact", str(path), "--keep", "now"])
+    assert refused.exit_code == 2 and "--yes" in refused.output
+    for text in ("soon", "last:0", "30", "5d", "2026-01-31", "last:10"):
+        done = run(root, ["compact", str(path), "--keep", text, "--dry-run", "--json"])
+        assert done.exit_code in ((2,) if text in ("soon", "last:0") else (0, 1)), done.output
+    done = run(root, ["compact", str(path), "--keep", "now", "--yes", "--json"])
+    assert json.loads(done.output)["is_done"] is True
+    again = run(root, ["compact", str(path), "--keep", "now", "--yes"])
+    assert again.exit_code == 1 and "nothing to give up" in again.output
+
+
+# --- two processes
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[list[Core]]:
+    """Two cores on one directory, as two processes have."""
+    cores = [Core(options_of(tmp_path / "db", segment_size_max=PIECE_SIZE)) for _ in range(2)]
+    for core in cores:
+        core.start()
+    yield cores
+    for core in cores:
+        core.release()
+
+
+@pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
+@pytest.mark.parametrize("segments", [0, 3])
+@pytest.mark.parametrize("is_writer", [False, True])
+def test_a_process_that_was_left_behind_goes_on_from_the_newest_slot(
+    pair: list[Core], segments: int, is_writer: bool
+) -> None:
+    one, other = pair
+    insert(one, "a", [{"_id": n, "text": "x" * 400} for n in range(20)])
+    assert len(documents_of(other, "a")) == 20
+    old = other.view()
+    insert(one, "a", [{"_id": n, "text": "y" * 4000} for n in range(20, 30 + 20 * segments)])
+    delete(one, "a", 3)
+    compact.compact(one, Keep(is_now=True))
+    replace(one, "a", {"_id": 5, "text": "later"})
+    if is_writer:
+        insert(other, "a", [{"_id": "other"}])
+    assert documents_of(other, "a") == documents_of(one, "a")
+    assert old.count(old.catalog.collections["a"].tree_id) == 20
+    insert(other, "a", [{"_id": "more"}])
+    insert(one, "a", [{"_id": "most"}])
+    assert documents_of(other, "a") == documents_of(one, "a")
+    assert one.digest() == other.digest()
+    assert list(one.check()) == list(other.check()) == []
+
+
+@pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
+def test_another_process_reads_what_is_left_of_a_history(pair: list[Core]) -> None:
+    from rango.engine.history import newest_ordinal, versions
+
+    one, other = pair
+    insert(one, "a", [{"_id": n, "text": "x" * 400} for n in range(400)])
+    replace(one, "a", {"_id": 5, "text": "later"})
+    # its headers are those from before
+    assert other.log.commit_of(2)
+    compact.compact(one, Keep(is_now=True))
+    replace(one, "a", {"_id": 5, "text": "last"})
+    found = list(versions(lambda: other, *newest_ordinal(other.view(), "a", 5)))
+    assert [each.kind for each in found] == ["replace", "kept"]
+    assert list(other.check()) == []
+    assert compact.compact(other, Keep(is_now=True))["is_done"]
+    assert one.digest() == other.digest()
+
+
+@pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
+def test_opening_beside_one_that_gives_history_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = options_of(tmp_path / "db", segment_size_max=PIECE_SIZE)
+    one = Core(options)
+    one.start()
+    insert(one, "a", [{"_id": n, "text": "x" * 400} for n in range(400)])
+    read_all, calls = attach.read_all, []
+
+    def interrupted(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            compact.compact(one, Keep(is_now=True))
+        return read_all(*args)
+
+    monkeypatch.setattr(attach, "read_all", interrupted)
+    other = Core(options)
+    try:
+        assert len(calls) == 2
+        assert one.digest() == other.digest()
+    finally:
+        other.release()
+        one.release()
+
+
+def test_a_log_that_goes_on_without_its_base_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with rango.open(path) as db:
+        fill(db, 50)
+        db.compact("now")
+        keyring = db._handle.core.keyring
+        (path / "oplog" / files(path)[0]).rename(tmp_path / "base")
+        with pytest.raises(errors.LogCorrupted):
+            Oplog.open(db._handle.core.vfs, str(path), keyring)
+        (tmp_path / "base").rename(path / "oplog" / "0000000000000001.rgo")
