@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rango.names import id_check
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rango.engine.history import Version
     from rango.engine.query import Document
     from rango.transaction import Handle
+
+
+BARE: Final = ("purged", "gone")
+"""Kinds of versions of which nothing is left."""
 
 
 def history(handle: Handle, name: str, id_value: Any) -> Iterator[Document]:
@@ -27,7 +31,7 @@ def shown_versions(found: Iterator[Version]) -> Iterator[Document]:
     """Each version with what it changed; for that, one more is read than is given out."""
     version = next(found, None)
     while version is not None:
-        before = None if version.kind == "purged" else next(found, None)
+        before = None if version.kind in BARE else next(found, None)
         yield shown_version(version, before)
         version = before
 
@@ -38,8 +42,8 @@ def shown_version(version: Version, before: Version | None) -> Document:
 
     from rango.engine.history import difference
 
-    if version.kind == "purged":
-        return {"ordinal": version.ordinal, "kind": "purged"}
+    if version.kind in BARE:
+        return {"ordinal": version.ordinal, "kind": version.kind}
     old = None if before is None else before.document
     changed, removed = difference(without_id(old), without_id(version.document))
     return {

@@ -44,7 +44,8 @@ class Retention:
         begins a segment, where a later one can cut. `dry_run` only says what would go. Reads and
         writes go on meanwhile. Returns {"ordinal" (everything up to this commit is one state now),
         "commits", "segments", "bytes" (what went), "oldest" (since when, or None), "base_bytes"
-        (what keeps that state), "is_done" (False if nothing went)}. Raises InvalidArgument,
+        (what keeps that state), "data_bytes" (what the data file gave back), "is_done" (False if no
+        history went)}. Raises InvalidArgument,
         TransactionError inside a transaction, ReadOnly, LowDisk (nothing went), IoFailed.
         """
         from rango.engine.compact import compact

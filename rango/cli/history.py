@@ -42,8 +42,8 @@ def command(target: Target, collection: str, id: str, limit: int | None) -> None
 
 def lines_of(version: dict[str, Any]) -> list[str]:
     """A version for people: a line, and one for each field that changed."""
-    if version["kind"] == "purged":
-        return [f"{version['ordinal']:>8} purged"]
+    if version["kind"] in ("purged", "gone"):
+        return [f"{version['ordinal']:>8} {version['kind']}"]
     when = version["at"].strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
     lines = [f"{version['ordinal']:>8} {when} {version['node']:<14} {version['kind']}"]
     if version["kind"] == "delete":

@@ -191,7 +191,7 @@ def examine_pages(case: Examination, keyring: Keyring, slot: Slot) -> Catalog | 
             "reclaimable",
             DATA_FILE,
             f"{free} of {slot.file_units * layout.UNIT_SIZE} bytes are free inside of it",
-            "nothing: they are used again, and free units at its end are given back. To make the "
-            "file small now, move it away and open the database: it is rebuilt",
+            "nothing: they are used again, and free units at its end are given back. "
+            "`rango compact` makes the file small now",
         )
     return catalog

@@ -65,6 +65,8 @@ CODES: Final[dict[str, Severity]] = {
     # space and time
     "low-disk": "warning",
     "reclaimable": "note",
+    "history-large": "note",
+    "given-up-files": "note",
     "clock-behind": "warning",
     "clock-wrong": "warning",
     # what it lies on

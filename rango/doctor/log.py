@@ -25,6 +25,10 @@ from rango.storage.oplog import LogEnd, Oplog
 from rango.storage.segment import header_bytes, is_base, place_name, segment_ids
 
 TRIES: Final = 5
+HISTORY_BYTES: Final = 256 * 1024 * 1024
+HISTORY_SHARE: Final = 10
+"""A log larger than this, and than so many data files, is worth a note."""
+
 RESTORE: Final = (
     "restore a backup; or `rango salvage` writes what is intact to a new place. Change nothing here"
 )
@@ -53,10 +57,24 @@ def examine_log(case: Examination, catalog: Catalog | None) -> None:
         return
     sizes = [os.path.getsize(os.path.join(folder, f"{each:016d}.rgo")) for each in ids]
     case.facts["log"] = {"segments": len(ids), "bytes": sum(sizes)}
+    examine_size(case, sum(sizes))
     if case.keyring is None:
         examine_headers(case, folder, ids)
         return
     examine_frames(case, case.keyring, catalog)
+
+
+def examine_size(case: Examination, size: int) -> None:
+    """Is most of it history?"""
+    data = case.place("data.rango")
+    present = os.path.getsize(data) if os.path.isfile(data) else size
+    if size > HISTORY_BYTES and size > HISTORY_SHARE * present:
+        case.find(
+            "history-large",
+            "oplog",
+            f"the oplog takes {size} bytes and the data file {present}: most of it is history",
+            "nothing, if it is wanted; `rango compact --keep 30d` gives up what is older than that",
+        )
 
 
 def examine_missing(case: Examination) -> None:
@@ -75,18 +93,22 @@ def examine_missing(case: Examination) -> None:
 def examine_headers(case: Examination, folder: str, ids: list[int]) -> None:
     """Without a secret: does each header name the one before?"""
     before: SegmentHeader | None = None
+    headers: dict[int, SegmentHeader | None] = {}
     for number in ids:
-        where = place_name(number, 0)
         try:
             data = header_bytes(case.vfs, folder, number)
         except IoFailed:
             continue
-        header = SegmentHeader.unpack_unproven(data)
+        headers[number] = SegmentHeader.unpack_unproven(data)
+    first = max((each for each, header in headers.items() if header and is_base(header)), default=0)
+    for number, header in headers.items():
+        where = place_name(number, 0)
+        if number < first:
+            # given up, and not removed yet
+            continue
         if header is None:
             void(case, where)
             continue
-        if is_base(header):
-            before = None
         expected = 0 if before is None else before.id
         if header.id != number or header.predecessor != expected:
             case.find(
@@ -190,6 +212,13 @@ def examine_end(case: Examination, log: Oplog, tail: Tail) -> None:
     }
     for void_id in log.void_ids:
         void(case, place_name(void_id, 0))
+    for segment_id in () if case.is_written else log.given_up[:1]:
+        case.find(
+            "given-up-files",
+            place_name(segment_id, 0),
+            f"{len(log.given_up)} files of the history that was given up are still there",
+            "nothing: the next open for writing removes them",
+        )
     keyring = case.keyring
     slot_epoch = None if case.slot is None else case.slot.epoch
     if keyring is not None and min(slot_epoch or keyring.epoch, log.segments[-1].epoch) < (

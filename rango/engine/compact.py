@@ -33,6 +33,7 @@ from rango._ext.vfs import VFS_CREATE, VFS_WRITE
 from rango.engine import base, checkpoint, purge, recovery
 from rango.engine.catalog import Catalog
 from rango.engine.mutation import mutations, updated_of
+from rango.engine.shrink import shrink
 from rango.errors import IoFailed
 from rango.events import INFO, emit
 from rango.storage.base import BaseWriter, remove_given_up
@@ -97,9 +98,10 @@ def compact(
         now = roll(core)
         cut = Cut(now.headers, cut_of(core, now.headers, keep))
         lost = lost_of(core, cut, is_dry=False)
-        if cut.gone == 0:
-            return {**lost, "base_bytes": 0}
-        done = {**lost, "base_bytes": give_up(core, cut, now, progress)}
+        size = give_up(core, cut, now, progress) if cut.gone else 0
+        # what the view pinned can be used again
+        del now
+        done = {**lost, "base_bytes": size, "data_bytes": shrink(core)}
     emit("engine", INFO, "compacted", "history was given up", path=core.path, **done)
     return done
 
@@ -109,7 +111,7 @@ def foreseen(core: Core, keep: Keep) -> dict[str, Any]:
     log = Oplog.open(core.vfs, core.path, core.keyring)
     headers = tuple(log.segments)
     index = len(headers) if is_now(core, keep) else cut_of(core, headers, keep)
-    return {**lost_of(core, Cut(headers, index), is_dry=True), "base_bytes": 0}
+    return {**lost_of(core, Cut(headers, index), is_dry=True), "base_bytes": 0, "data_bytes": 0}
 
 
 def roll(core: Core) -> Now:

@@ -17,7 +17,7 @@ Sources     architecture section 8 (History).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from rango._ext import layout
 from rango._ext.key import key_of
@@ -28,18 +28,26 @@ from rango.engine.mutation import MUTATION, VERSIONED, mutations, value_of
 from rango.engine.values import MISSING
 from rango.errors import HistoryGivenUp, IoFailed, LogCorrupted, NotFound
 from rango.storage.oplog import Oplog
+from rango.storage.segment import is_gone
 
 if TYPE_CHECKING:
     from rango._ext.view import View
     from rango.engine.core import Core
 
 
+R = TypeVar("R")
+
+TRIES: Final = 20
+"""Readings of a log of which others give up more and more, before it counts as damaged."""
+
+
 class Version(NamedTuple):
     """One version of a document."""
 
-    kind: Literal["insert", "replace", "delete", "purged", "kept"]
+    kind: Literal["insert", "replace", "delete", "purged", "kept", "gone"]
     """"purged": this one and all before it were purged while the history was read. "kept": the
-    version that a `compact` has kept; what came before was given up."""
+    version that a `compact` has kept; what came before was given up. "gone": this one was given up
+    while the history was read."""
     ordinal: int
     """Of the commit that wrote it."""
     revision: str
@@ -78,7 +86,7 @@ def versions(core_of: Callable[[], Core], ordinal: int, tree: int, key: bytes) -
         try:
             number, body = commit_read(core_of(), ordinal)
         except HistoryGivenUp:
-            yield from kept_version(core_of(), ordinal, tree, key)
+            yield kept_version(core_of(), ordinal, tree, key)
             return
         found, is_purged = records_of(body, tree, key)
         if not found:
@@ -104,18 +112,20 @@ def versions(core_of: Callable[[], Core], ordinal: int, tree: int, key: bytes) -
         ordinal = previous
 
 
-def kept_version(core: Core, ordinal: int, tree: int, key: bytes) -> Iterator[Version]:
-    """The version that commit `ordinal` wrote, which the base holds: what came before is gone."""
-    log = Oplog.open(core.vfs, core.path, core.keyring)
-    record = record_of(log, tree, key)
+def kept_version(core: Core, ordinal: int, tree: int, key: bytes) -> Version:
+    """The version that commit `ordinal` wrote, if the base holds it: what came before is gone."""
+    record = fresh_read(core, lambda log: record_of(log, tree, key))
     if record is None:
-        yield Version("purged", ordinal, "", 0, "", None)
-        return
-    _flags, ms, counter, updated_at, _ordinal, node, bson = record_parts(record)
+        return Version("purged", ordinal, "", 0, "", None)
+    _flags, ms, counter, updated_at, written, node, bson = record_parts(record)
+    if written != ordinal:
+        # more was given up since the version after this one was read
+        return Version("gone", ordinal, "", 0, "", None)
     writer = node.decode()
     document = decode(bson) if bson else None
-    revision = revision_text(ms, counter, writer)
-    yield Version("kept", ordinal, revision, updated_at, writer, document)
+    return Version(
+        "kept", ordinal, revision_text(ms, counter, writer), updated_at, writer, document
+    )
 
 
 def commit_read(core: Core, ordinal: int) -> tuple[int, bytes]:
@@ -125,13 +135,24 @@ def commit_read(core: Core, ordinal: int) -> tuple[int, bytes]:
     try:
         return core.log.commit_of(ordinal)
     except (NotFound, LogCorrupted, IoFailed):
-        fresh = Oplog.open(core.vfs, core.path, core.keyring)
+        pass
     try:
-        return fresh.commit_of(ordinal)
+        return fresh_read(core, lambda log: log.commit_of(ordinal))
     except HistoryGivenUp:
         raise
     except NotFound as error:
         raise LogCorrupted(f"oplog, ordinal {ordinal}", "this commit is missing") from error
+
+
+def fresh_read(core: Core, read: Callable[[Oplog], R]) -> R:
+    """Read with fresh headers, and once more if somebody gave up what was about to be read."""
+    for _ in range(TRIES - 1):
+        try:
+            return read(Oplog.open(core.vfs, core.path, core.keyring))
+        except IoFailed as error:
+            if not is_gone(error):
+                raise
+    return read(Oplog.open(core.vfs, core.path, core.keyring))
 
 
 def records_of(body: bytes, tree: int, key: bytes) -> tuple[list[tuple[int, bytes]], bool]:

@@ -125,7 +125,16 @@ def header_bytes(vfs: Vfs, directory: str, segment_id: int) -> bytes:
 
 def read_segments(vfs: Vfs, directory: str, keyring: LogKeys) -> SegmentFiles:
     """Read all headers and check that each segment continues the one before it."""
-    found, void_ids = stored_headers(vfs, directory, keyring)
+    for _ in range(FOLLOW_TRIES - 1):
+        found, void_ids = stored_headers(vfs, directory, keyring)
+        if not found or not is_base(found[-1]):
+            return arranged(found, void_ids)
+        # a base is named after the segment behind it: the names were read before that
+    return arranged(*stored_headers(vfs, directory, keyring))
+
+
+def arranged(found: list[SegmentHeader], void_ids: list[int]) -> SegmentFiles:
+    """The segments in order, each continuing the one before it. Raises LogCorrupted."""
     headers: list[SegmentHeader] = []
     base: SegmentHeader | None = None
     for header in found:

@@ -1,5 +1,5 @@
 """The real `rango` command, killed before its N-th change of a file, for many N: import, rotate,
-rotate --root, encrypt, restore.
+rotate --root, encrypt, restore, compact.
 
 Method      a library that counts is preloaded (killer.py); one run that is not killed says how many
             changes there are. Each kill starts from a fresh copy of the same files. Afterwards
@@ -191,3 +191,33 @@ def test_a_killed_import_goes_on_and_each_document_is_there_once(
         assert numbers == list(range(len(lines)))
         count_cases("crash: killed commands", 1)
     assert found_after_kill >= {0, len(lines)}
+
+
+def test_a_killed_compaction_leaves_the_old_log_or_the_new_one(
+    killer: Killer, tmp_path: Path, seed: int, count_cases: Count
+) -> None:
+    filled(tmp_path / "template", key=FIRST)
+    with rango.open(tmp_path / "template", key=FIRST) as db:
+        # a second segment, so that more than one file goes
+        db.compact("now")
+        db["b"].insert_many({"_id": n, "text": "x" * 3_000} for n in range(300))
+        db["b"].delete_many({"_id": {"$gte": 20}})
+        expected = content_of(db)
+    place, file = tmp_path / "db", key_file(tmp_path, FIRST)
+    words = ("compact", place, "--keep", "now", "--yes", "--keyfile", file, "--json")
+    shutil.copytree(tmp_path / "template", place)
+    given_up = set()
+    for at in killer.points(*words, seed=seed):
+        shutil.rmtree(place)
+        shutil.copytree(tmp_path / "template", place)
+        killer.kill(*words, at=at)
+        assert whole(place, key=FIRST) == expected
+        # 1: there was nothing to give up any more
+        code = killer(*words)
+        assert code in (0, 1), killer.stderr
+        given_up.add(code)
+        assert len(list((place / "oplog").glob("*.rgo"))) == 2
+        (place / "data.rango").unlink()
+        assert whole(place, key=FIRST) == expected
+        count_cases("crash: killed commands", 1)
+    assert 0 in given_up

@@ -15,17 +15,22 @@ from typing import Any
 import pytest
 
 from rango import bulk
+from rango._ext import layout
 from rango._ext.seal import nonce_observer_set
 from rango.engine import checkpoint, expiry, feed, index, recovery
+from rango.engine import base, checkpoint, compact, expiry, index, recovery
 from rango.engine.aggregate.stage import Batches, Context
 from rango.engine.aggregate.writes import Out, Writing
 from rango.storage import superblock
-from tests.crash.disk import Disk
+from rango.storage.base import BaseWriter, remove_given_up
+from rango.storage.segment import segment_ids
+from tests.crash.disk import Disk, Site
 from tests.crash.engine import EngineSubject
 from tests.crash.fault_runs import counts_of, enumerate_faults
 from tests.crash.faults import every_plan
-from tests.crash.report import JUDGED, Report
-from tests.crash.simulator import enumerate_crashes
+from tests.crash.report import JUDGED, Report, Violation
+from tests.crash.scribe import Scribe
+from tests.crash.simulator import Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS
 
 BUDGET = 6_000
@@ -209,6 +214,22 @@ class SealedAgainNotFlushed(Seam):
             self.disk.flush(fd)
 
 
+class BaseNotFlushed(Seam):
+    """What is to take the place of the history may be in the cache only."""
+
+    def flush(self, fd: int) -> None:
+        if not called_from("rango.storage.base", "finish"):
+            self.disk.flush(fd)
+
+
+class RemovedBeforeTheBaseHasItsName(Seam):
+    """The rename and the removals may reach the disk in any order."""
+
+    def flush_directory(self, path: str) -> None:
+        if not called_from("rango.storage.base", "commit"):
+            self.disk.flush_directory(path)
+
+
 SEAMS: dict[type[Seam], str] = {
     LogNotFlushed: "inserts",
     LogFlushedLate: "inserts",
@@ -339,6 +360,87 @@ def test_requests_of_a_bulk_write_that_do_not_come_together_are_found(
 ) -> None:
     monkeypatch.setattr(bulk, "INSERT_BATCH_COUNT_MAX", 1)
     assert crash_until_found("bulk_write", seed).violations
+
+
+class EverySite(set[Site]):
+    """No kill for its own sake: those that crashes branch into are enough here."""
+
+    def __contains__(self, site: object) -> bool:
+        return True
+
+
+def one_compaction(session: Session) -> None:
+    """So short that most subsets of what is pending are tried at each place."""
+    scribe = Scribe(session)
+    for n in range(6):
+        scribe.insert("a", {"_id": n, "text": "x" * 9_000})
+    scribe.delete("a", [2])
+    scribe.checkpoint()
+    scribe.insert("a", {"_id": 9})
+    scribe.compact("now")
+    scribe.insert("a", {"_id": 10})
+
+
+def compacted(seed: int, **options: Any) -> Report:
+    """Crashes of one compaction, several seeds, until something is found."""
+    report = Report("one compaction", seed)
+    for turn in range(6):
+        subject = EngineSubject(**options)
+        try:
+            report = enumerate_crashes(
+                one_compaction, subject, budget=900, seed=seed + turn, killed=EverySite()
+            )
+        except JUDGED as error:
+            report = Report("one compaction", seed)
+            report.violations.append(Violation(0, None, f"raised {error!r}", "start"))
+        if report.violations:
+            return report
+    return report
+
+
+def test_nothing_is_found_in_an_honest_compaction(seed: int) -> None:
+    report = enumerate_crashes(
+        one_compaction, EngineSubject(), budget=900, seed=seed, killed=EverySite()
+    )
+    assert not report.violations, str(report)
+
+
+@pytest.mark.parametrize("seam", [BaseNotFlushed, RemovedBeforeTheBaseHasItsName])
+def test_a_careless_compaction_is_found(seam: type[Seam], seed: int) -> None:
+    assert compacted(seed, wrap=seam).violations
+
+
+def test_history_that_an_older_slot_still_needs_is_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(compact, "move_slots", lambda *_: None)
+    assert compacted(seed).violations
+
+
+def test_a_base_without_tombstones_is_found(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    def careless(view: Any, tree: int) -> Any:
+        for mutation in record_mutations(view, tree):
+            if mutation[layout.MUTATION_OP] == layout.MUTATION_INSERT:
+                yield mutation
+
+    record_mutations = base.record_mutations
+    monkeypatch.setattr(base, "record_mutations", careless)
+    assert compacted(seed).violations
+
+
+def test_history_that_is_removed_before_there_is_a_base_is_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    def careless(self: BaseWriter) -> int:
+        log = self._folder
+        last = self._header.id
+        ids = [each for each in segment_ids(self._vfs, log) if each < last]
+        remove_given_up(self._vfs, log, ids)
+        return finish(self)
+
+    finish = BaseWriter.finish
+    monkeypatch.setattr(BaseWriter, "finish", careless)
+    assert compacted(seed).violations
 
 
 def test_an_index_that_is_ready_before_it_is_filled_is_found(

@@ -12,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import pytest
+
+from rango.engine import checkpoint, shrink
 from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys, NewRoots
 from tests.crash.neighbours import Neighbours, neighbours, neighbours_in_memory
 from tests.crash.pasts import Pasts, pasts
@@ -189,6 +192,29 @@ def compactions(session: Session) -> None:
     assert scribe.compact("now")["is_done"]
     scribe.delete("a", [7])
     scribe.verify()
+
+
+def shrinkings(session: Session) -> None:
+    """Much is deleted, and what is left at the end of the data file moves, in several steps."""
+    scribe, rng = Scribe(session), session.rng
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "SHRINK_UNITS_MIN", 8)
+        patch.setattr(shrink, "STEP_UNITS", 20)
+        patch.setattr(shrink, "SPARE_UNITS", 8)
+        for turn in range(2):
+            for n in range(24):
+                size = rng.choice((100, 3_000, 30_000))
+                text = bytes(rng.randrange(256) for _ in range(size)).hex()
+                scribe.insert("a", {"_id": 100 * turn + n, "n": n, "text": text})
+            scribe.checkpoint()
+            keys = scribe.ids("a")
+            scribe.delete("a", rng.sample(keys, len(keys) - 6))
+            scribe.compact("now" if turn else 0)
+            scribe.verify()
+            scribe.update("a", rng.choice(scribe.ids("a")), {"n": -1})
+        scribe.reopen()
+        scribe.insert("a", document(rng, 1_000))
+        scribe.verify()
 
 
 def rotations(session: Session) -> None:
@@ -424,7 +450,7 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "purges": (purges, lambda: EngineSubject(segment_size_max=32 * 1024)),
     "purges, plain": (purges, lambda: EngineSubject(key=None)),
     "compactions": (compactions, lambda: EngineSubject(overlay_entries_max=25)),
-    "compactions, plain": (compactions, lambda: EngineSubject(key=None)),
+    "shrinkings": (shrinkings, lambda: EngineSubject(overlay_entries_max=1_000)),
     "rotations": (rotations, ManyKeys),
     "rekeys": (rekeys, NewRoots),
     "collections": (collections, EngineSubject),

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 import rango
 from ci.environment import ROOT
 from rango._ext import layout
 from rango._ext.shared import TABLE_OFFSET
 from rango._ext.vfs import POSIX
-from rango.doctor import Report, examine
+from rango.doctor import Report, examine, log
 from rango.doctor.surroundings import Surroundings, measure
 from rango.engine import purge, rekey
 from rango.storage.keys_file import copy_is_whole, keys_check
@@ -358,6 +360,30 @@ def index_building(core: Any) -> bytes:
 
     info = core.collections()["notes"]
     return index_definition(info.tree_id, IndexInfo("n_1", 0, (("n", 1),)), BUILDING)
+
+
+@provokes("given-up-files")
+def _(folder: Path) -> Report:
+    healthy(folder)
+    old = folder.parent / "old"
+    shutil.copytree(folder / "oplog", old)
+    with rango.open(folder) as db:
+        # one file more that the base takes the place of
+        db.compact("now")
+        db["notes"].insert_one({"_id": "later"})
+        db.compact("now")
+    for file in old.iterdir():
+        shutil.copy(file, folder / "oplog" / file.name)
+    return looked(folder)
+
+
+@provokes("history-large")
+def _(folder: Path) -> Report:
+    healthy(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "HISTORY_BYTES", 1_000)
+        patch.setattr(log, "HISTORY_SHARE", 1)
+        return looked(folder)
 
 
 @provokes("purge-unfinished")

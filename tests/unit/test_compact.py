@@ -18,13 +18,13 @@ import rango
 from rango import database, errors
 from rango._ext.vfs import RANGE_LOCKS
 from rango.cli import root
-from rango.engine import attach, compact, recovery
+from rango.engine import attach, compact, recovery, shrink
 from rango.engine.compact import Keep
 from rango.engine.core import Core
 from rango.storage.base import base_statement
 from rango.storage.keyring import signature_is_valid
 from rango.storage.oplog import Oplog
-from tests.unit.engine_case import delete, documents_of, insert, options_of, replace
+from tests.unit.engine_case import delete, documents_of, insert, options_of, replace, threads
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECRETS: list[dict[str, Any]] = [{}, {"key": b"k" * 32}]
@@ -393,6 +393,104 @@ def test_asyncio_and_the_command_line(tmp_path: Path) -> None:
     assert json.loads(done.output)["is_done"] is True
     again = run(root, ["compact", str(path), "--keep", "now", "--yes"])
     assert again.exit_code == 1 and "nothing to give up" in again.output
+
+
+def test_others_write_and_read_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with rango.open(path) as db:
+        notes = db["notes"]
+        notes.create_index("k")
+        notes.insert_many([{"_id": n, "k": n % 5, "round": 0} for n in range(200)])
+        written: list[int] = []
+
+        def write() -> None:
+            for n in range(400):
+                notes.update_one({"_id": n % 200}, {"$inc": {"round": 1}})
+                notes.insert_one({"_id": 1_000 + n, "k": n})
+                written.append(n)
+
+        def look_back() -> None:
+            while len(written) < 400:
+                found = [each["kind"] for each in notes.history(7)]
+                # never less than what is there now, and nothing that is no version
+                assert found and set(found) <= {"insert", "replace", "kept", "gone"}
+                assert not {"kept", "gone"} & set(found[:-1])
+                assert notes.count_documents({"_id": {"$lt": 200}}) == 200
+
+        def give_up() -> None:
+            while len(written) < 400:
+                db.compact("now")
+
+        with threads(write, look_back, give_up):
+            pass
+        assert notes.count_documents({}) == 600
+        assert [each["round"] for each in notes.find({"_id": {"$lt": 200}})] == [2] * 200
+        assert list(db.check()) == []
+        expected = digest(db)
+    whole(path, expected, {})
+
+
+# --- the data file
+
+
+def shrunk(path: Path, secret: dict[str, Any]) -> tuple[int, int]:
+    """(size before, size after) of a data file most of whose documents are deleted."""
+    data = path / "data.rango"
+    with rango.open(path, **secret) as db:
+        notes, large = db["notes"], db["large"]
+        notes.create_index("k")
+        for start in range(0, 6_000, 500):
+            texts = [os.urandom(150).hex() for _ in range(500)]
+            notes.insert_many(
+                [{"_id": start + n, "k": n, "text": text} for n, text in enumerate(texts)]
+            )
+            large.insert_one({"_id": start, "text": os.urandom(60_000)})
+        db.checkpoint()
+        notes.delete_many({"k": {"$mod": [10, 1]}})
+        notes.delete_many({"_id": {"$lt": 5_400}})
+        large.delete_many({"_id": {"$ne": 5_500}})
+        db.checkpoint()
+        before, expected = data.stat().st_size, digest(db)
+        with db.snapshot() as past:
+            count = past["notes"].count_documents({})
+        done = db.compact("now")
+        after = data.stat().st_size
+        assert before - after == done["data_bytes"]
+        assert digest(db) == expected and list(db.check()) == []
+        assert db["notes"].count_documents({}) == count
+        db["notes"].insert_one({"_id": "later"})
+        db.checkpoint()
+        expected = digest(db)
+    with rango.open(path, **secret) as db:
+        assert digest(db) == expected and list(db.check()) == []
+    return before, after
+
+
+@pytest.mark.parametrize("step", [4_096, 40])
+def test_the_data_file_gives_space_back(
+    tmp_path: Path, secret: dict[str, Any], monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(shrink, "STEP_UNITS", step)
+    before, after = shrunk(tmp_path / "db", secret)
+    # a tenth of the documents, tombstones of the others, and a mebibyte that is not worth a cut
+    assert after < before / 2
+
+
+def test_pages_that_somebody_reads_stay_where_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with rango.open(path) as db:
+        notes = db["notes"]
+        notes.insert_many([{"_id": n, "text": os.urandom(400).hex()} for n in range(4_000)])
+        db.checkpoint()
+        with db.snapshot() as past:
+            cursor = past["notes"].find({})
+            first = cursor.next()
+            notes.delete_many({"_id": {"$gte": 100}})
+            db.compact("now")
+            assert first["_id"] == 0 and len(cursor.to_list()) == 3_999
+            assert past["notes"].count_documents({}) == 4_000
+        assert db.compact("now")["data_bytes"] > 0
+        assert notes.count_documents({}) == 100 and list(db.check()) == []
 
 
 # --- two processes
