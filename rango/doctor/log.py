@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 from rango._ext import layout
 from rango._ext.segment import SegmentHeader
 from rango.doctor.examination import Examination
-from rango.engine.base import definitions_of
 from rango.engine.catalog import Catalog
+from rango.engine.kept_state import definitions_of
 from rango.engine.mutation import MUTATION, mutations
 from rango.errors import FormatTooNew, IoFailed, LogCorrupted, LowDisk
 from rango.storage.keyring import Keyring

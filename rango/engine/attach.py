@@ -22,7 +22,7 @@ from rango._ext.generation import generation_load
 from rango._ext.jump import store_jump
 from rango._ext.log_follow import appender_follow, appender_mend
 from rango._ext.vfs import VFS_WRITE
-from rango.engine import base, recovery
+from rango.engine import kept_state, recovery
 from rango.engine.catalog import Catalog
 from rango.errors import (
     Corrupted,
@@ -143,7 +143,7 @@ def read_newest(store: Store, log: Oplog, slot: Slot | None, shared: Shared) -> 
     if slot is not None:
         start = LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
         return read_all(store, log, start, shared)
-    for changes in base.load(store, log):
+    for changes in kept_state.load(store, log):
         store.head.catalog = store.head.catalog.changed(changes, store.marks)
     return read_all(store, log, log.start(), shared)
 

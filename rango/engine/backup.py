@@ -36,7 +36,7 @@ from rango.engine.signing import head_signed
 from rango.errors import Corrupted, InvalidArgument, KeyRejected
 from rango.events import INFO, emit
 from rango.ids import generate_node_id
-from rango.storage.base import all_headers
+from rango.storage.base_segment import all_headers
 from rango.storage.directory import remove_tree
 from rango.storage.keyring import Keyring, signature_is_valid
 from rango.storage.keys_file import keys_path

@@ -1,7 +1,7 @@
 """Giving history up: the log begins anew with a base segment, and what came before is removed.
 
-Terms       base segment, keep point: see storage/base.py. Cut: how many of the log's segments go;
-            it lies between two segments, so what is kept may begin before the point asked for.
+Terms       base segment, keep point: see storage/base_segment.py. Cut: how many of the log's
+            segments go; it lies between two segments, so what is kept may begin before the point asked for.
 Invariants  The log is cut only when both superblock slots lie behind the cut, so that an open never
             needs what was given up; the base is durable before it has its name, and its name before
             anything is removed, oldest first. No lock but that of long works on the history is held
@@ -24,19 +24,18 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from rango._ext import layout
 from rango._ext.generation import generation_empty
 from rango._ext.pager import Pager
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE
-from rango.engine import base, checkpoint, purge, recovery
+from rango.engine import checkpoint, kept_state, purge, recovery
 from rango.engine.catalog import Catalog
 from rango.engine.mutation import mutations, updated_of
 from rango.engine.shrink import shrink
 from rango.errors import IoFailed
 from rango.events import INFO, emit
-from rango.storage.base import BaseWriter, remove_given_up
+from rango.storage.base_segment import BaseWriter, remove_given_up
 from rango.storage.oplog import Oplog
 from rango.storage.segment import SegmentFiles, io_named, opened, scanner_for
 from rango.storage.superblock import DATA_FILE, slots_read
@@ -50,6 +49,7 @@ SCRATCH: Final = "past.rgo.new"
 
 SCRATCH_CACHE: Final = 16 * 1024 * 1024
 SLOT_TRIES: Final = 8
+READ_SIZE: Final = 65_536
 
 Progress = Callable[[int, int], object]
 
@@ -173,7 +173,7 @@ def began_ms(core: Core, header: SegmentHeader) -> int | None:
     with opened(core.vfs, segment_path(core.log.directory, header.id)) as fd:
         scanner = scanner_for(core.vfs, fd, core.keyring, header, is_point=True)
         while not scanner.is_ended:
-            for commit in scanner.batch(layout.BLOCK_SIZE):
+            for commit in scanner.batch(READ_SIZE):
                 for mutation in mutations(commit[2]):
                     if (ms := updated_of(mutation)) is not None:
                         return ms
@@ -215,7 +215,7 @@ def give_up(core: Core, cut: Cut, now: Now, progress: Progress | None) -> int:
     with BaseWriter(core.vfs, folder, core.keyring, last.id, ordinal, head) as writer:
         with state_at(core, cut, now) as state:
             writer.state(statement(core, ordinal, head, state))
-            base.write_state(writer, state.view, progress)
+            kept_state.write_state(writer, state.view, progress)
         size = writer.finish()
         move_slots(core, last.id)
         with purge.latching(core):
@@ -275,7 +275,7 @@ def rebuilt(core: Core, cut: Cut, path: str, fd: int) -> Now:
     log = Oplog(core.vfs, core.path, keyring, files)
     batches = log.replay(*log.start(), must_reach=cut.first.first_ordinal - 1)
     generations = 0
-    for changes in chain(base.load(store, log), recovery.applied(store, batches)):
+    for changes in chain(kept_state.load(store, log), recovery.applied(store, batches)):
         store.head.catalog = store.head.catalog.changed(changes, store.marks)
         if store.overlay_count > recovery.REPLAY_ENTRIES_MAX:
             generations += 1

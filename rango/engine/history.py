@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 from rango._ext import layout
 from rango._ext.key import key_of
 from rango._ext.record import decode, encode, record_parts
-from rango.engine.base import record_of
+from rango.engine.kept_state import record_of
 from rango.engine.log import KINDS, revision_text
 from rango.engine.mutation import MUTATION, VERSIONED, mutations, value_of
 from rango.engine.values import MISSING

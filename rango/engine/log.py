@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 from rango._ext import layout
 from rango._ext.record import decode, record_parts
 from rango._ext.vfs import Vfs
-from rango.engine.base import definitions_of
+from rango.engine.kept_state import definitions_of
 from rango.engine.mutation import MUTATION, mutations, value_of
 from rango.errors import LogCorrupted, NotFound
 from rango.ids import node_tag

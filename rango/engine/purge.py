@@ -34,7 +34,7 @@ from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.mutation import MUTATION, mutations
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
 from rango.events import INFO, emit
-from rango.storage.base import all_headers, all_limits, base_commits
+from rango.storage.base_segment import all_headers, all_limits, base_commits
 from rango.storage.purge import segment_purge
 from rango.storage.segment import io_named
 

@@ -29,7 +29,7 @@ from rango._ext.generation import generation_empty, generation_load
 from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
-from rango.engine import attach, base, checkpoint, rekey
+from rango.engine import attach, checkpoint, kept_state, rekey
 from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
 from rango.engine.options import OpenOptions
 from rango.errors import (
@@ -407,9 +407,9 @@ def replay(
             f"the oplog starts after ordinal {start[2]} and there is no data file to start from",
         )
     is_kept = False
-    changes: base.Changes = []
+    changes: kept_state.Changes = []
     reach = 0 if slot is None else slot.reach
-    before = base.load(store, log) if slot is None else iter(())
+    before = kept_state.load(store, log) if slot is None else iter(())
     for made in chain(before, applied(store, log.replay(*start, must_reach=reach))):
         changes += made
         if may_write and store.overlay_count > REPLAY_ENTRIES_MAX:
@@ -423,10 +423,10 @@ def replay(
     return is_kept
 
 
-def applied(store: Store, batches: Iterable[list[Commit]]) -> Iterator[base.Changes]:
+def applied(store: Store, batches: Iterable[list[Commit]]) -> Iterator[kept_state.Changes]:
     """Apply commits, batch by batch; what each batch changed in the catalog."""
     for commits in batches:
-        changes: base.Changes = []
+        changes: kept_state.Changes = []
         for commit in commits:
             changes += store.apply(commit[2], commit[3], commit[0])
         yield changes

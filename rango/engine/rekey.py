@@ -37,7 +37,7 @@ from rango.errors import (
     LowDisk,
     ReadOnly,
 )
-from rango.storage.base import all_headers, all_limits
+from rango.storage.base_segment import all_headers, all_limits
 from rango.storage.directory import LOG, refuse_link, remove_tree
 from rango.storage.keyring import Keyring, Secret, signature_is_valid
 from rango.storage.lock import LOCK_FILE

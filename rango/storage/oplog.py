@@ -35,7 +35,7 @@ from rango._ext.segment_scan import Scanner, frame_header_any
 from rango._ext.shared import Shared
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import HistoryGivenUp, LogCorrupted, NotFound
-from rango.storage.base import base_verify, remove_given_up
+from rango.storage.base_segment import base_verify, remove_given_up
 from rango.storage.segment import (
     CHAIN_START,
     LogFinding,

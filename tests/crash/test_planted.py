@@ -19,10 +19,11 @@ from rango._ext import layout
 from rango._ext.seal import nonce_observer_set
 from rango.engine import checkpoint, expiry, feed, index, recovery
 from rango.engine import base, checkpoint, compact, expiry, index, recovery
+from rango.engine import checkpoint, compact, expiry, index, kept_state, recovery
 from rango.engine.aggregate.stage import Batches, Context
 from rango.engine.aggregate.writes import Out, Writing
 from rango.storage import superblock
-from rango.storage.base import BaseWriter, remove_given_up
+from rango.storage.base_segment import BaseWriter, remove_given_up
 from rango.storage.segment import segment_ids
 from tests.crash.disk import Disk, Site
 from tests.crash.engine import EngineSubject
@@ -218,7 +219,7 @@ class BaseNotFlushed(Seam):
     """What is to take the place of the history may be in the cache only."""
 
     def flush(self, fd: int) -> None:
-        if not called_from("rango.storage.base", "finish"):
+        if not called_from("rango.storage.base_segment", "finish"):
             self.disk.flush(fd)
 
 
@@ -226,7 +227,7 @@ class RemovedBeforeTheBaseHasItsName(Seam):
     """The rename and the removals may reach the disk in any order."""
 
     def flush_directory(self, path: str) -> None:
-        if not called_from("rango.storage.base", "commit"):
+        if not called_from("rango.storage.base_segment", "commit"):
             self.disk.flush_directory(path)
 
 
@@ -423,8 +424,8 @@ def test_a_base_without_tombstones_is_found(monkeypatch: pytest.MonkeyPatch, see
             if mutation[layout.MUTATION_OP] == layout.MUTATION_INSERT:
                 yield mutation
 
-    record_mutations = base.record_mutations
-    monkeypatch.setattr(base, "record_mutations", careless)
+    record_mutations = kept_state.record_mutations
+    monkeypatch.setattr(kept_state, "record_mutations", careless)
     assert compacted(seed).violations
 
 

@@ -42,12 +42,12 @@ INSTEAD = {
 ALLOWED = {
     "block": (
         r"_ext/(layout|compress|frame|appender|segment|chain_walk|log_follow)"
-        r"|storage/(oplog|purge)",
+        r"|storage/(oplog|purge|base_segment)",
         r".*",
         "ADR-0004: a block is the 64 KiB of a segment that no frame crosses; LZ4 calls its unit so",
     ),
     "blocks": (
-        r"_ext/(layout|frame|appender|segment|chain_walk)|storage/(oplog|purge)",
+        r"_ext/(layout|frame|appender|segment|chain_walk)|storage/(oplog|purge|base_segment)",
         r".*",
         "as block",
     ),

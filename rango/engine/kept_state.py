@@ -1,6 +1,6 @@
 """What a base segment holds, as mutations: written from a view, and taken over again.
 
-Terms       base segment, statement, keep point: see storage/base.py.
+Terms       base segment, statement, keep point: see storage/base_segment.py.
 Invariants  Everything that a replay from the beginning would have given is there: definitions and
             settings, live records and tombstones with their revisions and the commits that wrote
             them, index entries, the greatest revision, the next number of a tree. So the log alone
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.record import decode
 from rango.engine.mutation import HEAD, MUTATION, commit_of, mutation_of, mutations, value_of
-from rango.storage.base import BODY_SIZE, BaseWriter, base_commits, base_statement
+from rango.storage.base_segment import BODY_SIZE, BaseWriter, base_commits, base_statement
 
 if TYPE_CHECKING:
     from rango._ext.store import Store
