@@ -185,21 +185,6 @@ class NotFound(RangoError, LookupError):
     """
 
 
-class HistoryGivenUp(NotFound):
-    """A commit that was named lies in the history that `compact` gave up.
-
-    `oldest` is the ordinal of the oldest commit that is still held: ask for that one or a later
-    one. A backup from before may have what is gone.
-    """
-
-    def __init__(self, ordinal: int, oldest: int) -> None:
-        super().__init__(
-            f"commit {ordinal} is gone: the history before commit {oldest} was given up"
-        )
-        self.ordinal = ordinal
-        self.oldest = oldest
-
-
 class ModelMismatch(RangoError):
     """A stored document does not fit the model of the collection that it was read through.
 
@@ -254,6 +239,20 @@ class HistoryGone(RangoError):
     def __init__(self, message: str, ordinal: int = 0) -> None:
         super().__init__(message)
         self.ordinal = ordinal
+
+
+class HistoryGivenUp(HistoryGone, NotFound):
+    """A commit that was named lies in the history that `compact` gave up.
+
+    `oldest` is the ordinal of the oldest commit that is still held: ask for that one or a later
+    one. A backup from before may have what is gone.
+    """
+
+    def __init__(self, ordinal: int, oldest: int) -> None:
+        super().__init__(
+            f"commit {ordinal} is gone: the history before commit {oldest} was given up", oldest
+        )
+        self.oldest = oldest
 
 
 class SnapshotTooOld(RangoError):

@@ -1,7 +1,7 @@
 """Giving history up: the log begins anew with a base segment, and what came before is removed.
 
 Terms       base segment, keep point: see storage/base_segment.py. Cut: how many of the log's
-            segments go; it lies between two segments, so what is kept may begin before the point asked for.
+            segments go; it lies between two of them, so more may be kept than was asked for.
 Invariants  The log is cut only when both superblock slots lie behind the cut, so that an open never
             needs what was given up; the base is durable before it has its name, and its name before
             anything is removed, oldest first. No lock but that of long works on the history is held

@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rango._ext import layout
 from rango._ext.record import record_parts
-from rango.engine.log import value_of
+from rango.engine.mutation import MUTATION, mutations, value_of
 from rango.engine.named import ordinal_named
-from rango.engine.purge import mutations
-from rango.engine.salvage import MUTATION
 from rango.errors import HistoryGone, NotFound
 
 if TYPE_CHECKING:

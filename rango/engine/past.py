@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.pager import Pager
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_READ, VFS_WRITE, fork_count
-from rango.engine import kept, recovery
+from rango.engine import kept, kept_state, recovery
 from rango.engine.moment import Moment, ordinal_of
 from rango.engine.purge import FACTS
 from rango.engine.stopping import stop_check, stop_of
@@ -106,10 +106,19 @@ def _view_at(core: Core, log: Oplog, seen: View, moment: Moment, progress: Progr
         root = kept.nearest(core, target, hold)
     mark = mark_of(log, root, target)
     span = span_of(log, mark, target)
+    is_from_base = log.base is not None and mark == log.start() and mark.ordinal <= target
+    if is_from_base and log.base is not None and not (root is not None and root.ordinal == target):
+        # the base holds a state of its own
+        root, span = None, span + log.base.predecessor_end
     pager = core.store.pager
     if span > MEMORY_SPAN_MAX:
         pager = hold.pager = private_pager(core, root)
     store = recovery.load(pager, root, core.options.page_size)
+    if is_from_base and root is None:
+        for changes in kept_state.load(store, log):
+            store.head.catalog = store.head.catalog.changed(changes, store.marks)
+            if store.pager.private_fd >= 0 and is_large(store):
+                recovery.spill(store, store.head.generation_number + 1)
     replay(store, log, mark, target, span, progress)
     if hold.pager is not None:
         core.seals += hold.pager.seals
@@ -131,7 +140,7 @@ def mark_of(log: Oplog, root: Slot | None, target: int) -> LogMark:
     oldest = log.start()
     if root is not None and (root.ordinal == target or root.ordinal >= oldest.ordinal):
         return LogMark(root.log_segment, root.log_offset, root.ordinal, root.chain)
-    if oldest.ordinal > 0:
+    if oldest.ordinal > 0 and (log.base is None or target < oldest.ordinal):
         raise HistoryGone(
             f"commit {target} cannot be seen any more: the oplog begins behind commit "
             f"{oldest.ordinal}; ask for a later one, or restore a backup of that time",

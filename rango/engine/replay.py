@@ -28,6 +28,7 @@ from rango.engine.options import OpenOptions
 from rango.engine.recovery import keys_read
 from rango.errors import Corrupted, InvalidArgument, LogCorrupted, NotFound
 from rango.ids import generate_node_id
+from rango.storage.base_segment import all_headers
 from rango.storage.directory import remove_tree
 from rango.storage.follow import Follower
 from rango.storage.keyring import Keyring
@@ -144,7 +145,7 @@ def log_copy(log: Oplog, keyring: Keyring, half: str, mark: LogMark) -> None:
     with io_named(f"writing {folder}"):
         vfs.make_directory(folder)
     last = log.position(mark.segment_id)
-    for header in log.segments[:last]:
+    for header in all_headers(log)[: last + (log.base is not None)]:
         copy_file(vfs, log.path(header.id), segment_path(folder, header.id))
     header = log.segments[last]
     cut = segment_path(folder, header.id)

@@ -324,6 +324,27 @@ def test_a_base_that_is_cut_short_is_found(tmp_path: Path) -> None:
     assert rango.salvage(path, to=tmp_path / "salvaged")["lost"]
 
 
+def test_the_past_begins_with_the_base(tmp_path: Path, secret: dict[str, Any]) -> None:
+    with rango.open(tmp_path / "db", **secret) as db:
+        fill(db, 60)
+        early = db.stats()["ordinal"]
+        db["notes"].insert_one({"_id": "x"})
+        kept = db.compact("now")["ordinal"]
+        state = db["notes"].find_many({}, sort=[("_id", 1)])
+        db["notes"].insert_one({"_id": "y"})
+        between = db.stats()["ordinal"]
+        db["notes"].delete_many({"_id": {"$lt": 30}})
+        for _ in range(3):
+            db["notes"].insert_one({"n": 1})
+            db.checkpoint()
+        with db.at(kept) as past:
+            assert past["notes"].find_many({}, sort=[("_id", 1)]) == state
+        with db.at(between) as past:
+            assert past["notes"].count_documents({}) == len(state) + 1
+        with pytest.raises(errors.HistoryGone):
+            db.at(early)
+
+
 def test_an_interrupted_removal_is_finished_by_the_next_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
