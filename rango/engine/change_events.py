@@ -27,9 +27,8 @@ from rango._ext.key_decode import key_decode
 from rango._ext.record import decode, record_parts
 from rango.engine.catalog import READY
 from rango.engine.history import commit_read, difference
-from rango.engine.log import revision_text, value_of
-from rango.engine.purge import mutations
-from rango.engine.salvage import MUTATION
+from rango.engine.log import revision_text
+from rango.engine.mutation import MUTATION, mutations, value_of
 from rango.errors import Corrupted, HistoryLost, LogCorrupted, NotFound
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 from rango._ext.layout import MUTATION_INSERT, SEGMENT_HEADER_SIZE
 from rango._ext.record import decode
 from rango.engine.change_events import Teller, Wanted
-from rango.engine.purge import mutations
+from rango.engine.mutation import mutations
 from rango.engine.resume_token import ALL, ResumeToken
 from rango.errors import HistoryLost, InvalidArgument, LogCorrupted, NotFound, TokenDiverged
 from rango.storage.log_stream import LogStream, ReadCommit, nearest_mark, oldest_ordinal

@@ -70,7 +70,7 @@ def digest(db: rango.Database) -> str:
 
 
 def files(path: Path) -> list[str]:
-    return sorted(os.listdir(path / "oplog"))
+    return sorted(each for each in os.listdir(path / "oplog") if each.endswith(".rgo"))
 
 
 def whole(path: Path, expected: str, secret: dict[str, Any]) -> None:
