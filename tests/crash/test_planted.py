@@ -17,9 +17,7 @@ import pytest
 from rango import bulk
 from rango._ext import layout
 from rango._ext.seal import nonce_observer_set
-from rango.engine import checkpoint, expiry, feed, index, recovery
-from rango.engine import base, checkpoint, compact, expiry, index, recovery
-from rango.engine import checkpoint, compact, expiry, index, kept_state, recovery
+from rango.engine import checkpoint, compact, expiry, feed, index, kept_state, recovery
 from rango.engine.aggregate.stage import Batches, Context
 from rango.engine.aggregate.writes import Out, Writing
 from rango.storage import superblock
