@@ -77,6 +77,7 @@ class Images:
         self._core_of = core_of
         self._bodies: dict[int, dict[Place, memoryview]] = {}
         self._sizes: dict[int, int] = {}
+        self._bytes = 0
 
     def keep(self, ordinal: int, body: bytes) -> dict[Place, memoryview]:
         """The last version of each document in a commit, kept for a while."""
@@ -85,11 +86,13 @@ class Images:
             _size, op, tree, key_size = MUTATION.unpack_from(mutation)
             if op in VERSIONED and key_size and tree != layout.TREE_CATALOG:
                 found[tree, key_in(mutation, key_size)] = mutation
+        self._bytes += len(body) - self._sizes.get(ordinal, 0)
         self._bodies[ordinal] = found
         self._sizes[ordinal] = len(body)
-        while len(self._bodies) > 1 and sum(self._sizes.values()) > BODIES_BYTES_MAX:
+        while len(self._bodies) > 1 and self._bytes > BODIES_BYTES_MAX:
             oldest = next(iter(self._bodies))
-            del self._bodies[oldest], self._sizes[oldest]
+            del self._bodies[oldest]
+            self._bytes -= self._sizes.pop(oldest)
         return found
 
     def of(self, ordinal: int, place: Place) -> Document | None:
