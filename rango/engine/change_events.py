@@ -29,7 +29,7 @@ from rango.engine.catalog import READY
 from rango.engine.history import commit_read, difference
 from rango.engine.log import revision_text
 from rango.engine.mutation import MUTATION, mutations, value_of
-from rango.errors import Corrupted, HistoryLost, LogCorrupted, NotFound
+from rango.errors import Corrupted, HistoryGivenUp, HistoryLost, LogCorrupted, NotFound
 
 if TYPE_CHECKING:
     from rango.engine.core import Core
@@ -101,6 +101,9 @@ class Images:
         if found is None:
             try:
                 _number, body = commit_read(self._core_of(), ordinal)
+            except HistoryGivenUp:
+                # the base may have it, but only at the cost of reading all of the base
+                return None
             except LogCorrupted as error:
                 if isinstance(error.__cause__, NotFound):
                     return None

@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 from rango._ext.layout import MUTATION_INSERT, SEGMENT_HEADER_SIZE
 from rango._ext.record import decode
 from rango.engine.change_events import Teller, Wanted
+from rango.engine.kept_state import definitions_of
 from rango.engine.mutation import mutations
 from rango.engine.resume_token import ALL, ResumeToken
 from rango.errors import HistoryLost, InvalidArgument, LogCorrupted, NotFound, TokenDiverged
@@ -327,4 +328,7 @@ def older_definitions(log: Oplog, ordinal: int, trees: set[int]) -> dict[int, by
             if tree in trees:
                 here[tree] = definition
         found = here | found
+    if log.base is not None and trees - found.keys():
+        kept = {tree: each for tree, each in definitions_of(log) if tree in trees}
+        found = kept | found
     return found

@@ -176,6 +176,32 @@ def test_every_ordinal_can_be_begun_at(tmp_path: Path) -> None:
             assert list(itertools.islice(iter(stream.try_next, None), 5)) == expected
 
 
+@pytest.mark.usefixtures("tiny_segments")
+def test_what_compaction_gave_up_is_said_and_what_it_kept_goes_on(tmp_path: Path) -> None:
+    with engine_database(tmp_path / "db") as db:
+        db["notes"].insert_many([{"_id": n, "text": "x" * 400} for n in range(300)])
+        db["gone"].insert_one({"_id": 1})
+        db.flush()
+        early = db.watch(start_at=1).next()["_id"]
+        db.compact(keep="now")
+        kept = db.watch().resume_token
+        db["notes"].update_one({"_id": 1}, {"$set": {"text": "y"}})
+        db["notes"].delete_one({"_id": 2})
+        db["gone"].rename("went")
+        db["went"].drop()
+        db.flush()
+        for start in ({"resume_after": early}, {"start_at": 1}):
+            with pytest.raises(HistoryLost, match="given up"):
+                db.watch(**start)
+        # what came before these changes is in the base only, and the names with it
+        replace, delete, rename, drop = rest(db.watch(resume_after=kept))
+        assert replace["operationType"] == "replace" and replace["fullDocument"]["text"] == "y"
+        assert delete["documentKey"] == {"_id": 2} and rename["ns"]["coll"] == "gone"
+        assert drop["ns"]["coll"] == "went"
+        with pytest.raises(HistoryLost, match="whenAvailable"):
+            rest(db.watch(resume_after=kept, full_document_before_change="required"))
+
+
 @pytest.mark.parametrize("given", [{"_data": "00"}, "zz", 5, {}, {"_data": 3}, ""])
 def test_what_is_no_token_is_rejected(db: rango.Database, given: object) -> None:
     with pytest.raises(TokenRejected):
