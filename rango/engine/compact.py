@@ -33,6 +33,7 @@ from rango.engine import checkpoint, kept_state, purge, recovery
 from rango.engine.catalog import Catalog
 from rango.engine.mutation import mutations, updated_of
 from rango.engine.shrink import shrink
+from rango.engine.signing import sign_base
 from rango.errors import IoFailed
 from rango.events import INFO, emit
 from rango.storage.base_segment import BaseWriter, remove_given_up
@@ -218,6 +219,9 @@ def give_up(core: Core, cut: Cut, now: Now, progress: Progress | None) -> int:
             kept_state.write_state(writer, state.view, progress)
         size = writer.finish()
         move_slots(core, last.id)
+        with core.checkpoint_lock:
+            # first: what goes without a signature would look as if somebody had cut it off
+            sign_base(core, ordinal, head)
         with purge.latching(core):
             writer.commit()
             try:

@@ -345,6 +345,14 @@ def test_the_past_begins_with_the_base(tmp_path: Path, secret: dict[str, Any]) -
             db.at(early)
 
 
+def test_anybody_can_verify_what_is_left(tmp_path: Path, secret: dict[str, Any]) -> None:
+    with rango.open(tmp_path / "db", **secret) as db:
+        fill(db, 60)
+        db.compact("now")
+        db["notes"].insert_one({"_id": "later"})
+    assert not rango.verify(tmp_path / "db").findings
+
+
 def test_an_interrupted_removal_is_finished_by_the_next_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
