@@ -213,7 +213,10 @@ def give_up(core: Core, cut: Cut, now: Now, progress: Progress | None) -> int:
     folder = core.log.directory
     last = cut.headers[cut.gone - 1]
     ordinal, head = cut.first.first_ordinal - 1, cut.first.chain
-    with BaseWriter(core.vfs, folder, core.keyring, last.id, ordinal, head) as writer:
+    with (
+        purge.latching(core, "giving up history"),
+        BaseWriter(core.vfs, folder, core.keyring, last.id, ordinal, head) as writer,
+    ):
         with state_at(core, cut, now) as state:
             writer.state(statement(core, ordinal, head, state))
             kept_state.write_state(writer, state.view, progress)
@@ -222,16 +225,15 @@ def give_up(core: Core, cut: Cut, now: Now, progress: Progress | None) -> int:
         with core.checkpoint_lock:
             # first: what goes without a signature would look as if somebody had cut it off
             sign_base(core, ordinal, head)
-        with purge.latching(core):
-            writer.commit()
-            try:
-                # under the lock: others may begin a segment meanwhile
-                core.append_lock_take()
-                core.log.reread()
-            finally:
-                core.append_lock.drop()
-            remove_given_up(core.vfs, folder, core.log.given_up)
-            core.log.given_up = ()
+        writer.commit()
+        try:
+            # under the lock: others may begin a segment meanwhile
+            core.append_lock_take()
+            core.log.reread()
+        finally:
+            core.append_lock.drop()
+        remove_given_up(core.vfs, folder, core.log.given_up)
+        core.log.given_up = ()
     return size
 
 

@@ -177,7 +177,7 @@ def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
 
 
 @contextmanager
-def latching(core: Core) -> Iterator[None]:
+def latching(core: Core, work: str = "a purge") -> Iterator[None]:
     """Latch the database after a failure whose outcome is unknown (I-10)."""
     try:
         yield
@@ -186,8 +186,8 @@ def latching(core: Core) -> Iterator[None]:
         raise
     except OSError as error:
         failed = IoFailed(
-            f"{core.path}: a purge failed ({error}); check the disk and open the database again: "
-            "the purge then goes on"
+            f"{core.path}: {work} failed ({error}); check the disk and open the database again: "
+            "what was begun is then finished or undone"
         )
         core.latch(failed)
         raise failed from error

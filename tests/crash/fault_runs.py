@@ -105,7 +105,7 @@ class FaultRun:
         if ledger.match(found, *bounds) is None:
             return "after the failure, reads show " + ledger.explain(found, *bounds)
         # the lock file's contents are a hint: an opening that cannot write them is refused, only
-        failed = {kind for kind, owner in plan.fired if owner not in ("lock", "signatures")}
+        failed = {kind for kind, owner in plan.fired if owner != "lock"}
         start = ledger.position()
         try:
             changes = subject.probe(session.database)

@@ -32,8 +32,8 @@ from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
 # 24 workloads make 15,600 states and some more after kills.
-STATES_EACH = 250
-STATES_MIN = 6_000
+STATES_EACH = 650
+STATES_MIN = 15_000
 FAULT_PLANS_EACH = 40
 LONG_ROUNDS = 300
 KILLED: set[Site] = set()

@@ -122,8 +122,9 @@ class Stop(Exception):
 def stop(number, frame):
     raise Stop
 
-if name == "SIGTERM":
-    signal.signal(signal.SIGTERM, stop)
+# what a shell starts in the background ignores SIGINT, and so do its children
+handler = stop if name == "SIGTERM" else signal.default_int_handler
+signal.signal(getattr(signal, name), handler)
 number_of = getattr(signal, name)
 expected = KeyboardInterrupt if name == "SIGINT" else Stop
 db = open_tiny(path, key=KEY, overlay_entries_max=40)

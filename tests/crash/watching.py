@@ -58,6 +58,8 @@ def watching(session: Session) -> None:
     assert isinstance(subject, Watched)
     scribe, rng = Scribe(session, is_durable=False), session.rng
     subject.ledger = session.ledger
+    # a subject serves many runs, each with a database of its own
+    subject.told.clear()
     stream: Any = scribe.database["a"].watch()
     numbers: dict[int, int] = {}
 

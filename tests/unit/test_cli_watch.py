@@ -73,8 +73,17 @@ def test_what_cannot_be_is_said(path: Path) -> None:
         assert isinstance(result.exception, kind)
 
 
+INTERRUPTIBLE = """
+import signal
+from rango.cli import main
+# what a shell starts in the background ignores it, and so do its children
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 def test_ctrl_c_ends_it_with_the_token(path: Path) -> None:
-    command = [sys.executable, "-m", "rango", "watch", str(path), "-c", "new"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "watch", str(path), "-c", "new"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         with rango.open(path) as db:
@@ -82,7 +91,10 @@ def test_ctrl_c_ends_it_with_the_token(path: Path) -> None:
             while not has_line(process) and process.poll() is None:
                 db["new"].insert_one({})
         process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
+        try:
+            rest, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert rest.splitlines()[-1].startswith("last token: ")
 

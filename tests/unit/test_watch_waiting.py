@@ -127,9 +127,14 @@ def test_a_scope_that_is_cancelled_ends_a_waiting_stream(db: rango.Database) -> 
 
 def test_ctrl_c_ends_a_waiting_stream(db: rango.Database) -> None:
     stream = db.watch()
-    threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        stream.next()
+    # what a shell starts in the background ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+            stream.next()
+    finally:
+        signal.signal(signal.SIGINT, before)
     db["notes"].insert_one({"_id": 1})
     assert stream.next()["documentKey"] == {"_id": 1}
 
