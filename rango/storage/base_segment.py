@@ -78,7 +78,11 @@ class BaseWriter:
     def __enter__(self) -> BaseWriter:
         with io_named(f"writing {self._path}.new"):
             self._fd = self._vfs.open(f"{self._path}.new", VFS_WRITE | VFS_CREATE)
-            self._vfs.truncate(self._fd, 0)
+            try:
+                self._vfs.truncate(self._fd, 0)
+            except OSError:
+                self._vfs.close(self._fd)
+                raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
