@@ -194,6 +194,9 @@ class DatabaseLock:
 
     def retake_alone(self) -> bool:
         """Whether nobody else is there; then whoever comes waits for release()."""
+        if self.place is not None and not self.place.is_kept():
+            # whoever came since locks another file
+            return False
         if self._may_share and not self.is_alone:
             try:
                 self.is_alone = self._vfs.lock(self._fd, ALIVE_BYTE, 1, VFS_EXCLUSIVE_LOCK)

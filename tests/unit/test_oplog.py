@@ -255,7 +255,7 @@ def test_a_newer_format_is_refused() -> None:
     for at in (8, 12):
         case, _ = written(is_flushed=True)
         data = case.data()
-        data[at] = 2
+        data[at] = 128
         data[120:136] = case.keyring.segment_mac(1, bytes(data[:120]))
         with pytest.raises(FormatTooNew):
             case.open()
