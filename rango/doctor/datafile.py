@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from rango._ext import layout
-from rango._ext.generation import generation_load, generation_units
+from rango._ext.generation import generation_units
 from rango._ext.pager import Pager
 from rango._ext.vfs import VFS_READ
 from rango.doctor.examination import Examination
 from rango.engine.catalog import Catalog
 from rango.errors import Corrupted, FormatTooNew, IoFailed
 from rango.storage.keyring import Keyring
-from rango.storage.superblock import DATA_FILE, MAGIC, Slot, slot_newest, slot_unpack
+from rango.storage.superblock import DATA_FILE, MAGIC, Slot, slot_load, slot_newest, slot_unpack
 
 TRIES: Final = 5
 """Readings of what somebody writes, before something odd is believed."""
@@ -162,16 +162,7 @@ def examine_pages(case: Examination, keyring: Keyring, slot: Slot) -> Catalog | 
         CACHE_SIZE,
     )
     try:
-        generation, definitions = generation_load(
-            pager,
-            slot.generation,
-            slot.ordinal,
-            slot.catalog_link,
-            slot.catalog_height,
-            list(slot.bitmap_links),
-            slot.file_units,
-            slot.tree_next,
-        )
+        generation, definitions = slot_load(pager, slot)
         catalog = Catalog(dict(definitions), {}, slot.tree_next)
     except Corrupted as error:
         case.find(

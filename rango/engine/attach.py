@@ -18,7 +18,6 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from rango._ext.generation import generation_load
 from rango._ext.jump import store_jump
 from rango._ext.log_follow import appender_follow, appender_mend
 from rango._ext.vfs import VFS_WRITE
@@ -36,7 +35,7 @@ from rango.storage.follow import Follower, appender_behind
 from rango.storage.lock import DatabaseLock
 from rango.storage.oplog import LogMark, Oplog
 from rango.storage.segment import io_named, is_gone, read_segments
-from rango.storage.superblock import DATA_FILE, slot_newest, slots_read
+from rango.storage.superblock import DATA_FILE, slot_load, slot_newest, slots_read
 
 if TYPE_CHECKING:
     from rango._ext.segment import SegmentHeader
@@ -398,16 +397,7 @@ def jump(core: Core) -> list[SegmentHeader]:
     slot, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
     if slot is None:
         raise SuperblockCorrupted(path, "neither superblock slot is whole")
-    generation, definitions = generation_load(
-        store.pager,
-        slot.generation,
-        slot.ordinal,
-        slot.catalog_link,
-        slot.catalog_height,
-        list(slot.bitmap_links),
-        slot.file_units,
-        slot.tree_next,
-    )
+    generation, definitions = slot_load(store.pager, slot)
     files = read_segments(core.vfs, core.log.directory, core.keyring)
     begun = [each for each in files.headers if each.id == slot.log_segment]
     store_jump(store, generation, lambda marks: Catalog(dict(definitions), marks, slot.tree_next))
@@ -449,16 +439,7 @@ def move_on(core: Core, number: int) -> None:
     # what a slot holds is durable, so all of it may be seen
     store.publish()
     if core.slot is None or slot.generation > core.slot.generation:
-        generation, _definitions = generation_load(
-            store.pager,
-            slot.generation,
-            slot.ordinal,
-            slot.catalog_link,
-            slot.catalog_height,
-            list(slot.bitmap_links),
-            slot.file_units,
-            slot.tree_next,
-        )
+        generation, _definitions = slot_load(store.pager, slot)
         store.adopt(generation, False)
         store.builder.rename(generation)
         # one that nobody told of yet may be in the cache only

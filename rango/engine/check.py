@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rango._ext import layout
 from rango._ext.generation import (
-    generation_load,
     generation_slot,
     generation_trees,
     generation_units,
@@ -27,7 +26,7 @@ from rango._ext.record import record_parts, validate
 from rango.errors import Corrupted, RangoError
 from rango.storage.oplog import Oplog
 from rango.storage.segment import LogFinding, io_named
-from rango.storage.superblock import DATA_FILE, Slot, slots_read, slots_torn
+from rango.storage.superblock import DATA_FILE, Slot, slot_load, slots_read, slots_torn
 
 if TYPE_CHECKING:
     from rango._ext.collection_info import CollectionInfo, IndexInfo
@@ -108,16 +107,7 @@ def check_generation(pager: Pager, slot: Slot, path: str) -> Iterator[Finding]:
     """Every page that one slot reaches, and its bitmap."""
     where = f"{path} (generation {slot.generation})"
     try:
-        generation, _definitions = generation_load(
-            pager,
-            slot.generation,
-            slot.ordinal,
-            slot.catalog_link,
-            slot.catalog_height,
-            list(slot.bitmap_links),
-            slot.file_units,
-            slot.tree_next,
-        )
+        generation, _definitions = slot_load(pager, slot)
     except RangoError as error:
         yield Finding("page", where, str(error))
         return

@@ -25,7 +25,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from rango._ext import layout
-from rango._ext.generation import generation_empty, generation_load
+from rango._ext.generation import generation_empty
 from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
@@ -49,6 +49,7 @@ from rango.storage.segment import io_named
 from rango.storage.superblock import (
     DATA_FILE,
     Slot,
+    slot_load,
     slot_mend,
     slot_newest,
     slots_read,
@@ -371,16 +372,7 @@ def load(pager: Pager, slot: Slot | None, page_size: int) -> Store:
         store = Store(pager, generation_empty(), b"", page_size)
         store.head.catalog = Catalog({}, {}, 1)
         return store
-    generation, definitions = generation_load(
-        pager,
-        slot.generation,
-        slot.ordinal,
-        slot.catalog_link,
-        slot.catalog_height,
-        list(slot.bitmap_links),
-        slot.file_units,
-        slot.tree_next,
-    )
+    generation, definitions = slot_load(pager, slot)
     store = Store(pager, generation, b"", page_size)
     store.floor(slot.hlc_ms, slot.hlc_counter)
     store.head.catalog = Catalog(dict(definitions), store.marks, slot.tree_next)

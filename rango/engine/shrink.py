@@ -14,10 +14,10 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
-from rango._ext.generation import generation_load, generation_slot, generation_units
+from rango._ext.generation import generation_slot, generation_units
 from rango._ext.relocate import generation_relocated
 from rango.engine import checkpoint
-from rango.storage.superblock import DATA_FILE, slots_read
+from rango.storage.superblock import DATA_FILE, slot_load, slots_read
 
 if TYPE_CHECKING:
     from rango.engine.core import Core
@@ -82,16 +82,7 @@ def step(core: Core, path: str) -> int:
     slot = core.slot
     if slot is None or slot not in slots_read(core.vfs, core.data_fd, path, core.keyring):
         return 0
-    old, definitions = generation_load(
-        store.pager,
-        slot.generation,
-        slot.ordinal,
-        slot.catalog_link,
-        slot.catalog_height,
-        list(slot.bitmap_links),
-        slot.file_units,
-        slot.tree_next,
-    )
+    old, definitions = slot_load(store.pager, slot)
     used = int.from_bytes(generation_units(old), "little").bit_count()
     limit = used + used // SPARE_SHARE + SPARE_UNITS
     if slot.file_units <= limit:

@@ -17,12 +17,17 @@ Sources     ADR-0001; architecture section 7.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rango._ext import layout
+from rango._ext.generation import generation_load
 from rango._ext.vfs import Vfs
 from rango.errors import FormatTooNew
 from rango.storage.keyring import Keyring
+
+if TYPE_CHECKING:
+    from rango._ext.pager import Pager
+    from rango._ext.view import Generation
 
 MAGIC: Final = b"RANGODAT"
 DATA_FILE: Final = "data.rango"
@@ -189,3 +194,17 @@ def slot_mend(vfs: Vfs, fd: int, number: int, slot: Slot | None, keyring: Keyrin
     twin = slot._replace(generation=slot.generation - 1)
     slot_write(vfs, fd, twin, keyring)
     return twin
+
+
+def slot_load(pager: Pager, slot: Slot) -> tuple[Generation, list[tuple[int, bytes]]]:
+    """The generation that a slot names, and the definitions in its catalog. PageCorrupted."""
+    return generation_load(
+        pager,
+        slot.generation,
+        slot.ordinal,
+        slot.catalog_link,
+        slot.catalog_height,
+        list(slot.bitmap_links),
+        slot.file_units,
+        slot.tree_next,
+    )

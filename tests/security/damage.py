@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rango._ext import layout
-from rango._ext.generation import generation_load, generation_slot, generation_trees
+from rango._ext.generation import generation_slot, generation_trees
 from rango._ext.pager import Pager
 from rango._ext.vfs import PythonVfs
 from rango.database import Database
@@ -29,7 +29,7 @@ from rango.errors import (
     PageCorrupted,
     SuperblockCorrupted,
 )
-from rango.storage.superblock import Slot, slots_read
+from rango.storage.superblock import Slot, slot_load, slots_read
 from tests.engine_case import (
     FOLDER,
     SECRETS,
@@ -252,16 +252,7 @@ def images_of(folder: Folder, case: Case) -> list[dict[int, int]]:
 
 def reached(pager: Pager, slot: Slot) -> dict[int, int]:
     """First unit -> units of every page image below one slot."""
-    generation, _definitions = generation_load(
-        pager,
-        slot.generation,
-        slot.ordinal,
-        slot.catalog_link,
-        slot.catalog_height,
-        list(slot.bitmap_links),
-        slot.file_units,
-        slot.tree_next,
-    )
+    generation, _definitions = slot_load(pager, slot)
     places = Places(pager)
     for link in generation_slot(generation)["bitmap_links"]:
         places.take(*link_place(link), "bitmap")

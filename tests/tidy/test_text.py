@@ -13,7 +13,6 @@ LINE_SIZE_MAX = 100
 FILE_LINES_MAX = 500
 # name -> why it is longer than FILE_LINES_MAX
 LONG_FILES: dict[str, str] = {
-    "tests/security/test_history_proof.py": "one matrix of attacks",
     "rango/_ext/layout.pyi": "a list of names, written by `python3 ci docs`",
 }
 VAGUE_NAMES = re.compile(r"^(utils?|helpers?|common|misc|base|.*_manager|manager)$")

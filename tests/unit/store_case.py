@@ -10,7 +10,6 @@ from typing import NamedTuple
 from rango._ext import layout
 from rango._ext.generation import (
     generation_empty,
-    generation_load,
     generation_slot,
     generation_trees,
 )
@@ -19,7 +18,7 @@ from rango._ext.seal import SealKey
 from rango._ext.store import Store
 from rango._ext.vfs import POSIX, VFS_CREATE, VFS_WRITE
 from rango.engine.check import check_generation
-from rango.storage.superblock import Slot
+from rango.storage.superblock import Slot, slot_load
 from tests.reference.tree import Model, Shape, TreeFile
 from tests.unit.log_case import StubKeyring
 
@@ -205,16 +204,7 @@ class StoreCase:
         """Start anew from the newest slot, as an open does."""
         slot = self.slots[-1]
         self.pager = self._pager(1 << 20)
-        generation, definitions = generation_load(
-            self.pager,
-            slot.generation,
-            slot.ordinal,
-            slot.catalog_link,
-            slot.catalog_height,
-            list(slot.bitmap_links),
-            slot.file_units,
-            slot.tree_next,
-        )
+        generation, definitions = slot_load(self.pager, slot)
         assert dict(definitions) == self.definitions
         self.store = Store(self.pager, generation, b"", self.page_size)
 
@@ -247,16 +237,7 @@ class StoreCase:
     def loaded(self):  # type: ignore[no-untyped-def]
         """The newest generation, read from its slot."""
         slot = self.slots[-1]
-        return generation_load(
-            self.pager,
-            slot.generation,
-            slot.ordinal,
-            slot.catalog_link,
-            slot.catalog_height,
-            list(slot.bitmap_links),
-            slot.file_units,
-            slot.tree_next,
-        )[0]
+        return slot_load(self.pager, slot)[0]
 
     def check_reads(self, choice: random.Random, scans: int = 12) -> None:
         """Gets, counts and scans equal the model's."""

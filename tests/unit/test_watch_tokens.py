@@ -21,13 +21,7 @@ from rango.errors import (
 )
 from rango.storage.oplog import Oplog
 from tests.unit.api_case import engine_database, ticking
-
-ALL: dict[str, Any] = {
-    "show_expanded_events": True,
-    "full_document": "updateLookup",
-    "full_document_before_change": "required",
-}
-PAST: dict[str, Any] = {"start_at": 1, **ALL}
+from tests.unit.watch_case import ALL, PAST, rest
 
 
 @pytest.fixture
@@ -44,15 +38,6 @@ def tiny_segments(monkeypatch: pytest.MonkeyPatch) -> None:
         return made(*args, **more)._replace(segment_size_max=65536)
 
     monkeypatch.setattr(database, "_options", options)
-
-
-def rest(stream: Any) -> list[dict[str, Any]]:
-    """The events that there are."""
-    return list(iter(stream.try_next, None))
-
-
-def kinds(stream: Any) -> list[str]:
-    return [event["operationType"] for event in rest(stream)]
 
 
 def mixed_history(path: Path, seed: int) -> tuple[list[dict[str, Any]], list[Any]]:

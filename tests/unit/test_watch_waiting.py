@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import rango
-from rango import database
 from rango.errors import (
     DatabaseClosed,
     ForkedHandle,
@@ -24,38 +23,13 @@ from rango.errors import (
     QueryCancelled,
 )
 from tests.unit.api_case import engine_database, ticking
-
-ALL: dict[str, Any] = {
-    "show_expanded_events": True,
-    "full_document": "updateLookup",
-    "full_document_before_change": "required",
-}
-PAST: dict[str, Any] = {"start_at": 1, **ALL}
+from tests.unit.watch_case import rest
 
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[rango.Database]:
     with rango.open(tmp_path / "db", node_id="node-a", clock=ticking()) as opened:
         yield opened
-
-
-@pytest.fixture
-def tiny_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = database._options
-
-    def options(*args: Any, **more: Any) -> Any:
-        return made(*args, **more)._replace(segment_size_max=65536)
-
-    monkeypatch.setattr(database, "_options", options)
-
-
-def rest(stream: Any) -> list[dict[str, Any]]:
-    """The events that there are."""
-    return list(iter(stream.try_next, None))
-
-
-def kinds(stream: Any) -> list[str]:
-    return [event["operationType"] for event in rest(stream)]
 
 
 def test_nothing_is_told_before_it_is_durable(tmp_path: Path) -> None:
