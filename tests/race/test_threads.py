@@ -12,13 +12,15 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import rango
+from rango._ext.shared import SHARED_SIZE
 from rango._ext.vfs import PythonVfs
 from rango.database import Database
 from rango.errors import (
@@ -333,3 +335,62 @@ def test_errors_in_threads_are_those_of_rango(db: Database, seed: int) -> None:
         together(lambda: balances_hold(db["accounts"].find_many({})))
     with pytest.raises(RangoError):
         together(lambda: db["accounts"].drop_index("none"))
+
+
+# --- what is half done ----------------------------------------------------------------------------
+
+
+class SharedDisk(MemoryDisk):
+    """One that other processes could come to, so the store looks at what they may have done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = bytearray(SHARED_SIZE)
+        self.opens: Callable[[str], None] = lambda _path: None
+
+    def shared_memory(self, _path: str) -> bytearray:
+        return self.memory
+
+    def open(self, path: str, flags: int) -> int:
+        self.opens(path)
+        return super().open(path, flags)
+
+
+@pytest.mark.parametrize("durability", ["commit", "group", "memory"])
+def test_a_reader_in_the_middle_of_an_append_does_not_take_it_for_that_of_another_process(
+    durability: Any,
+) -> None:
+    """Beginning a new segment lets other threads run. A reader that came then saw the commit at
+    hand waiting, read on in the log behind the appender's back and set it to where it had been: the
+    log was damaged, and a backup of it could not be restored. Defends I-16."""
+    disk = SharedDisk()
+    readers: list[threading.Thread] = []
+    paused, appended = threading.Event(), threading.Event()
+    with open_tiny(FOLDER, vfs=PythonVfs(disk), durability=durability) as db:
+        things = db["things"]
+
+        def read() -> None:
+            assert things.find({}).to_list()
+            paused.set()
+
+        def opens(path: str) -> None:
+            if path.endswith(".rgo.new"):
+                # the appender begins a segment: a reader comes, and is either done or reads the log
+                paused.clear()
+                appended.clear()
+                readers.append(threading.Thread(target=read))
+                readers[-1].start()
+                assert paused.wait(20)
+            elif threading.current_thread() in readers:
+                paused.set()
+                assert appended.wait(20)
+
+        disk.opens = opens
+        for number in range(400):
+            things.insert_one({"_id": number, "text": "x" * 200})
+            appended.set()
+            for reader in readers:
+                reader.join()
+        assert len(readers) > 5
+        assert [each["_id"] for each in things.find({})] == [*range(400)]
+        assert not list(db.check())
