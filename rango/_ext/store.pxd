@@ -50,5 +50,6 @@ cdef class Store:
         self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t ordinal
     ) except -1
     cpdef bint is_behind(self) except -1
+    cpdef bint has_unread(self) except -1
     cpdef bint must_follow(self) except -1
     cdef View _view_of(self, Generation generation)

@@ -156,12 +156,13 @@ cdef class Store:
         except BaseException:
             self.pending.pop()
             raise
+        # before any other thread runs: it would take the commit for that of another process
+        self.reached = ordinal
         view.ordinal = ordinal
         entry[0] = ordinal
         self.head = view
         for tree, marks in batch.marks.items():
             self._mark(tree, marks)
-        self.reached = ordinal
         if self.visible_at_once:
             self.pending.pop()
             self.seen = view
@@ -172,7 +173,7 @@ cdef class Store:
         """Let everything be seen that is durable by now. Any thread; never goes back."""
         cdef Shared shared = self.appender.shared if self.shared is None else self.shared
         cdef uint64_t durable = max(shared.load(WORD_DURABLE), shared.load(WORD_VISIBLE))
-        while self.pending and self.pending[0][0] <= durable and self.pending[0][0] != 0:
+        while self.pending and 0 < self.pending[0][0] <= durable:
             view = self.pending.popleft()[1]
             if (<View>view).ordinal > self.seen.ordinal:
                 self.seen = view
@@ -189,13 +190,15 @@ cdef class Store:
         """Whether other processes have gone on since this store last followed them."""
         if self.shared is None or self.shared.load(WORD_STATE) != 1:
             return False    # alone, or somebody is recovering
-        if self.shared.load(WORD_GENERATION) != self.known_generation:
+        if self.shared.load(WORD_GENERATION) != self.known_generation or self.has_unread():
             return True
-        if self.shared.load(
-            WORD_DURABLE if self.shared.load(WORD_FAILED) else WORD_APPENDED
-        ) > self.reached:
-            return True
-        return bool(self.pending) and self.pending[0][0] <= self.shared.visible
+        # ordinal 0: a commit that is being appended
+        return bool(self.pending) and 0 < self.pending[0][0] <= self.shared.visible
+
+    cpdef bint has_unread(self) except -1:
+        """Whether other processes have appended what this store has not taken over."""
+        return self.shared.load(
+            WORD_DURABLE if self.shared.load(WORD_FAILED) else WORD_APPENDED) > self.reached
 
     cpdef bint must_follow(self) except -1:
         """Whether something must be done before an append. Under the append lock."""
@@ -241,8 +244,7 @@ cdef class Store:
         """One commit of another process, in order: the new head, to be seen once it is durable."""
         self.follow_bytes(
             <const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body),
-            first_ordinal, ordinal
-        )
+            first_ordinal, ordinal)
 
     cdef int follow_bytes(
         self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t ordinal
@@ -301,8 +303,7 @@ cdef class Store:
         cdef list changes = []
         self._apply(
             <const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body),
-            first_ordinal, overlay_owner_next(), changes
-        )
+            first_ordinal, overlay_owner_next(), changes)
         self.head.ordinal = ordinal
         return changes
 

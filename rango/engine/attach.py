@@ -306,7 +306,8 @@ def follow_all(core: Core) -> None:
     )
     if shared.keys > core.keyring.generation:
         take_keys(core)
-    if store.is_behind() or is_elsewhere:
+    # else the append lock may be held by a thread of this process that appends just now
+    if store.has_unread() or is_elsewhere:
         read_on(core)
     if shared.generation != store.known_generation:
         move_on(core, shared.generation)
