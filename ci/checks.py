@@ -96,7 +96,9 @@ def run_suite(
     environment: dict[str, str] | None = None,
     arguments: tuple[str, ...] = (),
 ) -> str:
-    """Run one suite with pytest in random order; a required one that is not there fails."""
+    """Run one suite with pytest in random order, on every core if it may; a required one that is
+    not there fails.
+    """
     if not any((ROOT / suite.folder).glob("**/test_*.py")):
         message = f"{suite.folder} has no tests"
         if suite.is_required:
@@ -114,6 +116,7 @@ def run_suite(
             "-q",
             "--durations=3",
             f"--randomly-seed={seed}",
+            *([f"--numprocesses={os.cpu_count() or 1}"] if suite.is_parallel else []),
             *arguments,
         ],
         environment={**child_environment(**extra), **(environment or {})},

@@ -20,6 +20,8 @@ class Suite:
     is_required: bool = True
     is_long: bool = False
     needs_corpus: bool = False
+    is_parallel: bool = False
+    """Its tests may run beside each other: none of them counts on having the machine to itself."""
 
     @property
     def folder(self) -> str:
@@ -29,12 +31,12 @@ class Suite:
 
 SUITES = (
     Suite("tidy", 2),
-    Suite("unit", 10),
-    Suite("property", 5, is_long=True),
+    Suite("unit", 10, is_parallel=True),
+    Suite("property", 5, is_long=True, is_parallel=True),
     Suite("conformance", 6, needs_corpus=True),
-    Suite("crash", 10, is_long=True),
+    Suite("crash", 10, is_long=True, is_parallel=True),
     Suite("race", 3, is_long=True),
-    Suite("security", 3),
+    Suite("security", 3, is_parallel=True),
     Suite("docs", 3),
     Suite("typing", 2),
     Suite("interop", 2, is_required=False),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis
 import pytest
@@ -77,6 +78,18 @@ def count_cases(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
         request.config.stash[CASES][what] += number
 
     return count
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What a worker of pytest-xdist counted goes to the process that prints it."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["cases"] = dict(session.config.stash[CASES])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker counted; one that crashed has nothing."""
+    node.config.stash[CASES].update(getattr(node, "workeroutput", {}).get("cases", {}))
 
 
 def pytest_terminal_summary(

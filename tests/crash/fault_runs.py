@@ -10,6 +10,7 @@ Sources     reliability facts 2.1 (S5, S6).
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -171,10 +172,11 @@ def enumerate_faults(
     crashes_each: int = 4,
     disk_factory: Callable[[], Disk] = Disk,
     deadline: float = float("inf"),
+    second_max: int = sys.maxsize,
 ) -> Report:
     """Runs a workload once for each plan."""
     report = Report(name or getattr(workload, "__name__", "workload") + " (faults)", seed)
-    judge = Judge(subject, report, replay_every=8, probe_every=4)
+    judge = Judge(subject, report, replay_every=8, probe_every=4, second_max=second_max)
     started = time.monotonic()
     rng = random.Random(seed * 1_000_003 + 17)
     run = FaultRun(workload, subject, judge, rng, crashes_each, disk_factory)

@@ -55,10 +55,11 @@ class Report:
     faulted: dict[tuple[str, str], int] = field(default_factory=dict)
     sites: dict[Site, int] = field(default_factory=dict)
     crashed_sites: set[Site] = field(default_factory=set)
+    violations_max: int = VIOLATIONS_MAX
 
     @property
     def is_full(self) -> bool:
-        return len(self.violations) >= VIOLATIONS_MAX
+        return len(self.violations) >= self.violations_max
 
     def count_call(self, site: Site, count: int) -> None:
         self.sites[site] = self.sites.get(site, 0) + count

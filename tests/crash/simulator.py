@@ -14,6 +14,7 @@ Sources     reliability facts 2.1 (S1-S3, S9).
 from __future__ import annotations
 
 import random
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from tests.crash.choices import choices
 from tests.crash.disk import Disk, Site
 from tests.crash.ledger import Ledger, State
 from tests.crash.model import Choice
-from tests.crash.report import JUDGED, Report, Violation
+from tests.crash.report import JUDGED, VIOLATIONS_MAX, Report, Violation
 
 # Of this many states one is a crash during the recovery of another.
 RECOVERY_EVERY = 3
@@ -163,6 +164,8 @@ class Judge:
     report: Report
     replay_every: int = 4
     probe_every: int = 4
+    second_max: int = sys.maxsize
+    """Operations of a reopening at which judge_twice() crashes it; drawn if there are more."""
 
     def judge(self, disk: Disk, ledger: Ledger, bounds: tuple[int, int]) -> Verdict:
         """Open, compare, check, sometimes commit once more, close, sometimes rebuild."""
@@ -237,7 +240,11 @@ class Judge:
         if verdict.problem is not None:
             return verdict.problem
         recovery = Recording(start, log, disk.log_sites, ledger)
+        positions = range(len(log) + 1)
+        chosen = set(rng.sample(positions, min(len(positions), self.second_max)))
         for position, again in recovery.walk():
+            if position not in chosen:
+                continue
             judged, allowed = ledger, bounds
             if position >= verdict.known and verdict.after is not None:
                 # What a finished recovery has shown must never be taken back.
@@ -350,18 +357,22 @@ def enumerate_crashes(
     probe_every: int = 4,
     deadline: float = float("inf"),
     killed: set[Site] | None = None,
+    second_max: int = sys.maxsize,
+    violations_max: int = VIOLATIONS_MAX,
 ) -> Report:
     """Crashes a workload at every position, in about `budget` ways altogether.
 
     `share` = (n, of): every of-th position only, so that several processes can divide the work.
-    `killed`: call sites after which a kill was tried already; each new one gets one.
+    `killed`: call sites after which a kill was tried already; each new one gets one. `second_max`:
+    see Judge. It ends with the violation number `violations_max`.
     """
     report = Report(name or getattr(workload, "__name__", "workload"), seed)
+    report.violations_max = violations_max
     started = time.monotonic()
     recording, disk = record(workload, subject, seed, disk_factory)
     for site, count in disk.sites.items():
         report.count_call(site, count)
-    judge = Judge(subject, report, replay_every, probe_every)
+    judge = Judge(subject, report, replay_every, probe_every, second_max)
     rng = random.Random(seed * 1_000_003 + share[0])
     sites = set() if killed is None else killed
     CrashRun(recording, judge, rng, budget, share, deadline, sites).run()

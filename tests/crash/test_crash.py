@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -31,9 +32,11 @@ from tests.crash.scribe import Scribe
 from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
-# 24 workloads make 15,600 states and some more after kills.
-STATES_EACH = 650
+# 30 workloads make 7,500 states, and more than that after kills and faults.
+STATES_EACH = 250
 STATES_MIN = 15_000
+SECOND_MAX = 6
+"""Second crashes of one recovery in the short form (Judge.second_max)."""
 FAULT_PLANS_EACH = 40
 LONG_ROUNDS = 300
 KILLED: set[Site] = set()
@@ -45,9 +48,16 @@ WHOLE_ROUND_MINUTES = 15
 def crash_workload(name: str, seed: int, states: int, deadline: float) -> Report:
     """One workload, crashed; a function of the module so that another process can run it."""
     workload, subject = WORKLOADS[name]
-    killed = KILLED if deadline == math.inf else set()
+    is_short = deadline == math.inf
     return enumerate_crashes(
-        workload, subject(), budget=states, seed=seed, name=name, deadline=deadline, killed=killed
+        workload,
+        subject(),
+        budget=states,
+        seed=seed,
+        name=name,
+        deadline=deadline,
+        killed=KILLED if is_short else set(),
+        second_max=SECOND_MAX if is_short else sys.maxsize,
     )
 
 
@@ -55,8 +65,16 @@ def fail_workload(name: str, seed: int, plans: int, deadline: float) -> Report:
     """One workload with failing calls."""
     workload, subject = WORKLOADS[name]
     chosen = sampled_plans(counts_of(workload, subject(), seed), random.Random(seed), plans)
+    is_short = deadline == math.inf
     return enumerate_faults(
-        workload, subject(), chosen, seed=seed, name=name, crashes_each=3, deadline=deadline
+        workload,
+        subject(),
+        chosen,
+        seed=seed,
+        name=name,
+        crashes_each=1 if is_short else 3,
+        deadline=deadline,
+        second_max=SECOND_MAX if is_short else sys.maxsize,
     )
 
 

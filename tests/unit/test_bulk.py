@@ -123,7 +123,7 @@ def test_unordered_tries_all(things: rango.Collection) -> None:
         {"a": 1},
         [InsertOne({"_id": 8}), {"insert": 1}],
         [InsertOne({"_id": 8}), InsertOne(5)],  # type: ignore[arg-type]
-        [InsertOne({"_id": 8}), InsertOne({"a": object()})],
+        [InsertOne({"_id": 8}), InsertOne({"a": Ellipsis})],
         [InsertOne({"_id": 8}), UpdateOne({}, {"x": 1})],
         [InsertOne({"_id": 8}), UpdateOne({}, {})],
         [InsertOne({"_id": 8}), UpdateOne({}, 5)],

@@ -110,7 +110,16 @@ def test_what_a_type_byte_names_comes_back_from_the_key(
 
 
 VALUES: list[Any] = [
-    *[None, True, False, "", "x\0y", "\xe9", ObjectId(), datetime(2024, 5, 1, 12, tzinfo=UTC)],
+    *[
+        None,
+        True,
+        False,
+        "",
+        "x\0y",
+        "\xe9",
+        ObjectId("0123456789abcdef01234567"),
+        datetime(2024, 5, 1, 12, tzinfo=UTC),
+    ],
     *[uuid.UUID(int=7), b"abc", Binary(b"abc", 128), Binary(b"", 2), Timestamp(7, 9)],
     *[0, 1, -1, 2**31 - 1, -(2**31), Int64(5), Int64(2**53 + 1), Int64(-(2**53) - 1)],
     *[Int64(2**63 - 1), Int64(-(2**63)), Int64(2**62 + 3), Int64(10**18 + 1)],

@@ -31,7 +31,11 @@ TYPES: Cases = [
     ({"a": {"$type": [-1, 127]}}, [{"a": MinKey()}, {"a": MaxKey()}], [{"a": 1}]),
     ({"a": {"$type": ["null", "bool"]}}, [{"a": None}, {"a": False}], [{}, {"a": 0}]),
     ({"a": {"$type": "regex"}}, [{"a": Regex("x")}], [{"a": "x"}]),
-    ({"a": {"$type": "objectId"}}, [{"a": ObjectId()}], [{"a": Timestamp(1, 1)}]),
+    (
+        {"a": {"$type": "objectId"}},
+        [{"a": ObjectId("0123456789abcdef01234567")}],
+        [{"a": Timestamp(1, 1)}],
+    ),
     ({"a": {"$not": {"$type": "string"}}}, [{}, {"a": 1}], [{"a": "x"}, {"a": [1, "x"]}]),
     ({"a.b": {"$type": "int"}}, [{"a": [{"b": "x"}, {"b": [1]}]}], [{"a": [1]}]),
 ]
