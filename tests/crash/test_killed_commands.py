@@ -1,5 +1,5 @@
 """The real `rango` command, killed before its N-th change of a file, for many N: import, rotate,
-rotate --root, encrypt, restore, compact.
+rotate --root, encrypt, restore, compact, rollback.
 
 Method      a library that counts is preloaded (killer.py); one run that is not killed says how many
             changes there are. Each kill starts from a fresh copy of the same files. Afterwards
@@ -221,3 +221,43 @@ def test_a_killed_compaction_leaves_the_old_log_or_the_new_one(
         assert whole(place, key=FIRST) == expected
         count_cases("crash: killed commands", 1)
     assert 0 in given_up
+
+
+def test_a_killed_rollback_is_whole_or_absent(
+    killer: Killer, tmp_path: Path, seed: int, count_cases: Count
+) -> None:
+    """Two collections and an index that comes back; only the index may be missing for a while."""
+    filled(tmp_path / "template", key=FIRST)
+    with rango.open(tmp_path / "template", key=FIRST) as db:
+        db["b"].insert_many({"_id": n, "text": "x" * 300} for n in range(50))
+        then = documents_of(db)
+        db.create_snapshot("then")
+        db["b"].delete_many({"_id": {"$gte": 20}})
+        db["a"].update_many({"n": 2}, {"$set": {"n": 100}})
+        db["a"].drop_index("n_1")
+        now = documents_of(db)
+    place, file = tmp_path / "db", key_file(tmp_path, FIRST)
+    words = ("rollback", "then", "-P", place, "--yes", "--keyfile", file, "--json")
+    shutil.copytree(tmp_path / "template", place)
+    done = set()
+    for at in killer.points(*words, seed=seed):
+        shutil.rmtree(place)
+        shutil.copytree(tmp_path / "template", place)
+        killer.kill(*words, at=at)
+        with rango.open(place, create=False, key=FIRST) as db:
+            assert list(db.check()) == []
+            found = documents_of(db)
+        assert found in (now, then)
+        done.add(found == then)
+        assert killer(*words) in (0, 1), killer.stderr
+        with rango.open(place, create=False, key=FIRST) as db:
+            assert list(db.check()) == []
+            assert documents_of(db) == then
+            assert [each["name"] for each in db["a"].list_indexes()] == ["_id_", "n_1"]
+        count_cases("crash: killed commands", 1)
+    assert done == {True, False}
+
+
+def documents_of(db: rango.Database) -> dict[str, list[dict[str, Any]]]:
+    """The documents without their revisions, which a rollback gives anew."""
+    return {name: db[name].find_many({}) for name in db.list_collection_names()}

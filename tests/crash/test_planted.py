@@ -15,9 +15,21 @@ import pytest
 from rango import bulk
 from rango._ext import layout
 from rango._ext.seal import nonce_observer_set
-from rango.engine import checkpoint, compact, expiry, feed, index, kept_state, recovery
+from rango._ext.view import View
+from rango.engine import (
+    checkpoint,
+    compact,
+    diff,
+    expiry,
+    feed,
+    index,
+    kept_state,
+    recovery,
+    rollback,
+)
 from rango.engine.aggregate.stage import Batches, Context
 from rango.engine.aggregate.writes import Out, Writing
+from rango.engine.core import Core
 from rango.storage import superblock
 from rango.storage.base_segment import BaseWriter, remove_given_up
 from rango.storage.segment import segment_ids
@@ -269,3 +281,18 @@ def test_events_that_are_told_before_they_are_durable_are_found(
 ) -> None:
     monkeypatch.setattr(feed, "durable_ordinal", feed.written_ordinal)
     assert crash_until_found("watching", seed).violations
+
+
+def test_a_rollback_of_several_commits_is_found(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    whole = rollback.rollback
+
+    def one_by_one(
+        core: Core, then: View, _names: object, limit: int, is_dry: bool, purges: int
+    ) -> rollback.Done:
+        """One collection at a time."""
+        for pair in diff.pairs(core.view(), then):
+            whole(core, then, frozenset([pair.name]), limit, is_dry, purges)
+        return whole(core, then, None, limit, is_dry, purges)
+
+    monkeypatch.setattr(rollback, "rollback", one_by_one)
+    assert crash_until_found("rollbacks", seed).violations

@@ -18,6 +18,7 @@ from rango.engine import checkpoint, shrink
 from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys, NewRoots
 from tests.crash.neighbours import Neighbours, neighbours, neighbours_in_memory
 from tests.crash.pasts import Pasts, pasts
+from tests.crash.rollbacks import rollbacks
 from tests.crash.scribe import Scribe
 from tests.crash.simulator import Session, Workload
 from tests.crash.statements import bulks, expiries, index_builds, merges, outputs
@@ -471,6 +472,7 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "expiry": (expiries, EngineSubject),
     "index builds": (index_builds, EngineSubject),
     "named snapshots": (pasts, Pasts),
+    "rollbacks": (rollbacks, EngineSubject),
     "watching": (watching, lambda: Watched(durability="memory")),
     "neighbours": (neighbours, Neighbours),
     "neighbours, memory": (
