@@ -24,7 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 KEY = bytes(range(32))
 OTHER_KEY = bytes(range(1, 33))
 SECRETS: dict[str, dict[str, Any]] = {"key": {"key": KEY}, "plain": {}}
-TINY = {"segment_size_max": 16 * 1024, "overlay_entries_max": 64, "overlay_bytes_max": 1 << 20}
+TINY = {
+    "segment_size_max": 16 * 1024,
+    "overlay_entries_max": 64,
+    "overlay_bytes_max": 1 << 20,
+    "root_gap": 8 * 1024,
+}
 FOLDER = "/db"
 """Where a database lies in a Folder."""
 

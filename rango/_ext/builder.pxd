@@ -16,6 +16,8 @@ cdef class Builder:
     cdef public uint64_t pinned_units_max
     cdef list generations           # weak references: those that a View may still read
     cdef list named                 # that the two slots name, the newest last (I-2)
+    cdef public list roots          # kept ones: known by the units that they use
+    cdef public bytes roots_content # of the next page of kept roots; None: as it is
 
     cdef int _begin_build(self, Generation old) except -1
     cdef int _keep_foreign(self) except -1
@@ -31,5 +33,6 @@ cdef class Builder:
         set changed,
     ) except -1
     cdef int _free_tree(self, const uint8_t *link, int height) except -1 nogil
+    cdef int _write_roots(self, Generation old, Generation new) except -1
     cdef int _write_bitmap(self, Generation old, Generation new) except -1
     cdef bint _bitmap_same(self, Generation old, uint64_t piece, uint64_t size)

@@ -35,6 +35,7 @@ from rango._ext.layout cimport (
     LINK_SIZE,
     OVERFLOW_LINKS,
     PAGE_BITMAP,
+    PAGE_ROOTS,
     SLOT_UNITS,
     TREE_CATALOG,
     UNIT_SIZE,
@@ -91,6 +92,7 @@ cdef class Builder:
         self.page_size = page_size
         self.named = [generation]
         self.generations = []
+        self.roots = []
         self.pinned_units_max = PINNED_UNITS_MAX
 
     def watch(self, Generation generation not None) -> None:
@@ -138,7 +140,7 @@ cdef class Builder:
         cdef uint64_t count = 0
         cdef bytes zeros = bytes(UNIT_SIZE)
         units_copy(&pager.kept, &pager.used)
-        for each in [*self.named, *[reference() for reference in self.generations]]:
+        for each in [*self.named, *self.roots, *[each() for each in self.generations]]:
             if each is not None:
                 other = <Generation>each
                 units_merge(&pager.kept, &other.used)
@@ -183,6 +185,7 @@ cdef class Builder:
             self._merge_all(new, old, definitions, marks, cells, at, dropped, changed)
         finally:
             free(cells)
+        self._write_roots(old, new)
         self._write_bitmap(old, new)
         units_copy(&new.used, &self.pager.used)
         return new
@@ -201,6 +204,9 @@ cdef class Builder:
                 other = <Generation>generation
                 units_merge(&self.pager.kept, &other.used)
         self.generations = alive
+        for root in self.roots:
+            other = <Generation>root
+            units_merge(&self.pager.kept, &other.used)
         self._keep_foreign()
         # what nobody uses at the end of the file is given back (checkpoint.adopt truncates)
         self.pager.file_units = max(units_end(&self.pager.kept), self.pager.floor)
@@ -364,6 +370,27 @@ cdef class Builder:
             self.pager.free_link(link)
         finally:
             page_release(page)
+        return 0
+
+    cdef int _write_roots(self, Generation old, Generation new) except -1:
+        cdef Pager pager = self.pager
+        cdef bytes content = self.roots_content
+        cdef uint8_t link[LINK_SIZE]
+        cdef uint64_t first
+        cdef uint32_t units
+        new.roots_link = old.roots_link
+        if content is None:
+            return 0
+        if old.roots_link:
+            pager.free_link(<const uint8_t *>PyBytes_AS_STRING(old.roots_link))
+            new.roots_link = b""
+        if content:
+            units = <uint32_t>((len(content) + IMAGE_OVERHEAD + UNIT_SIZE - 1) // UNIT_SIZE)
+            pager.allocate(units, &first)
+            pager.write_at(
+                PAGE_ROOTS, first, units, <const uint8_t *>PyBytes_AS_STRING(content),
+                <size_t>len(content), False, link)
+            new.roots_link = link[:LINK_SIZE]
         return 0
 
     cdef int _write_bitmap(self, Generation old, Generation new) except -1:

@@ -34,6 +34,7 @@ from rango._ext.layout cimport (
     CATALOG_MARKS_SIZE,
     LINK_SIZE,
     PAGE_BITMAP,
+    PAGE_ROOTS,
     SLOT_UNITS,
 )
 from rango._ext.page cimport leaf_is_overflow, leaf_key, leaf_value
@@ -159,6 +160,20 @@ cdef int bitmap_load(Pager pager, Generation generation, uint64_t file_units) ex
     return 0
 
 
+def roots_page(Pager pager not None, bytes link not None) -> bytes:
+    """What the page of kept roots says. PageCorrupted."""
+    cdef Page *page
+    if len(link) != LINK_SIZE:
+        raise PageCorrupted(pager.path, "the link of the page of kept roots is malformed")
+    page = pager.read(<const uint8_t *>PyBytes_AS_STRING(link))
+    try:
+        if page.kind != PAGE_ROOTS:
+            raise PageCorrupted(pager.path, "the slot's kept roots are a page of another kind")
+        return (<const char *>page_bytes(page))[:page.size]
+    finally:
+        page_release(page)
+
+
 def generation_slot(Generation generation not None) -> dict:
     """What the superblock slot of this generation says about its trees."""
     return {
@@ -167,6 +182,7 @@ def generation_slot(Generation generation not None) -> dict:
         "catalog_link": generation.catalog.link[:LINK_SIZE],
         "catalog_height": generation.catalog.height,
         "bitmap_links": generation.bitmap_links,
+        "roots_link": generation.roots_link,
         "file_units": generation.used.count,
     }
 

@@ -44,6 +44,7 @@ cdef enum:
     PAGE_BRANCH = 2
     PAGE_OVERFLOW = 3               # opened bytes are a piece of one record, no header
     PAGE_BITMAP = 4                 # opened bytes are bits, one per unit, 1 = used; no header
+    PAGE_ROOTS = 5                  # opened bytes are kept roots, one behind the other; no header
     PAGE_KIND = 0                   # u8
     PAGE_FLAGS = 1                  # u8, 0
     PAGE_COUNT = 2                  # u16: slots
@@ -179,6 +180,7 @@ cdef enum:
     SLOT_VERSION = 8                # u32
     SLOT_FEATURES = 12              # u32: bits; an unknown one means refuse
     SLOT_FEATURE_MARKS = 1          # catalog values may have marks
+    SLOT_FEATURE_ROOTS = 2          # SLOT_ROOTS names a page
     SLOT_DATABASE_ID = 16           # 16
     SLOT_EPOCH = 32                 # u32: key epoch
     SLOT_NONCE = 36                 # 12
@@ -202,6 +204,7 @@ cdef enum:
     SLOT_REACH = 116                # u64: ordinal that the log must reach, at least T
     SLOT_BITMAP = 128               # then links, BITMAP_LINKS_MAX at most
     BITMAP_LINKS_MAX = 240
+    SLOT_ROOTS = 3968               # link of the page of kept roots (zeros = none)
     # bytes of bits in one bitmap page = 491,520 units = 1.9 GiB of file
     BITMAP_PIECE_SIZE = 61440
 

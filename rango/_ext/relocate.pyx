@@ -157,6 +157,7 @@ def generation_relocated(
     builder._merge_catalog(
         TreeMerge(pager, builder.page_size), old, new, definitions, set(), changed)
     pager.search = SLOT_UNITS
+    new.roots_link = old.roots_link
     builder._write_bitmap(old, new)
     units_copy(&new.used, &pager.used)
     return new, move.moved

@@ -35,6 +35,7 @@ cdef class Generation:
     cdef readonly uint32_t tree_count
     cdef Units used
     cdef list bitmap_links          # bytes of each link, in order
+    cdef public bytes roots_link    # of the page that says which older ones are kept; b"": none
     cdef Tree *tree(self, uint32_t tree) noexcept nogil
     cdef int reserve(self, uint32_t count) except -1
 

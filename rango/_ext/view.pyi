@@ -12,6 +12,7 @@ class Generation:
     number: int
     ordinal: int
     tree_count: int
+    roots_link: bytes
     def __init__(self, number: int, ordinal: int) -> None: ...
 
 @final

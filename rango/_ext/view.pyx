@@ -117,6 +117,7 @@ cdef class Generation:
         self.number = number
         self.ordinal = ordinal
         self.bitmap_links = []
+        self.roots_link = b""
         memset(&self.catalog, 0, sizeof(Tree))
         units_init(&self.used)
 

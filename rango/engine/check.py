@@ -26,7 +26,14 @@ from rango._ext.record import record_parts, validate
 from rango.errors import Corrupted, RangoError
 from rango.storage.oplog import Oplog
 from rango.storage.segment import LogFinding, io_named
-from rango.storage.superblock import DATA_FILE, Slot, slot_load, slots_read, slots_torn
+from rango.storage.superblock import (
+    DATA_FILE,
+    Slot,
+    roots_of,
+    slot_load,
+    slots_read,
+    slots_torn,
+)
 
 if TYPE_CHECKING:
     from rango._ext.collection_info import CollectionInfo, IndexInfo
@@ -101,6 +108,19 @@ def check_data_file(core: Core) -> Iterator[Finding]:
             continue
         pager.forget_cache()
         yield from check_generation(pager, slot, path)
+        if number == newest % 2:
+            yield from check_roots(pager, slot, path)
+
+
+def check_roots(pager: Pager, slot: Slot, path: str) -> Iterator[Finding]:
+    """The older generations that are kept: every page that they reach, and their bitmaps."""
+    try:
+        roots = roots_of(pager, slot)
+    except RangoError as error:
+        yield Finding("page", f"{path} (kept roots)", str(error))
+        return
+    for root in roots:
+        yield from check_generation(pager, root, path)
 
 
 def check_generation(pager: Pager, slot: Slot, path: str) -> Iterator[Finding]:
@@ -116,6 +136,8 @@ def check_generation(pager: Pager, slot: Slot, path: str) -> Iterator[Finding]:
     walk.take(0, layout.SLOT_UNITS, "superblock slots")
     for link in generation_slot(generation)["bitmap_links"]:
         walk.take(*link_place(link), "bitmap")
+    if slot.roots_link:
+        walk.take(*link_place(slot.roots_link), "kept roots")
     walk.tree(slot.catalog_link, slot.catalog_height, None, "catalog")
     for tree, (link, height, entries, live) in generation_trees(generation).items():
         walk.tree(link, height, (entries, live), f"tree {tree}")

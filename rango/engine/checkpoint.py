@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
-from rango.engine import signing
+from rango.engine import kept, signing
 from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, RangoError
 from rango.events import DEBUG, emit
+from rango.storage.segment import LogMark
 from rango.storage.superblock import DATA_FILE, Slot, slot_newest, slot_write, slots_read
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ CLOSE_ENTRIES_MAX: Final = 1_024
 
 So short runs cost no checkpoint.
 """
+
+FORGET_TRIES: Final = 8
+"""Two checkpoints forget the kept roots, if nobody makes others in between."""
 
 SHRINK_UNITS_MIN: Final = 256
 """Free units at the end of the file (1 MiB) that are worth a truncation."""
@@ -111,7 +115,25 @@ def run_anew(core: Core) -> None:
     run(core, is_forced=True)
 
 
-def run(core: Core, *, is_forced: bool = False) -> None:
+def run_bare(core: Core) -> None:
+    """The same, and no older generation is kept any more."""
+    run(core, is_forced=True, keeps_roots=False)
+
+
+def forget_roots(core: Core) -> None:
+    """Let neither slot name a kept root. Raises LowDisk, IoFailed, DatabaseBusy."""
+    for _ in range(FORGET_TRIES):
+        with core.checkpoint_lock:
+            if not kept.is_any(core):
+                return
+            guarded(core, run_bare)
+            core.checkpoints += 1
+    raise DatabaseBusy(
+        f"{core.path}: other processes keep older generations meanwhile; try again later"
+    )
+
+
+def run(core: Core, *, is_forced: bool = False, keeps_roots: bool = True) -> None:
     """Write one checkpoint.
 
     Under the checkpoint lock. Raises LowDisk (nothing happened), IoFailed or Corrupted (latched).
@@ -121,6 +143,7 @@ def run(core: Core, *, is_forced: bool = False) -> None:
     keep_fallback(core)
     if core.unadopted is not None:
         finish(core, *core.unadopted)
+    listed = kept.protect(core)
     try:
         core.append_lock_take()
         view = store.head
@@ -134,6 +157,10 @@ def run(core: Core, *, is_forced: bool = False) -> None:
     prove_slot(core)
     # frames after the view's commit can only be closed frames: the slot names the log's end
     number = 1 if core.slot is None else core.slot.generation + 1
+    if keeps_roots:
+        kept.choose(core, listed, view, LogMark(segment, offset, ordinal, chain))
+    else:
+        store.builder.roots_content = b""
     generation = store.build(view, view.catalog.definitions, number, ordinal)
     fields = generation_slot(generation)
     write_file_end(core.vfs, core.data_fd, fields["file_units"])
@@ -156,6 +183,7 @@ def run(core: Core, *, is_forced: bool = False) -> None:
         seals=core.seals + store.pager.seals,
         reach=ordinal,
         epoch=store.pager.epoch,
+        roots_link=fields["roots_link"],
     )
     core.unadopted = generation, slot
     finish(core, generation, slot)

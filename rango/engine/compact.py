@@ -222,6 +222,8 @@ def give_up(core: Core, cut: Cut, now: Now, progress: Progress | None) -> int:
             kept_state.write_state(writer, state.view, progress)
         size = writer.finish()
         move_slots(core, last.id)
+        # their pages are history, too
+        checkpoint.forget_roots(core)
         with core.checkpoint_lock:
             # first: what goes without a signature would look as if somebody had cut it off
             sign_base(core, ordinal, head)

@@ -1,26 +1,74 @@
 """Roots of the past: generations that are whole in the data file, besides the newest one.
 
-Terms       root: see engine/past.py.
+Terms       root: see engine/past.py. Kept: listed on the page of kept roots of a superblock slot,
+            as a copy of the slot that named it. Position: bytes of log before it, of what the log
+            still has. Gap: the log between two neighbours, which a view of a commit in between
+            replays.
 Invariants  I-2: who finds a root under the checkpoint lock pins it before the lock is let go; a
-            build that begins later leaves its pages alone.
+            build that begins later leaves its pages alone. What either slot lists is left alone by
+            every build (protect), so a root that one slot lost is whole as long as the other one
+            may be the newest.
+            I-5: the bitmap of a generation does not mark the pages of the roots that its slot
+            lists; every root has a bitmap of its own, which marks its page of kept roots as well.
+            I-6 and purge: before pages are cleared, and before history is given up, neither slot
+            lists any (checkpoint.forget_roots). A data file that is built anew has none.
+Policy      The gap made by giving a root up must be worth it: more than `root_gap` bytes of log,
+            and more than half the distance to now behind it, so that they lie at geometric
+            distances. The root before a named snapshot stays. All together, pages that nothing but
+            roots uses are at most a half of those in use (or ROOT_UNITS_MIN).
 Failure     A root that cannot be read is passed over: the log has everything.
-Sources     architecture section 8 (History); ADR-0028.
+Sources     architecture section 8 (History); ADR-0028, ADR-0035.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from rango._ext.generation import generation_units_only
+from rango._ext.generation import generation_units, generation_units_only
+from rango.engine import named
 from rango.errors import Corrupted
 from rango.storage.segment import io_named
-from rango.storage.superblock import DATA_FILE, slots_read
+from rango.storage.superblock import (
+    DATA_FILE,
+    Slot,
+    roots_of,
+    roots_pack,
+    slot_newest,
+    slots_read,
+)
 
 if TYPE_CHECKING:
+    from rango._ext.pager import Pager
+    from rango._ext.store import Store
+    from rango._ext.view import Generation, View
     from rango.engine.core import Core
     from rango.engine.past import Hold
-    from rango.storage.superblock import Slot
+    from rango.storage.oplog import Oplog
+    from rango.storage.segment import LogMark
+
+ROOT_GAP: Final = 8 * 1024 * 1024
+"""Bytes of log that are replayed without a root: some 50,000 small commits, a third of a second."""
+
+ROOT_UNITS_MIN: Final = 1_024
+"""4 MiB: what the pages of roots may take in any case."""
+
+ROOTS_MAX: Final = 64
+"""At geometric distances 64 are enough for any log; their page stays small."""
+
+NAMES_MAX: Final = 16
+"""Of named snapshots, the newest so many have a root of their own."""
+
+
+class Place(NamedTuple):
+    """A root, and where it lies in the log."""
+
+    position: int
+    root: Slot
+
+
+# --- finding
 
 
 def nearest(core: Core, target: int, hold: Hold) -> Slot | None:
@@ -43,30 +91,169 @@ def nearest(core: Core, target: int, hold: Hold) -> Slot | None:
 
 def pinned(core: Core, target: int, hold: Hold) -> Slot | None:
     """The same under the checkpoint lock."""
-    for root in sorted(roots(core), key=lambda each: each.ordinal, reverse=True):
+    slots = slots_of(core)
+    found = [*slots, *(root for slot in slots for root in listed_by(core.store.pager, slot))]
+    for root in sorted(found, key=lambda each: each.ordinal, reverse=True):
         if root.ordinal <= target and pin(core, root, hold):
             return root
     return None
 
 
-def roots(core: Core) -> list[Slot]:
-    """All there are. Under the checkpoint lock."""
+def slots_of(core: Core) -> list[Slot]:
+    """What both slots say now, the older one first. Under the checkpoint lock."""
     path = os.path.join(core.path, DATA_FILE)
     with io_named(f"reading {path}"):
-        slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
-    return [slot for slot in slots if slot is not None]
+        newest, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
+    return [slot for slot in (other, newest) if slot is not None]
+
+
+def listed_by(pager: Pager, slot: Slot | None) -> list[Slot]:
+    """The roots that a slot lists; none if that cannot be read."""
+    try:
+        return [] if slot is None else roots_of(pager, slot)
+    except Corrupted:
+        return []
+
+
+def units_of(pager: Pager, root: Slot) -> Generation | None:
+    """A generation known by its units; None if its bitmap cannot be read."""
+    try:
+        return generation_units_only(
+            pager, root.generation, list(root.bitmap_links), root.file_units
+        )
+    except Corrupted:
+        return None
 
 
 def pin(core: Core, root: Slot, hold: Hold) -> bool:
     """Keep a root's pages from being given out, here and in other processes, while `hold` lives."""
     store = core.store
-    try:
-        generation = generation_units_only(
-            store.pager, root.generation, list(root.bitmap_links), root.file_units
-        )
-    except Corrupted:
+    generation = units_of(store.pager, root)
+    if generation is None:
         return False
     store.builder.watch(generation)
     lease = None if store.shared is None else store.shared.lease(root.generation)
     hold.pin = (hold.pin, generation, lease)
     return True
+
+
+# --- keeping
+
+
+def is_any(core: Core) -> bool:
+    """Whether a slot lists any. Under the checkpoint lock."""
+    return any(slot.roots_link for slot in slots_of(core))
+
+
+def protect(core: Core) -> list[Slot]:
+    """Before a build: its pages are those of no root that a slot lists. Under the checkpoint lock.
+
+    Returns those of the newest slot.
+    """
+    slots = slots_of(core)
+    protect_slots(core.store, *slots)
+    return listed_by(core.store.pager, slots[-1]) if slots else []
+
+
+def protect_slots(store: Store, *slots: Slot | None) -> None:
+    """The same, for these slots."""
+    found = {root.generation: root for slot in slots for root in listed_by(store.pager, slot)}
+    units = [units_of(store.pager, root) for root in found.values()]
+    store.builder.roots = [each for each in units if each is not None]
+    store.builder.roots_content = None
+
+
+def choose(core: Core, listed: list[Slot], view: View, now: LogMark) -> None:
+    """Decide which roots the next slot lists: of the last ones, and of the newest slot. Right
+    before the build of `view`, which holds the log up to the mark `now`.
+    """
+    builder, log = core.store.builder, core.log
+    end = position_of(log, now.segment_id, now.offset)
+    candidates = {root.ordinal: root for root in listed}
+    if core.slot is not None and (listed or end > gap_of(core)):
+        candidates.setdefault(core.slot.ordinal, core.slot)
+    places = [
+        Place(position_of(log, root.log_segment, root.log_offset), root)
+        for _ordinal, root in sorted(candidates.items())
+        if root.log_segment >= log.segments[0].id and root.ordinal < now.ordinal
+    ]
+    if not view.catalog.settings.get("is_purging"):
+        names = [each["ordinal"] for each in named.listed(view)[-NAMES_MAX:]] if places else []
+        places = within_budget(core, thinned(places, end, gap_of(core), names), end)
+    else:
+        places = []
+    wanted = [place.root for place in places]
+    builder.roots_content = None if wanted == listed else roots_pack(wanted)
+
+
+def gap_of(core: Core) -> int:
+    """The least gap."""
+    return core.options.root_gap or ROOT_GAP
+
+
+def position_of(log: Oplog, segment_id: int, offset: int) -> int:
+    """How many bytes of log there are before a place in it."""
+    before = (each.predecessor_end for each in log.segments[1:] if each.id <= segment_id)
+    return sum(before) + offset
+
+
+def neighbours(places: list[Place], at: int, end: int) -> tuple[int, int]:
+    """Where those beside a root lie: the log's beginning and its end count as such."""
+    left = places[at - 1].position if at else 0
+    right = places[at + 1].position if at + 1 < len(places) else end
+    return left, right
+
+
+def thinned(places: list[Place], end: int, gap: int, names: list[int]) -> list[Place]:
+    """Those that are worth it, the oldest first."""
+    ordinals = [place.root.ordinal for place in places]
+    needed = {ordinals[at - 1] for name in names if (at := bisect_right(ordinals, name))}
+    places = list(places)
+    at = 0
+    while at < len(places):
+        left, right = neighbours(places, at, end)
+        is_far = right - left > max(gap, (end - right) // 2)
+        # right behind another one it saves nothing
+        is_needed = places[at].root.ordinal in needed and places[at].position - left > gap // 8
+        if is_far or is_needed:
+            at += 1
+        else:
+            del places[at]
+            # the one before has another neighbour now
+            at = max(at - 1, 0)
+    return places
+
+
+def within_budget(core: Core, places: list[Place], end: int) -> list[Place]:
+    """As many of them as may take space."""
+    pager = core.store.pager
+    found = [(place, units_of(pager, place.root)) for place in places]
+    rest = [
+        (place, int.from_bytes(generation_units(units), "little"))
+        for place, units in found
+        if units is not None
+    ]
+    newest = None if core.slot is None else units_of(pager, core.slot)
+    used = 0 if newest is None else int.from_bytes(generation_units(newest), "little")
+    budget = max(ROOT_UNITS_MIN, used.bit_count() // 2)
+    while rest and (len(rest) > ROOTS_MAX or extra_of(rest, used) > budget):
+        del rest[least_worth([place for place, _units in rest], end)]
+    return [place for place, _units in rest]
+
+
+def extra_of(rest: list[tuple[Place, int]], used: int) -> int:
+    """How many units nothing but roots uses."""
+    units = 0
+    for _place, own in rest:
+        units |= own
+    return (units & ~used).bit_count()
+
+
+def least_worth(places: list[Place], end: int) -> int:
+    """The one whose gap is the smallest for its distance."""
+
+    def worth(at: int) -> float:
+        left, right = neighbours(places, at, end)
+        return (right - left) / max(end - places[at].position, 1)
+
+    return min(range(len(places)), key=worth)

@@ -33,6 +33,8 @@ class OpenOptions(NamedTuple):
     segment_size_max: int = 0
     overlay_entries_max: int = 0
     overlay_bytes_max: int = 0
+    root_gap: int = 0
+    """Bytes of log between two kept roots, at the least (engine/kept.py)."""
     page_size: int = 0
     cache_is_given: bool = True
     """False: a size that the database itself was given (engine/settings.py) counts instead."""

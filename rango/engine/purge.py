@@ -29,7 +29,7 @@ from rango._ext import layout
 from rango._ext.collection_info import CollectionInfo
 from rango._ext.key import key_of
 from rango._ext.record import decode, encode, record_parts
-from rango.engine import checkpoint, signing
+from rango.engine import checkpoint, kept, signing
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.mutation import MUTATION, mutations
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
@@ -148,11 +148,13 @@ def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
     # something to write, so that the other slot moves on as well
     core.change_catalog(lambda catalog: [(DATABASE_ID, database_changed(catalog, is_purging=True))])
     core.checkpoint()
+    checkpoint.forget_roots(core)
     core.store.pager.forget_cache()
     with core.history_lock, core.checkpoint_lock, latching(core):
         # other processes may have made checkpoints meanwhile: their pages are no free ones
         checkpoint.refresh(core)
         checkpoint.keep_fallback(core)
+        kept.protect(core)
         pinned = core.store.builder.pinned
         if pinned:
             raise DatabaseBusy(

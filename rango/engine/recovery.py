@@ -29,7 +29,7 @@ from rango._ext.generation import generation_empty
 from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
-from rango.engine import attach, checkpoint, kept_state, rekey
+from rango.engine import attach, checkpoint, kept, kept_state, rekey
 from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
 from rango.engine.options import OpenOptions
 from rango.errors import (
@@ -407,6 +407,8 @@ def replay(
         if may_write and store.overlay_count > REPLAY_ENTRIES_MAX:
             if fallback is not None and not is_kept:
                 checkpoint.keep_slot(store, fallback)
+            if not is_kept:
+                kept.protect_slots(store, slot, fallback)
             is_kept = True
             store.head.catalog = store.head.catalog.changed(changes, store.marks)
             changes = []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units
 from rango._ext.relocate import generation_relocated
-from rango.engine import checkpoint
+from rango.engine import checkpoint, kept
 from rango.storage.superblock import DATA_FILE, slot_load, slots_read
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def step(core: Core, path: str) -> int:
     if slot.file_units <= limit:
         return 0
     checkpoint.prove_slot(core)
+    kept.protect(core)
     generation, moved = generation_relocated(
         store.builder, old, dict(definitions), slot.generation + 1, limit, STEP_UNITS
     )

@@ -17,12 +17,13 @@ Sources     ADR-0001; architecture section 7.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rango._ext import layout
-from rango._ext.generation import generation_load
+from rango._ext.generation import generation_load, roots_page
 from rango._ext.vfs import Vfs
-from rango.errors import FormatTooNew
+from rango.errors import FormatTooNew, PageCorrupted
 from rango.storage.keyring import Keyring
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ HEADER: Final = struct.Struct("<8sII16sI")
 BODY: Final = struct.Struct("<QQ32sQQQ16sBBxxIQHHQQ")
 EMPTY_LINK: Final = bytes(layout.LINK_SIZE)
 LINKS_OFFSET: Final = layout.SLOT_BITMAP
-FEATURES_KNOWN: Final = layout.SLOT_FEATURE_MARKS
+FEATURES_KNOWN: Final = layout.SLOT_FEATURE_MARKS | layout.SLOT_FEATURE_ROOTS
+ROOT: Final = struct.Struct("<IH")
 
 
 class Slot(NamedTuple):
@@ -57,13 +59,24 @@ class Slot(NamedTuple):
     seals: int
     reach: int
     epoch: int
+    roots_link: bytes = b""
+    """Of the page that says which older generations are kept; empty if none is."""
 
 
 def slot_pack(slot: Slot, keyring: Keyring) -> bytes:
     """One unit, sealed, ready to be written at unit `slot.generation % 2`."""
-    header = HEADER.pack(
-        MAGIC, layout.FORMAT_VERSION, FEATURES_KNOWN, keyring.database_id, slot.epoch
+    features = layout.SLOT_FEATURE_MARKS | (layout.SLOT_FEATURE_ROOTS if slot.roots_link else 0)
+    header = HEADER.pack(MAGIC, layout.FORMAT_VERSION, features, keyring.database_id, slot.epoch)
+    body = body_pack(slot).ljust(layout.SLOT_ROOTS, b"\0") + slot.roots_link
+    key = keyring.superblock_key(slot.epoch)
+    nonce, sealed = key.seal_bytes(
+        slot_aad(header, slot.generation % 2), body.ljust(layout.SLOT_BODY_SIZE, b"\0")
     )
+    return header + nonce + sealed
+
+
+def body_pack(slot: Slot) -> bytes:
+    """The body of a slot up to the last of its bitmap links."""
     body = BODY.pack(
         slot.generation,
         slot.ordinal,
@@ -81,12 +94,7 @@ def slot_pack(slot: Slot, keyring: Keyring) -> bytes:
         slot.seals,
         slot.reach,
     )
-    body = body.ljust(LINKS_OFFSET, b"\0") + b"".join(slot.bitmap_links)
-    key = keyring.superblock_key(slot.epoch)
-    nonce, sealed = key.seal_bytes(
-        slot_aad(header, slot.generation % 2), body.ljust(layout.SLOT_BODY_SIZE, b"\0")
-    )
-    return header + nonce + sealed
+    return body.ljust(LINKS_OFFSET, b"\0") + b"".join(slot.bitmap_links)
 
 
 def slot_aad(header: bytes, number: int) -> bytes:
@@ -113,9 +121,18 @@ def slot_unpack(data: bytes, number: int, path: str, keyring: Keyring) -> Slot |
             f"{path} has format version {version}, features {features:#x}; this Rango knows "
             f"version {layout.FORMAT_VERSION}. Update Rango."
         )
+    slot = body_unpack(body, epoch)
+    if slot is None or slot.generation % 2 != number:
+        return None
+    link = body[layout.SLOT_ROOTS : layout.SLOT_ROOTS + layout.LINK_SIZE]
+    return slot._replace(roots_link=link) if link != EMPTY_LINK else slot
+
+
+def body_unpack(body: bytes, epoch: int) -> Slot | None:
+    """What body_pack() packed; None if it cannot be that."""
     fields = BODY.unpack_from(body)
     count = fields[12]
-    if count > layout.BITMAP_LINKS_MAX or fields[0] % 2 != number:
+    if count > layout.BITMAP_LINKS_MAX:
         return None
     links = tuple(
         body[at : at + layout.LINK_SIZE]
@@ -139,6 +156,32 @@ def slot_unpack(data: bytes, number: int, path: str, keyring: Keyring) -> Slot |
         reach=fields[14],
         epoch=epoch,
     )
+
+
+def roots_pack(roots: Sequence[Slot]) -> bytes:
+    """The content of the page of kept roots: of each one epoch, size, body of its slot."""
+    bodies = [(root.epoch, body_pack(root) + root.roots_link) for root in roots]
+    return b"".join(ROOT.pack(epoch, len(body)) + body for epoch, body in bodies)
+
+
+def roots_of(pager: Pager, slot: Slot) -> list[Slot]:
+    """The kept roots that a slot names, the oldest first. PageCorrupted."""
+    if not slot.roots_link:
+        return []
+    data = roots_page(pager, slot.roots_link)
+    found: list[Slot] = []
+    at = 0
+    while at < len(data):
+        epoch, size = ROOT.unpack_from(data, at)
+        at += ROOT.size
+        body = data[at : at + size]
+        root = body_unpack(body, epoch)
+        if root is None:
+            raise PageCorrupted(pager.path, "a kept root is malformed")
+        links = LINKS_OFFSET + len(root.bitmap_links) * layout.LINK_SIZE
+        found.append(root._replace(roots_link=body[links:]))
+        at += size
+    return found
 
 
 def slots_read(vfs: Vfs, fd: int, path: str, keyring: Keyring) -> tuple[Slot | None, Slot | None]:
@@ -198,7 +241,7 @@ def slot_mend(vfs: Vfs, fd: int, number: int, slot: Slot | None, keyring: Keyrin
 
 def slot_load(pager: Pager, slot: Slot) -> tuple[Generation, list[tuple[int, bytes]]]:
     """The generation that a slot names, and the definitions in its catalog. PageCorrupted."""
-    return generation_load(
+    found = generation_load(
         pager,
         slot.generation,
         slot.ordinal,
@@ -208,3 +251,5 @@ def slot_load(pager: Pager, slot: Slot) -> tuple[Generation, list[tuple[int, byt
         slot.file_units,
         slot.tree_next,
     )
+    found[0].roots_link = slot.roots_link
+    return found

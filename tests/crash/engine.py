@@ -41,7 +41,9 @@ class Clock:
 
 
 class EngineSubject:
-    """Opens databases with small bounds, so that segments roll and checkpoints come early."""
+    """Opens databases with small bounds, so that segments roll, checkpoints come early, and older
+    generations are kept.
+    """
 
     failures: tuple[type[Exception], ...] = (RangoError,)
     latching: tuple[type[Exception], ...] = (IoFailed,)
@@ -54,6 +56,7 @@ class EngineSubject:
         segment_size_max: int = 16 * 1024,
         overlay_entries_max: int = 60,
         overlay_bytes_max: int = 1 << 20,
+        root_gap: int = 4 * 1024,
         node_id: str | None = "node",
         wrap: Callable[[Disk], Any] | None = None,
         seed: int = 0,
@@ -64,6 +67,7 @@ class EngineSubject:
             "segment_size_max": segment_size_max,
             "overlay_entries_max": overlay_entries_max,
             "overlay_bytes_max": overlay_bytes_max,
+            "root_gap": root_gap,
         }
         self.node_id = node_id
         self.wrap = wrap

@@ -23,6 +23,7 @@ from rango.engine import (
     expiry,
     feed,
     index,
+    kept,
     kept_state,
     recovery,
     rollback,
@@ -33,6 +34,7 @@ from rango.engine.core import Core
 from rango.storage import superblock
 from rango.storage.base_segment import BaseWriter, remove_given_up
 from rango.storage.segment import segment_ids
+from rango.storage.superblock import Slot
 from tests.crash.engine import EngineSubject
 from tests.crash.fault_runs import counts_of, enumerate_faults
 from tests.crash.faults import every_plan
@@ -281,6 +283,17 @@ def test_events_that_are_told_before_they_are_durable_are_found(
 ) -> None:
     monkeypatch.setattr(feed, "durable_ordinal", feed.written_ordinal)
     assert crash_until_found("watching", seed).violations
+
+
+def test_kept_roots_whose_pages_are_given_out_are_found(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    def protect(core: Core) -> list[Slot]:
+        return kept.listed_by(core.store.pager, core.slot)
+
+    monkeypatch.setattr(kept, "protect", protect)
+    monkeypatch.setattr(kept, "protect_slots", lambda *_arguments: None)
+    assert crash_until_found("named snapshots", seed).violations
 
 
 def test_a_rollback_of_several_commits_is_found(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:

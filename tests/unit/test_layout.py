@@ -95,4 +95,5 @@ def test_a_page_image_of_the_largest_size_fits_its_units() -> None:
 def test_the_superblock_body_fills_its_unit_and_holds_every_bitmap_link() -> None:
     assert layout.SLOT_BODY + layout.SLOT_BODY_SIZE + layout.TAG_SIZE == layout.UNIT_SIZE
     links = layout.BITMAP_LINKS_MAX * layout.LINK_SIZE
-    assert layout.SLOT_BITMAP + links <= layout.SLOT_BODY_SIZE
+    assert layout.SLOT_BITMAP + links <= layout.SLOT_ROOTS
+    assert layout.SLOT_ROOTS + layout.LINK_SIZE <= layout.SLOT_BODY_SIZE
