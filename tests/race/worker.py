@@ -16,9 +16,11 @@ import sys
 from typing import Any
 
 import rango
+from rango.engine import kept
 from rango.errors import Conflict, DuplicateKey, NotFound
 
 KEY = bytes(range(32))
+kept.ROOT_GAP = 128 * 1024
 ROWS_KEPT = 400
 """Newer rows than these are there; older ones are deleted, so the database does not only grow."""
 
@@ -33,6 +35,8 @@ class Worker:
         self.name = f"{number}.{seed}"
         self.file = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.seen = 0
+        self.past: list[tuple[int, int]] = []
+        """(commit, last number as of it)."""
         self.open()
 
     def open(self) -> None:
@@ -106,6 +110,17 @@ class Worker:
             raise AssertionError(f"{last} is older than {self.seen}, which was seen before")
         self.seen = last
 
+    def look_back(self) -> None:
+        """A state that was seen is the same for ever."""
+        with self.db.snapshot() as now:
+            self.past.append((now.ordinal, self.last(now["rows"].find_one("last"))))
+        del self.past[: -self.random.randrange(5, 40)]
+        ordinal, last = self.random.choice(self.past)
+        rows = list(self.db.at(ordinal)["rows"].find({}))
+        numbers = sorted(row["n"] for row in rows if row["_id"] != "last")
+        if numbers != list(range(last - len(numbers) + 1, last + 1)):
+            raise AssertionError(f"commit {ordinal} ended with {last}, now with {numbers[-3:]}")
+
     def reopen(self) -> None:
         """Close and open."""
         self.db.close()
@@ -134,6 +149,8 @@ class Worker:
             self.db.checkpoint()
         elif chance < 0.95:
             self.index()
+        elif chance < 0.955:
+            self.look_back()
         elif chance < 0.96 and self.number == 0:
             self.db.keys.rotate()
         elif chance < 0.98:
