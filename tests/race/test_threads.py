@@ -9,6 +9,7 @@ Invariants  I-1, I-2, I-8, I-16.
 
 from __future__ import annotations
 
+import errno
 import random
 import threading
 import time
@@ -27,6 +28,7 @@ from rango.errors import (
     Conflict,
     DuplicateKey,
     InvalidName,
+    LowDisk,
     NotFound,
     RangoError,
 )
@@ -394,3 +396,36 @@ def test_a_reader_in_the_middle_of_an_append_does_not_take_it_for_that_of_anothe
         assert len(readers) > 5
         assert [each["_id"] for each in things.find({})] == [*range(400)]
         assert not list(db.check())
+
+
+def test_a_full_disk_right_behind_a_new_segment_leaves_one_history() -> None:
+    """A writer began a segment and had no space for its commit there. Nobody was told of the
+    segment, so a neighbour went on in the one before, and there were two histories. Defends I-16.
+    """
+    disk = SharedDisk()
+    begun = False
+
+    def full(operation: str, path: str, _size: int) -> int:
+        nonlocal begun
+        begun = begun or path.endswith(".rgo.new")
+        if begun and operation == "write" and path.endswith(".rgo"):
+            disk.fault = None
+            return errno.ENOSPC
+        return 0
+
+    one = open_tiny(FOLDER, vfs=PythonVfs(disk), durability="memory")
+    two = open_tiny(FOLDER, vfs=PythonVfs(disk), durability="memory")
+    disk.fault = full
+    number = 0
+    with pytest.raises(LowDisk):
+        for number in range(400):
+            one["things"].insert_one({"_id": number, "text": "x" * 200})
+    for more in range(number, number + 100):
+        (two, one)[more % 2]["things"].insert_one({"_id": more, "text": "x" * 200})
+    for db in (one, two):
+        assert [each["_id"] for each in db["things"].find({})] == [*range(number + 100)]
+        assert not list(db.check())
+    one.close()
+    two.close()
+    with open_tiny(FOLDER, vfs=PythonVfs(disk)) as again:
+        assert again["things"].count_documents({}) == number + 100
