@@ -313,12 +313,13 @@ cdef class Appender:
         if fd >= 0:
             self.segment_take(header, key, fd, allocated)
             commit_plan(self.position, size, plan)
+            # now: with no space for the commit, others would go on in the old segment
+            self.shared.publish(self.segment_id, self.position, self.ordinal)
             return 0
         if not is_no_space(fd) or (stage > STAGE_WRITE and stage != STAGE_RENAME):
             return self.latch(fd, "creation of a segment")
         # a full disk: the old segment may go on past its size as long as it has room
-        if (plan.end <= self.allocated
-                and self.frames + plan.frames <= <uint64_t>SEGMENT_FRAMES_MAX):
+        if plan.end <= self.allocated and self.frames + plan.frames <= <uint64_t>SEGMENT_FRAMES_MAX:
             return 0
         raise LowDisk(
             f"no space for a new oplog segment in {self.directory}; nothing was appended;"
@@ -464,7 +465,6 @@ cdef class Appender:
             self.shared.store(WORD_APPENDING, self.shared.me)
             try:
                 self.roll(&plan, 0)
-                self.shared.publish(self.segment_id, self.position, self.ordinal)
             finally:
                 if not self.failed:
                     self.shared.store(WORD_APPENDING, 0)
