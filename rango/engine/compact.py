@@ -10,7 +10,8 @@ States      rolled (a new segment begins) -> base written under its temporary na
             behind the cut -> base renamed: decided -> segments before it removed. Before the rename
             a crash leaves the old log and a file that the next open removes, after it the new log;
             the next open removes what is left of the old one.
-Failure     LowDisk: nothing was given up. Another process whose place in the log is gone goes on
+Failure     LowDisk: nothing was given up. NotFound, HistoryGone: the snapshot that is to be kept is
+            none, or is gone already. Another process whose place in the log is gone goes on
             from the newest slot (attach.jump).
 Sources     architecture section 8 (Checkpoint); ADR-0032.
 """
@@ -32,9 +33,10 @@ from rango._ext.vfs import VFS_CREATE, VFS_WRITE
 from rango.engine import checkpoint, kept_state, purge, recovery
 from rango.engine.catalog import Catalog
 from rango.engine.mutation import mutations, updated_of
+from rango.engine.named import ordinal_named
 from rango.engine.shrink import shrink
 from rango.engine.signing import sign_base
-from rango.errors import IoFailed
+from rango.errors import HistoryGone, IoFailed
 from rango.events import INFO, emit
 from rango.storage.base_segment import BaseWriter, remove_given_up
 from rango.storage.oplog import Oplog
@@ -64,6 +66,8 @@ class Keep(NamedTuple):
     """Milliseconds since 1970."""
     commits: int = 0
     """So many of the last ordinals."""
+    name: str | None = None
+    """The commit of this snapshot."""
 
 
 class Cut(NamedTuple):
@@ -92,6 +96,8 @@ def compact(
 ) -> dict[str, Any]:
     """Give up the history before a point; see the module and Database.compact()."""
     with core.history_lock:
+        if keep.name is not None:
+            keep = Keep(ordinal=ordinal_kept(core, keep.name))
         if dry_run:
             return foreseen(core, keep)
         if purge.is_purging(core):
@@ -153,6 +159,20 @@ def is_now(core: Core, keep: Keep) -> bool:
     if keep.ordinal is not None:
         return keep.ordinal >= core.store.head.ordinal
     return keep.is_now or (keep.ms is not None and keep.ms >= core.clock())
+
+
+def ordinal_kept(core: Core, name: str) -> int:
+    """The commit of a snapshot that is to be kept. Raises NotFound, HistoryGone."""
+    ordinal = ordinal_named(core.view(), name)
+    # fresh: another process may have given history up
+    oldest = Oplog.open(core.vfs, core.path, core.keyring).start().ordinal
+    if ordinal < oldest:
+        raise HistoryGone(
+            f"snapshot {name!r} cannot be kept: it is commit {ordinal}, and the history before "
+            f"commit {oldest} was given up already; keep a later point, and drop that name",
+            oldest,
+        )
+    return ordinal
 
 
 def cut_at(core: Core, headers: tuple[SegmentHeader, ...], ms: int) -> int:
