@@ -30,7 +30,7 @@ from rango.engine import kept, kept_state, recovery
 from rango.engine.moment import Moment, ordinal_of
 from rango.engine.purge import FACTS
 from rango.engine.stopping import stop_check, stop_of
-from rango.errors import HistoryGone, LogCorrupted, NotFound
+from rango.errors import HistoryGone, IoFailed, LogCorrupted, NotFound
 from rango.storage.follow import Follower
 from rango.storage.oplog import LogMark, Oplog
 from rango.storage.segment import io_named
@@ -85,8 +85,9 @@ def view_at(core: Core, seen: View, moment: Moment, progress: Progress | None = 
     """
     try:
         return _view_at(core, core.log, seen, moment, progress)
-    except (LogCorrupted, NotFound):
-        # a reading that came between two writes of somebody else: once more, with fresh headers
+    except (LogCorrupted, NotFound, IoFailed):
+        # a reading that came between two writes of somebody else, or a segment that another process
+        # has given up: once more, with fresh headers
         fresh = Oplog.open(core.vfs, core.path, core.keyring)
     return _view_at(core, fresh, seen, moment, progress)
 
