@@ -44,11 +44,12 @@ class Retention:
         The log is cut between two segments, so more may be kept than was asked for; each call
         begins a segment, where a later one can cut. `dry_run` only says what would go. Reads and
         writes go on meanwhile. Returns {"ordinal" (everything up to this commit is one state now),
-        "commits", "segments", "bytes" (what went), "oldest" (since when, or None), "base_bytes"
-        (what keeps that state), "data_bytes" (what the data file gave back), "is_done" (False if no
-        history went)}. Raises InvalidArgument, NotFound (nobody gave that name), HistoryGone (that
-        snapshot is gone already), TransactionError inside a transaction, ReadOnly, LowDisk (nothing
-        went), IoFailed.
+        "commits", "segments", "bytes" (what went), "oldest" (since when, or None), "snapshots" (the
+        names of those that end: at() raises HistoryGone for them), "base_bytes" (what keeps that
+        state), "data_bytes" (what the data file gave back), "is_done" (False if no history went)}.
+
+        Raises InvalidArgument, NotFound (nobody gave that name), HistoryGone (that snapshot is gone
+        already), TransactionError inside a transaction, ReadOnly, LowDisk (nothing went), IoFailed.
         """
         from rango.engine.compact import compact
 

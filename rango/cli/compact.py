@@ -91,7 +91,10 @@ def said(found: dict[str, Any], begin: str) -> str:
         return "nothing to give up: no whole segment of the log lies before that point"
     since = "" if found["oldest"] is None else f" since {found['oldest']:%Y-%m-%d %H:%M:%S}Z"
     base = f"; {size_text(found['base_bytes'])} keep their state" if found["base_bytes"] else ""
+    names = ", ".join(found["snapshots"])
+    ended = f"; with it end the snapshots {names}" if names else ""
     return (
         f"{begin} {found['commits']} commits{since}, in {found['segments']} segments "
         f"({size_text(found['bytes'])}){base}; history begins after commit {found['ordinal']}"
+        f"{ended}"
     )

@@ -33,7 +33,7 @@ from rango._ext.vfs import VFS_CREATE, VFS_WRITE
 from rango.engine import checkpoint, kept_state, purge, recovery
 from rango.engine.catalog import Catalog
 from rango.engine.mutation import mutations, updated_of
-from rango.engine.named import ordinal_named
+from rango.engine.named import names_between, ordinal_named
 from rango.engine.shrink import shrink
 from rango.engine.signing import sign_base
 from rango.errors import HistoryGone, IoFailed
@@ -104,12 +104,14 @@ def compact(
             purge.finish(core)
         now = roll(core)
         cut = Cut(now.headers, cut_of(core, now.headers, keep))
-        lost = lost_of(core, cut, is_dry=False)
+        lost = lost_of(core, cut, now.view, is_dry=False)
         size = give_up(core, cut, now, progress) if cut.gone else 0
         # what the view pinned can be used again
         del now
         done = {**lost, "base_bytes": size, "data_bytes": shrink(core)}
-    emit("engine", INFO, "compacted", "history was given up", path=core.path, **done)
+    # names are what somebody wrote, which no event says
+    figures = {**done, "snapshots": len(done["snapshots"])}
+    emit("engine", INFO, "compacted", "history was given up", path=core.path, **figures)
     return done
 
 
@@ -118,7 +120,8 @@ def foreseen(core: Core, keep: Keep) -> dict[str, Any]:
     log = Oplog.open(core.vfs, core.path, core.keyring)
     headers = tuple(log.segments)
     index = len(headers) if is_now(core, keep) else cut_of(core, headers, keep)
-    return {**lost_of(core, Cut(headers, index), is_dry=True), "base_bytes": 0, "data_bytes": 0}
+    lost = lost_of(core, Cut(headers, index), core.view(), is_dry=True)
+    return {**lost, "base_bytes": 0, "data_bytes": 0}
 
 
 def roll(core: Core) -> Now:
@@ -201,8 +204,10 @@ def began_ms(core: Core, header: SegmentHeader) -> int | None:
     return None
 
 
-def lost_of(core: Core, cut: Cut, *, is_dry: bool) -> dict[str, Any]:
-    """What goes: how many commits, segments and bytes, since when, and where history begins."""
+def lost_of(core: Core, cut: Cut, view: View, *, is_dry: bool) -> dict[str, Any]:
+    """What goes: how many commits, segments and bytes, since when, which snapshots with them, and
+    where history begins.
+    """
     gone = cut.headers[: cut.gone]
     end = core.store.head.ordinal + 1
     if cut.gone < len(cut.headers):
@@ -221,6 +226,8 @@ def lost_of(core: Core, cut: Cut, *, is_dry: bool) -> dict[str, Any]:
         "segments": len(gone),
         "bytes": size,
         "oldest": datetime.fromtimestamp(began[0] / 1000, UTC) if began else None,
+        # the state at the cut stays, and what went before had ended before
+        "snapshots": names_between(view, first - 1, end - 2),
         "is_done": bool(gone) and not is_dry,
     }
 

@@ -95,6 +95,11 @@ def listed(view: View) -> list[dict[str, Any]]:
     return sorted(map(shown, found), key=lambda each: (each["ordinal"], each["name"]))
 
 
+def names_between(view: View, first: int, last: int) -> list[str]:
+    """The names of commits from `first` to `last`, oldest first."""
+    return [each["name"] for each in listed(view) if first <= each["ordinal"] <= last]
+
+
 def ordinal_named(view: View, name: str) -> int:
     """The commit that a name stands for. Raises NotFound."""
     found = find(view, name)

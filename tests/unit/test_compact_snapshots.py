@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import rango
 from rango import errors
+from rango.cli import root
 from tests.unit.compact_case import SECRETS, files, fill, segments_small
 
 
@@ -56,3 +60,86 @@ def test_a_snapshot_that_nobody_named_is_not_found_and_now_is_the_present(tmp_pa
         db.create_snapshot("now")
         db["notes"].insert_one({"_id": "later"})
         assert db.compact("now")["ordinal"] == db.stats()["ordinal"]
+
+
+# --- which of them end
+
+
+def named(db: rango.Database) -> dict[str, list[Any]]:
+    """Nine snapshots with history between them, one of them of the empty database."""
+    states: dict[str, list[Any]] = {}
+    for n in range(9):
+        db.create_snapshot(f"s{n}")
+        states[f"s{n}"] = db["notes"].find_many({}, sort=[("_id", 1)])
+        for turn in range(n * 4):
+            db["notes"].insert_one({"_id": f"{n}.{turn}", "text": "x" * 5_000})
+        db["notes"].update_many({}, {"$inc": {"n": 1}})
+    return states
+
+
+def seen(db: rango.Database) -> dict[str, list[Any]]:
+    """What can still be looked at, by name."""
+    found = {}
+    for each in db.snapshots():
+        try:
+            with db.at(each["name"]) as past:
+                found[each["name"]] = past["notes"].find_many({}, sort=[("_id", 1)])
+        except errors.HistoryGone as gone:
+            # compact() refuses for the same reason
+            with pytest.raises(errors.HistoryGone):
+                db.compact(each["name"])
+            assert gone.ordinal > each["ordinal"]
+    return found
+
+
+def test_what_a_dry_run_says_is_what_ends(tmp_path: Path, secret: dict[str, Any]) -> None:
+    path = tmp_path / "db"
+    with rango.open(path, **secret) as db:
+        states = named(db)
+    ended: list[str] = []
+    for keep in (0, "s3", "s3", "s5", "s8", -1, "now", "now"):
+        with rango.open(path, **secret) as db:
+            said = db.compact(keep, dry_run=True)
+            assert seen(db) == states
+            done = db.compact(keep)
+            assert done["snapshots"] == said["snapshots"], keep
+            for name in done["snapshots"]:
+                del states[name]
+            ended += done["snapshots"]
+            assert keep not in ended
+            assert seen(db) == states, keep
+        with rango.open(path, **secret) as db:
+            assert seen(db) == states, keep
+    assert ended == [f"s{n}" for n in range(9)]
+    with rango.open(path, **secret) as db:
+        # a name that stands for nothing can be given anew
+        db.drop_snapshot("s3")
+        db.create_snapshot("s3")
+        assert list(seen(db)) == ["s3"]
+
+
+def test_the_command_says_which_snapshots_end(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with rango.open(path) as db:
+        named(db)
+    run = CliRunner().invoke
+    dry = run(root, ["compact", str(path), "--keep", "s4", "--dry-run"])
+    all_of_them = run(root, ["compact", str(path), "--keep", "now", "--dry-run", "--json"])
+    assert json.loads(all_of_them.output)["snapshots"] == [f"s{n}" for n in range(9)]
+    done = run(root, ["compact", str(path), "--keep", "s4", "--yes", "--json"])
+    ended = json.loads(done.output)["snapshots"]
+    assert ended[:2] == ["s0", "s1"] and "s4" not in ended
+    assert f"; with it end the snapshots {', '.join(ended)}\n" in dry.output
+    none = run(root, ["compact", str(path), "--keep", "s4", "--dry-run"])
+    assert none.exit_code == 1 and "end the snapshots" not in none.output
+
+
+def test_no_event_says_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with rango.open(tmp_path / "db") as db:
+        db.create_snapshot("canary-in-the-mine")
+        db["notes"].insert_one({"_id": 1})
+        with caplog.at_level(logging.DEBUG, "rango"):
+            assert db.compact("now")["snapshots"] == ["canary-in-the-mine"]
+    records = [vars(each) for each in caplog.records]
+    assert any(each["event"] == "compacted" for each in records)
+    assert "canary" not in str(records)
