@@ -143,3 +143,25 @@ def test_no_event_says_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     records = [vars(each) for each in caplog.records]
     assert any(each["event"] == "compacted" for each in records)
     assert "canary" not in str(records)
+
+
+def test_a_snapshot_that_is_taken_after_a_cut_can_be_seen(
+    tmp_path: Path, secret: dict[str, Any]
+) -> None:
+    path = tmp_path / "db"
+    with rango.open(path, **secret) as db:
+        db["notes"].insert_one({"_id": 1})
+    with rango.open(path, **secret) as db:
+        # the frame that the close left is no commit, but has a number, and history begins behind it
+        assert db.compact("now")["is_done"]
+        db.create_snapshot("spring")
+        db["notes"].insert_one({"_id": 2})
+        with db.at("spring") as past:
+            assert past["notes"].count_documents({}) == 1
+        assert db.compact("spring", dry_run=True)["snapshots"] == []
+        db.compact("spring")
+    with rango.open(path, **secret) as db:
+        db.create_snapshot("summer")
+        db.compact("summer")
+        with db.at("summer") as past:
+            assert past["notes"].count_documents({}) == 2
