@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
-from rango.engine import signing
+from rango.engine import index, signing
 from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, RangoError
 from rango.events import DEBUG, emit
 from rango.storage.superblock import DATA_FILE, Slot, slot_newest, slot_write, slots_read
@@ -92,6 +92,8 @@ def run_due(core: Core) -> None:
     """
     options = core.options
     try:
+        # every write maintains what one that died has left
+        index.drop_all_unfinished(core)
         guarded(core)
         core.checkpoints += 1
         core.overlay_entries_max = options.overlay_entries_max or OVERLAY_ENTRIES_MAX
