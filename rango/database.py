@@ -431,9 +431,13 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
     def checkpoint(self) -> None:
         """Bring the data file up to the log. It happens by itself as well.
 
-        The next open then has little to replay.
+        The next open then has little to replay. An index whose builder died is dropped.
         """
-        self._handle.outside("checkpoint()").checkpoint()
+        from rango.engine.index import drop_all_unfinished
+
+        core = self._handle.outside("checkpoint()")
+        core.checkpoint()
+        drop_all_unfinished(core)
 
     def flush(self) -> None:
         """Return when every commit so far is on disk; IoFailed if that could not be done."""

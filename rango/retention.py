@@ -38,15 +38,18 @@ class Retention:
 
         `keep`  what is kept: "now" (no history at all), a datetime or a timedelta (the state then
                 and all that came after), an ordinal (the state after that commit and all that came
-                after), or a negative number (so many of the last commits)
+                after), a negative number (so many of the last commits), or the name of a snapshot
+                (it and all that came after; for one with the name "now" give its ordinal)
 
         The log is cut between two segments, so more may be kept than was asked for; each call
         begins a segment, where a later one can cut. `dry_run` only says what would go. Reads and
         writes go on meanwhile. Returns {"ordinal" (everything up to this commit is one state now),
-        "commits", "segments", "bytes" (what went), "oldest" (since when, or None), "base_bytes"
-        (what keeps that state), "data_bytes" (what the data file gave back), "is_done" (False if no
-        history went)}. Raises InvalidArgument,
-        TransactionError inside a transaction, ReadOnly, LowDisk (nothing went), IoFailed.
+        "commits", "segments", "bytes" (what went), "oldest" (since when, or None), "snapshots" (the
+        names of those that end: at() raises HistoryGone for them), "base_bytes" (what keeps that
+        state), "data_bytes" (what the data file gave back), "is_done" (False if no history went)}.
+
+        Raises InvalidArgument, NotFound (nobody gave that name), HistoryGone (that snapshot is gone
+        already), TransactionError inside a transaction, ReadOnly, LowDisk (nothing went), IoFailed.
         """
         from rango.engine.compact import compact
 
@@ -57,9 +60,12 @@ class Retention:
 def _point(keep: object, now: int) -> Keep:
     """The keep point as the engine knows it."""
     from rango.engine.compact import Keep
+    from rango.engine.named import NAME
 
     if keep == NOW:
         return Keep(is_now=True)
+    if isinstance(keep, str) and NAME.fullmatch(keep):
+        return Keep(name=keep)
     if isinstance(keep, int) and not isinstance(keep, bool):
         return Keep(ordinal=keep) if keep >= 0 else Keep(commits=-keep)
     if isinstance(keep, timedelta):
@@ -72,6 +78,6 @@ def _point(keep: object, now: int) -> Keep:
         aware = keep if keep.tzinfo is not None else keep.replace(tzinfo=UTC)
         return Keep(ms=(aware - EPOCH) // timedelta(milliseconds=1))
     raise InvalidArgument(
-        f"keep is {keep!r}; it must be 'now', a datetime, a timedelta, an ordinal or minus a "
-        "number of commits"
+        f"keep is {keep!r}; it must be 'now', a datetime, a timedelta, an ordinal, minus a number "
+        "of commits or the name of a snapshot"
     )

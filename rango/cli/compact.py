@@ -16,7 +16,7 @@ UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": 
 
 
 class KeepPoint(click.ParamType[Any]):
-    """now, 30d, 2026-01-31, last:1000, or an ordinal."""
+    """now, 30d, 2026-01-31, last:1000, an ordinal, or the name of a snapshot."""
 
     name = "keep"
 
@@ -24,8 +24,10 @@ class KeepPoint(click.ParamType[Any]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | int | datetime | timedelta:
         """What Database.compact takes."""
+        from rango.engine.named import NAME
+
         text = str(value)
-        if text == "now":
+        if NAME.fullmatch(text):  # "now" as well
             return text
         if match := re.fullmatch(r"(\d{1,9})([smhdw])", text):
             return timedelta(**{UNITS[match[2]]: int(match[1])})
@@ -36,12 +38,16 @@ class KeepPoint(click.ParamType[Any]):
         try:
             return datetime.fromisoformat(text)
         except ValueError:
-            self.fail(f"{text!r} is not now, 30d, 2026-01-31, last:1000 or a commit", param, ctx)
+            what = "now, 30d, 2026-01-31, last:1000, a commit or the name of a snapshot"
+            self.fail(f"{text!r} is not {what}", param, ctx)
 
 
 @click.command("compact")
 @click.option(
-    "--keep", type=KeepPoint(), required=True, help="now, 30d, 2026-01-31T12:00, last:1000, 17."
+    "--keep",
+    type=KeepPoint(),
+    required=True,
+    help="now, 30d, 2026-01-31T12:00, last:1000, 17, a snapshot.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask; needed without a terminal.")
@@ -53,12 +59,14 @@ def command(
 
     The documents stay as they are. KEEP is what is kept: `now` nothing of the history, `30d` (s, m,
     h, d, w) so long, a date the state then and all after it, `last:N` so many commits, a number
-    the state after that commit and all after it. The log is cut between two segments, so more may
+    the state after that commit and all after it, the name of a snapshot that one and all after it
+    (not one that is called now: give its commit). The log is cut between two segments, so more may
     be kept. Exit code 1 if there was nothing to give up.
 
     \b
     Examples:
       rango compact ./my-data --keep 30d --dry-run
+      rango compact ./my-data --keep before-cleanup
       rango compact ./my-data --keep now --yes --json
     """
     if not (yes or dry_run or is_terminal()):
@@ -83,7 +91,10 @@ def said(found: dict[str, Any], begin: str) -> str:
         return "nothing to give up: no whole segment of the log lies before that point"
     since = "" if found["oldest"] is None else f" since {found['oldest']:%Y-%m-%d %H:%M:%S}Z"
     base = f"; {size_text(found['base_bytes'])} keep their state" if found["base_bytes"] else ""
+    names = ", ".join(found["snapshots"])
+    ended = f"; with it end the snapshots {names}" if names else ""
     return (
         f"{begin} {found['commits']} commits{since}, in {found['segments']} segments "
         f"({size_text(found['bytes'])}){base}; history begins after commit {found['ordinal']}"
+        f"{ended}"
     )

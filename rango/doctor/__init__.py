@@ -51,6 +51,7 @@ def examine(
     from rango.doctor.log import examine_log
     from rango.doctor.machine import examine_machine
     from rango.doctor.sealing import examine_keys, examine_rekey
+    from rango.doctor.signatures import examine_signatures
     from rango.doctor.surroundings import measure
     from rango.errors import IoFailed, NotADatabase
 
@@ -75,6 +76,7 @@ def examine(
         examine_files(case)
         if not is_between:
             examine_log(case, examine_data_file(case))
+            examine_signatures(case)
         if case.keyring is not None:
             case.keyring.close()
     examine_machine(case)

@@ -13,6 +13,7 @@ from rango.doctor.surroundings import Surroundings
 if TYPE_CHECKING:
     from rango._ext.vfs import Vfs
     from rango.storage.keyring import Keyring, Secret
+    from rango.storage.keys_file import KeysState
     from rango.storage.superblock import Slot
 
 
@@ -36,6 +37,8 @@ class Examination:
     """Another process has it open for writing: files change while they are read."""
     keyring: Keyring | None = None
     """None: no secret that opens it."""
+    keys: KeysState | None = None
+    """What lies open in the keys file."""
     slot: Slot | None = None
     started_ns: int = field(default_factory=time.monotonic_ns)
     last_ms: int = 0

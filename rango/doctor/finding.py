@@ -62,6 +62,10 @@ CODES: Final[dict[str, Severity]] = {
     "log-damaged": "error",
     "segment-void": "note",
     "torn-tail": "warning",
+    "signatures-missing": "warning",
+    "signatures-torn": "note",
+    "signatures-changed": "warning",
+    "signatures-foreign": "warning",
     # space and time
     "low-disk": "warning",
     "reclaimable": "note",

@@ -246,7 +246,8 @@ def examine_end(case: Examination, log: Oplog, tail: Tail) -> None:
             "index-unfinished",
             f"tree {tree}",
             "the building of an index was cut short",
-            "nothing: the next open for writing drops what there is of it; create it again",
+            "nothing: the next open for writing or checkpoint drops what there is of it; create it "
+            "again",
         )
 
 

@@ -40,7 +40,7 @@ def examine_keys(case: Examination) -> None:
         return
     try:
         copy, damaged = read_keys(case.vfs, case.path)
-        state = decode(copy, "keys")
+        state = case.keys = decode(copy, "keys")
     except KeysCorrupted as error:
         case.find("keys-damaged", "keys", error.what, RESTORE)
         return

@@ -23,6 +23,7 @@ from rango._ext.log_follow import appender_follow, appender_mend
 from rango._ext.vfs import VFS_WRITE
 from rango.engine import kept_state, recovery
 from rango.engine.catalog import Catalog
+from rango.engine.checkpoint import take_keys
 from rango.errors import (
     Corrupted,
     DatabaseBusy,
@@ -315,14 +316,6 @@ def follow_all(core: Core) -> None:
     if store.appender is not None:
         core.follower.mark = LogMark(*store.appender.mark())
     core.follower.approach()
-
-
-def take_keys(core: Core) -> None:
-    """Take over what another process changed in the keys, a new epoch above all."""
-    core.keyring.refresh()
-    if core.store.pager.epoch != core.keyring.epoch:
-        core.store.pager.epoch_use(core.keyring.epoch)
-        core.seals = -core.store.pager.seals
 
 
 def read_on(core: Core) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units_only
 from rango._ext.vfs import Vfs
-from rango.engine import kept, signing
+from rango.engine import index, kept, signing
 from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, RangoError
 from rango.events import DEBUG, emit
 from rango.storage.segment import LogMark
@@ -60,9 +60,6 @@ CLOSE_ENTRIES_MAX: Final = 1_024
 So short runs cost no checkpoint.
 """
 
-FORGET_TRIES: Final = 8
-"""Two checkpoints forget the kept roots, if nobody makes others in between."""
-
 SHRINK_UNITS_MIN: Final = 256
 """Free units at the end of the file (1 MiB) that are worth a truncation."""
 
@@ -96,6 +93,8 @@ def run_due(core: Core) -> None:
     """
     options = core.options
     try:
+        # every write maintains what one that died has left
+        index.drop_all_unfinished(core)
         guarded(core)
         core.checkpoints += 1
         core.overlay_entries_max = options.overlay_entries_max or OVERLAY_ENTRIES_MAX
@@ -121,16 +120,12 @@ def run_bare(core: Core) -> None:
 
 
 def forget_roots(core: Core) -> None:
-    """Let neither slot name a kept root. Raises LowDisk, IoFailed, DatabaseBusy."""
-    for _ in range(FORGET_TRIES):
-        with core.checkpoint_lock:
-            if not kept.is_any(core):
-                return
-            guarded(core, run_bare)
-            core.checkpoints += 1
-    raise DatabaseBusy(
-        f"{core.path}: other processes keep older generations meanwhile; try again later"
-    )
+    """Let neither slot name a kept root. Raises LowDisk, IoFailed."""
+    with core.checkpoint_lock:
+        for _slot in range(layout.SLOT_UNITS):
+            if kept.is_any(core):
+                guarded(core, run_bare)
+                core.checkpoints += 1
 
 
 def run(core: Core, *, is_forced: bool = False, keeps_roots: bool = True) -> None:
@@ -197,6 +192,10 @@ def refresh(core: Core) -> None:
     # alone or not: the last one to close may come behind a neighbour that died
     if not core.lock.is_shared:
         return
+    with core.follow_lock:
+        if core.lock.shared.keys > core.keyring.generation:
+            # else a slot of a new epoch would not be seen, and overwritten
+            take_keys(core)
     path = os.path.join(core.path, DATA_FILE)
     slot, _other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
     is_untold = slot is not None and slot.generation > core.lock.shared.generation
@@ -212,6 +211,16 @@ def refresh(core: Core) -> None:
             core.view()
     finally:
         core.append_lock.drop()
+
+
+def take_keys(core: Core) -> None:
+    """Take over what another process changed in the keys, a new epoch above all. Under the follow
+    lock.
+    """
+    core.keyring.refresh()
+    if core.store.pager.epoch != core.keyring.epoch:
+        core.store.pager.epoch_use(core.keyring.epoch)
+        core.seals = -core.store.pager.seals
 
 
 def finish(core: Core, generation: Generation, slot: Slot) -> None:

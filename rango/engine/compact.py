@@ -10,7 +10,8 @@ States      rolled (a new segment begins) -> base written under its temporary na
             behind the cut -> base renamed: decided -> segments before it removed. Before the rename
             a crash leaves the old log and a file that the next open removes, after it the new log;
             the next open removes what is left of the old one.
-Failure     LowDisk: nothing was given up. Another process whose place in the log is gone goes on
+Failure     LowDisk: nothing was given up. NotFound, HistoryGone: the snapshot that is to be kept is
+            none, or is gone already. Another process whose place in the log is gone goes on
             from the newest slot (attach.jump).
 Sources     architecture section 8 (Checkpoint); ADR-0032.
 """
@@ -32,9 +33,10 @@ from rango._ext.vfs import VFS_CREATE, VFS_WRITE
 from rango.engine import checkpoint, kept_state, purge, recovery
 from rango.engine.catalog import Catalog
 from rango.engine.mutation import mutations, updated_of
+from rango.engine.named import names_between, ordinal_named
 from rango.engine.shrink import shrink
 from rango.engine.signing import sign_base
-from rango.errors import IoFailed
+from rango.errors import HistoryGone, IoFailed
 from rango.events import INFO, emit
 from rango.storage.base_segment import BaseWriter, remove_given_up
 from rango.storage.oplog import Oplog
@@ -64,6 +66,8 @@ class Keep(NamedTuple):
     """Milliseconds since 1970."""
     commits: int = 0
     """So many of the last ordinals."""
+    name: str | None = None
+    """The commit of this snapshot."""
 
 
 class Cut(NamedTuple):
@@ -92,18 +96,22 @@ def compact(
 ) -> dict[str, Any]:
     """Give up the history before a point; see the module and Database.compact()."""
     with core.history_lock:
+        if keep.name is not None:
+            keep = Keep(ordinal=ordinal_kept(core, keep.name))
         if dry_run:
             return foreseen(core, keep)
         if purge.is_purging(core):
             purge.finish(core)
         now = roll(core)
         cut = Cut(now.headers, cut_of(core, now.headers, keep))
-        lost = lost_of(core, cut, is_dry=False)
+        lost = lost_of(core, cut, now.view, is_dry=False)
         size = give_up(core, cut, now, progress) if cut.gone else 0
         # what the view pinned can be used again
         del now
         done = {**lost, "base_bytes": size, "data_bytes": shrink(core)}
-    emit("engine", INFO, "compacted", "history was given up", path=core.path, **done)
+    # names are what somebody wrote, which no event says
+    figures = {**done, "snapshots": len(done["snapshots"])}
+    emit("engine", INFO, "compacted", "history was given up", path=core.path, **figures)
     return done
 
 
@@ -112,7 +120,8 @@ def foreseen(core: Core, keep: Keep) -> dict[str, Any]:
     log = Oplog.open(core.vfs, core.path, core.keyring)
     headers = tuple(log.segments)
     index = len(headers) if is_now(core, keep) else cut_of(core, headers, keep)
-    return {**lost_of(core, Cut(headers, index), is_dry=True), "base_bytes": 0, "data_bytes": 0}
+    lost = lost_of(core, Cut(headers, index), core.view(), is_dry=True)
+    return {**lost, "base_bytes": 0, "data_bytes": 0}
 
 
 def roll(core: Core) -> Now:
@@ -155,6 +164,20 @@ def is_now(core: Core, keep: Keep) -> bool:
     return keep.is_now or (keep.ms is not None and keep.ms >= core.clock())
 
 
+def ordinal_kept(core: Core, name: str) -> int:
+    """The commit of a snapshot that is to be kept. Raises NotFound, HistoryGone."""
+    ordinal = ordinal_named(core.view(), name)
+    # fresh: another process may have given history up
+    oldest = Oplog.open(core.vfs, core.path, core.keyring).start().ordinal
+    if ordinal < oldest:
+        raise HistoryGone(
+            f"snapshot {name!r} cannot be kept: it is commit {ordinal}, and the history before "
+            f"commit {oldest} was given up already; keep a later point, and drop that name",
+            oldest,
+        )
+    return ordinal
+
+
 def cut_at(core: Core, headers: tuple[SegmentHeader, ...], ms: int) -> int:
     """How many segments go if the state at a time is kept: the last one that began before it is
     the first that stays.
@@ -181,8 +204,10 @@ def began_ms(core: Core, header: SegmentHeader) -> int | None:
     return None
 
 
-def lost_of(core: Core, cut: Cut, *, is_dry: bool) -> dict[str, Any]:
-    """What goes: how many commits, segments and bytes, since when, and where history begins."""
+def lost_of(core: Core, cut: Cut, view: View, *, is_dry: bool) -> dict[str, Any]:
+    """What goes: how many commits, segments and bytes, since when, which snapshots with them, and
+    where history begins.
+    """
     gone = cut.headers[: cut.gone]
     end = core.store.head.ordinal + 1
     if cut.gone < len(cut.headers):
@@ -201,6 +226,8 @@ def lost_of(core: Core, cut: Cut, *, is_dry: bool) -> dict[str, Any]:
         "segments": len(gone),
         "bytes": size,
         "oldest": datetime.fromtimestamp(began[0] / 1000, UTC) if began else None,
+        # the state at the cut stays, and what went before had ended before
+        "snapshots": names_between(view, first - 1, end - 2),
         "is_done": bool(gone) and not is_dry,
     }
 

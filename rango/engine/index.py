@@ -6,7 +6,7 @@ Terms       asked: an IndexInfo that says what an index shall be; its tree does 
             MongoDB tells indexes apart.
 Invariants  I-8 holds for a ready index; a plan never uses another one. The definition turns ready
             in a commit of its own, after the last fill, so that a crash leaves a building index,
-            which the next open drops.
+            which the next open, checkpoint or build in any process drops.
 States      absent -> building -> ready -> absent
 Failure     What a document forbids (a duplicate in a unique index, arrays side by side) ends the
             build: the index is dropped again, DuplicateKey or InvalidDocument names the value.
@@ -243,8 +243,13 @@ def drop(core: Core, name: str, index_names: list[str]) -> None:
 
 
 def drop_all_unfinished(core: Core) -> None:
-    """Drop the indexes whose builds were interrupted; those that another process builds stay."""
-    if not core.store.head.catalog.building() or not core.build_lock.take(0):
+    """Drop the indexes whose builds were interrupted; those that somebody builds stay: he has the
+    build lock, which goes with the process.
+    """
+    # locked: perhaps by this thread, whose fill brought a checkpoint with it
+    if not core.store.head.catalog.building() or core.build_lock.locked():
+        return
+    if not core.build_lock.take(0):
         return
     try:
         for tree in core.view().catalog.building():

@@ -24,11 +24,12 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rango._ext.generation import generation_units, generation_units_only
 from rango.engine import named
-from rango.errors import Corrupted
+from rango.errors import Corrupted, IoFailed
 from rango.storage.segment import io_named
 from rango.storage.superblock import (
     DATA_FILE,
@@ -55,7 +56,10 @@ ROOT_UNITS_MIN: Final = 1_024
 """4 MiB: what the pages of roots may take in any case."""
 
 ROOTS_MAX: Final = 64
-"""At geometric distances 64 are enough for any log; their page stays small."""
+"""At geometric distances 64 are enough for any log."""
+
+LIST_SIZE_MAX: Final = 32 * 1024
+"""Of their page: a root of a file of 100 GiB takes about 1 KiB there."""
 
 NAMES_MAX: Final = 16
 """Of named snapshots, the newest so many have a root of their own."""
@@ -71,8 +75,10 @@ class Place(NamedTuple):
 # --- finding
 
 
-def nearest(core: Core, target: int, hold: Hold) -> Slot | None:
+def nearest(core: Core, target: int, hold: Hold, without: Collection[int] = ()) -> Slot | None:
     """The newest root at or before an ordinal, its pages pinned by `hold`; None if there is none.
+
+    `without`: generations that turned out to be damaged.
 
     Raises DatabaseBusy if a checkpoint takes very long, IoFailed.
     """
@@ -81,20 +87,22 @@ def nearest(core: Core, target: int, hold: Hold) -> Slot | None:
     lock = core.checkpoint_lock
     if not core.append_lock.is_mine:
         with lock:
-            return pinned(core, target, hold)
+            return pinned(core, target, hold, without)
     # in a transaction: whoever writes a checkpoint waits for this thread, so it does not wait
     try:
-        return pinned(core, target, hold) if lock.take(0) else None
+        return pinned(core, target, hold, without) if lock.take(0) else None
     finally:
         lock.drop()
 
 
-def pinned(core: Core, target: int, hold: Hold) -> Slot | None:
+def pinned(core: Core, target: int, hold: Hold, without: Collection[int]) -> Slot | None:
     """The same under the checkpoint lock."""
     slots = slots_of(core)
     found = [*slots, *(root for slot in slots for root in listed_by(core.store.pager, slot))]
     for root in sorted(found, key=lambda each: each.ordinal, reverse=True):
-        if root.ordinal <= target and pin(core, root, hold):
+        if root.generation in without or root.ordinal > target:
+            continue
+        if pin(core, root, hold):
             return root
     return None
 
@@ -111,7 +119,7 @@ def listed_by(pager: Pager, slot: Slot | None) -> list[Slot]:
     """The roots that a slot lists; none if that cannot be read."""
     try:
         return [] if slot is None else roots_of(pager, slot)
-    except Corrupted:
+    except (Corrupted, IoFailed):
         return []
 
 
@@ -121,7 +129,7 @@ def units_of(pager: Pager, root: Slot) -> Generation | None:
         return generation_units_only(
             pager, root.generation, list(root.bitmap_links), root.file_units
         )
-    except Corrupted:
+    except (Corrupted, IoFailed):
         return None
 
 
@@ -178,12 +186,22 @@ def choose(core: Core, listed: list[Slot], view: View, now: LogMark) -> None:
         if root.log_segment >= log.segments[0].id and root.ordinal < now.ordinal
     ]
     if not view.catalog.settings.get("is_purging"):
-        names = [each["ordinal"] for each in named.listed(view)[-NAMES_MAX:]] if places else []
-        places = within_budget(core, thinned(places, end, gap_of(core), names), end)
+        places = thinned(places, end, gap_of(core), names_of(view) if places else [])
+        places = within_budget(core, places, end)
     else:
         places = []
     wanted = [place.root for place in places]
     builder.roots_content = None if wanted == listed else roots_pack(wanted)
+
+
+def names_of(view: View) -> list[int]:
+    """The commits of the newest named snapshots; none if they cannot be read, which is no reason
+    to go without a checkpoint.
+    """
+    try:
+        return [each["ordinal"] for each in named.listed(view)[-NAMES_MAX:]]
+    except (Corrupted, IoFailed):
+        return []
 
 
 def gap_of(core: Core) -> int:
@@ -236,7 +254,11 @@ def within_budget(core: Core, places: list[Place], end: int) -> list[Place]:
     newest = None if core.slot is None else units_of(pager, core.slot)
     used = 0 if newest is None else int.from_bytes(generation_units(newest), "little")
     budget = max(ROOT_UNITS_MIN, used.bit_count() // 2)
-    while rest and (len(rest) > ROOTS_MAX or extra_of(rest, used) > budget):
+    while rest and (
+        len(rest) > ROOTS_MAX
+        or len(roots_pack([place.root for place, _units in rest])) > LIST_SIZE_MAX
+        or extra_of(rest, used) > budget
+    ):
         del rest[least_worth([place for place, _units in rest], end)]
     return [place for place, _units in rest]
 

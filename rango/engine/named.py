@@ -54,8 +54,9 @@ def create(core: Core, name: str, note: object) -> dict[str, Any]:
             )
         named = {
             "_id": name,
-            # under the append lock, so nobody commits in between
-            "ordinal": core.store.head.ordinal,
+            # under the append lock, so nobody commits in between; not that of the head's commit:
+            # history may begin behind the frames of a close, which come after that
+            "ordinal": core.store.appender.mark()[2],
             "at": datetime.fromtimestamp(core.clock() / 1000, UTC),
             "node": core.node_id,
             "note": note,
@@ -93,6 +94,11 @@ def listed(view: View) -> list[dict[str, Any]]:
     finally:
         scan.close()
     return sorted(map(shown, found), key=lambda each: (each["ordinal"], each["name"]))
+
+
+def names_between(view: View, first: int, last: int) -> list[str]:
+    """The names of commits from `first` to `last`, oldest first."""
+    return [each["name"] for each in listed(view) if first <= each["ordinal"] <= last]
 
 
 def ordinal_named(view: View, name: str) -> int:

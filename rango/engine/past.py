@@ -30,7 +30,7 @@ from rango.engine import kept, kept_state, recovery
 from rango.engine.moment import Moment, ordinal_of
 from rango.engine.purge import FACTS
 from rango.engine.stopping import stop_check, stop_of
-from rango.errors import HistoryGone, LogCorrupted, NotFound
+from rango.errors import HistoryGone, IoFailed, LogCorrupted, NotFound, PageCorrupted
 from rango.storage.follow import Follower
 from rango.storage.oplog import LogMark, Oplog
 from rango.storage.segment import io_named
@@ -85,8 +85,9 @@ def view_at(core: Core, seen: View, moment: Moment, progress: Progress | None = 
     """
     try:
         return _view_at(core, core.log, seen, moment, progress)
-    except (LogCorrupted, NotFound):
-        # a reading that came between two writes of somebody else: once more, with fresh headers
+    except (LogCorrupted, NotFound, IoFailed):
+        # a reading that came between two writes of somebody else, or a segment that another process
+        # has given up: once more, with fresh headers
         fresh = Oplog.open(core.vfs, core.path, core.keyring)
     return _view_at(core, fresh, seen, moment, progress)
 
@@ -100,10 +101,33 @@ def _view_at(core: Core, log: Oplog, seen: View, moment: Moment, progress: Progr
         )
     if target == seen.ordinal:
         return seen
-    hold = Hold(seen)
-    root = root_of_view(core, seen, target)
-    if root is None:
-        root = kept.nearest(core, target, hold)
+    damaged: set[int] = set()
+    while True:
+        hold = Hold(seen)
+        root = None if damaged else root_of_view(core, seen, target)
+        if root is None:
+            root = kept.nearest(core, target, hold, damaged)
+        try:
+            return view_from(core, log, seen, target, root, hold, progress)
+        except (PageCorrupted, IoFailed):
+            if root is None:
+                raise
+            # an older one, or the log alone, has the same
+            damaged.add(root.generation)
+
+
+def view_from(
+    core: Core,
+    log: Oplog,
+    seen: View,
+    target: int,
+    root: Slot | None,
+    hold: Hold,
+    progress: Progress | None,
+) -> View:
+    """The view as of the target, which lies behind the root. Raises PageCorrupted or IoFailed:
+    the root cannot be read.
+    """
     mark = mark_of(log, root, target)
     span = span_of(log, mark, target)
     is_from_base = log.base is not None and mark == log.start() and mark.ordinal <= target
@@ -245,6 +269,7 @@ def private_pager(core: Core, root: Slot | None) -> Pager:
         core.store.pager.epoch,
         min(core.options.cache_size, CACHE_SIZE_MAX),
     )
+    pager.shared = core.store.pager.shared
     pager.write_apart(own, layout.SLOT_UNITS if root is None else root.file_units)
     return pager
 

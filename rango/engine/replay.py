@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from rango._ext.layout import SEGMENT_HEADER_SIZE, SEGMENT_PURGED
+from rango._ext.layout import SEGMENT_HEADER_SIZE, SEGMENT_PURGED, SLOT_UNITS
 from rango._ext.segment import SegmentHeader, create_segment, segment_path
 from rango._ext.segment_scan import purge_table
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_READ, VFS_WRITE, Vfs
+from rango.engine import checkpoint, kept
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.options import OpenOptions
 from rango.engine.recovery import keys_read
@@ -38,6 +39,9 @@ from rango.storage.purge import table_bytes
 from rango.storage.segment import LogMark, io_named, opened
 from rango.storage.signatures import Signature, append, lines_of, signatures_path
 from rango.storage.superblock import DATA_FILE, slot_newest, slots_read
+
+if TYPE_CHECKING:
+    from rango.engine.core import Core
 
 COPY_SIZE: Final = 1024 * 1024
 STAMP_SIZE: Final = 8
@@ -216,6 +220,18 @@ def copy_file(
             vfs.close(fd)
 
 
+def clear(core: Core) -> None:
+    """The base's pages of the past may show what was purged since."""
+    with core.checkpoint_lock:
+        for _slot in range(SLOT_UNITS):
+            checkpoint.guarded(core, checkpoint.run_bare)
+        checkpoint.keep_fallback(core)
+        kept.protect(core)
+        with io_named("clearing free pages"):
+            core.store.builder.scrub()
+            core.vfs.flush(core.data_fd)
+
+
 def settle(options: OpenOptions, has_purged: bool) -> dict[str, Any]:
     """Open what was laid out, which replays it; make it a node of its own, check and close it."""
     from rango.engine.core import Core
@@ -229,6 +245,8 @@ def settle(options: OpenOptions, has_purged: bool) -> dict[str, Any]:
             lambda catalog: [(DATABASE_ID, database_changed(catalog, node_id=node_id))]
         )
         core.checkpoint()
+        if has_purged:
+            clear(core)
         for finding in core.check():
             if finding.kind == "count" and has_purged:
                 # it counts what was purged since, and what forgot that comes later

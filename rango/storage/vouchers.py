@@ -25,14 +25,15 @@ Find = Callable[[FindingKind, int, int, int, str], None]
 
 
 def keys_state(vfs: Vfs, path: str) -> tuple[KeysState | None, str]:
-    """What the keys file says in clear; None and why if it cannot be read."""
-    try:
-        if not keys_exist(vfs, path):
-            return None, f"{keys_path(path)} is missing"
-        copy, _damaged = read_keys(vfs, path)
-        return decode(copy, keys_path(path)), ""
-    except (KeysCorrupted, FileNotFoundError) as error:
-        return None, str(error)
+    """What the keys file says in clear; None and why if it is missing or damaged. IoFailed."""
+    with io_named(f"reading {keys_path(path)}"):
+        try:
+            if not keys_exist(vfs, path):
+                return None, f"{keys_path(path)} is missing"
+            copy, _damaged = read_keys(vfs, path)
+            return decode(copy, keys_path(path)), ""
+        except (KeysCorrupted, FileNotFoundError) as error:
+            return None, str(error)
 
 
 class Vouchers:

@@ -348,7 +348,7 @@ def _(folder: Path) -> Report:
         core = db._handle.core
         definition = index_building(core)
         core.change_catalog(lambda _catalog: [(core.tree_take(), definition)])
-        db.checkpoint()
+        core.checkpoint()
         shutil.copytree(folder, folder.parent / "copy")
     return looked(folder.parent / "copy")
 

@@ -113,6 +113,42 @@ def _(folder: Path) -> Report:
     return looked(folder)
 
 
+# --- what is signed
+
+
+@provokes("signatures-missing")
+def _(folder: Path) -> Report:
+    healthy(folder)
+    (folder / "oplog" / "signatures").unlink()
+    return looked(folder)
+
+
+@provokes("signatures-torn")
+def _(folder: Path) -> Report:
+    healthy(folder)
+    with (folder / "oplog" / "signatures").open("ab") as file:
+        file.write(b"head 1 00")
+    return looked(folder)
+
+
+@provokes("signatures-changed")
+def _(folder: Path) -> Report:
+    healthy(folder)
+    path = folder / "oplog" / "signatures"
+    words = path.read_text("ascii").split(" ")
+    words[3] = str(int(words[3]) + 1)
+    path.write_text(" ".join(words), "ascii")
+    return looked(folder)
+
+
+@provokes("signatures-foreign")
+def _(folder: Path) -> Report:
+    healthy(folder)
+    healthy(folder.with_name("other"))
+    shutil.copy(folder.with_name("other") / "oplog" / "signatures", folder / "oplog")
+    return looked(folder)
+
+
 # --- space and time
 
 

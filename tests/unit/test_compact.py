@@ -14,17 +14,16 @@ import pytest
 from click.testing import CliRunner
 
 import rango
-from rango import database, errors
+from rango import errors
 from rango.cli import root
 from rango.engine import compact, recovery
 from rango.storage.base_segment import base_statement
 from rango.storage.keyring import signature_is_valid
 from rango.storage.oplog import Oplog
+from tests.unit.compact_case import SECRETS, digest, files, fill, segments_small
 from tests.unit.engine_case import threads
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-SECRETS: list[dict[str, Any]] = [{}, {"key": b"k" * 32}]
-PIECE_SIZE = 64 * 1024
 
 
 @pytest.fixture(params=SECRETS, ids=["plain", "sealed"])
@@ -35,42 +34,13 @@ def secret(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several segments, so that there are places to cut at."""
-    made = database._options
-
-    def options(*args: Any, **more: Any) -> Any:
-        return made(*args, **more)._replace(segment_size_max=PIECE_SIZE)
-
-    monkeypatch.setattr(database, "_options", options)
+    segments_small(monkeypatch)
 
 
 def clock() -> Any:
     """A minute passes with every reading."""
     start = int(START.timestamp() * 1000)
     return itertools.count(start, 60_000).__next__
-
-
-def fill(db: rango.Database, count: int = 300) -> None:
-    """Inserts, updates, deletes, several indexes, a dropped collection, settings."""
-    notes = db["notes"]
-    notes.create_index("k")
-    notes.create_index("tags", sparse=True)
-    db["gone"].insert_one({"_id": 1})
-    db.drop_collection("gone")
-    for n in range(count):
-        notes.insert_one({"_id": n, "k": n % 7, "tags": ["a", "b"] * (n % 3), "text": f"{n} " * 90})
-    notes.update_many({"k": 3}, {"$set": {"k": "three"}})
-    notes.delete_many({"_id": {"$gte": count - 20}})
-    db["large"].insert_one({"_id": 1, "text": "x" * 300_000})
-    db.set_limits(document_size_bytes_max=5_000_000)
-
-
-def digest(db: rango.Database) -> str:
-    return db._handle.core.digest()
-
-
-def files(path: Path) -> list[str]:
-    return sorted(each for each in os.listdir(path / "oplog") if each.endswith(".rgo"))
 
 
 def whole(path: Path, expected: str, secret: dict[str, Any]) -> None:
@@ -174,7 +144,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(tmp_path: Path) -> None:
         said = db.compact("now", dry_run=True)
         assert files(path) == before and not said["is_done"]
         done = db.compact("now")
-        for name in ("ordinal", "commits", "segments", "bytes", "oldest"):
+        for name in ("ordinal", "commits", "segments", "bytes", "oldest", "snapshots"):
             assert said[name] == done[name], name
         assert done["oldest"] >= START
 
@@ -227,7 +197,7 @@ def test_where_the_log_is_cut(tmp_path: Path) -> None:
         assert db.compact(timedelta(0))["ordinal"] == db.stats()["ordinal"]
 
 
-@pytest.mark.parametrize("keep", ["then", True, 1.5, None, timedelta(-1)])
+@pytest.mark.parametrize("keep", ["", "30 days", True, 1.5, None, timedelta(-1)])
 def test_what_is_no_keep_point_is_refused(tmp_path: Path, keep: Any) -> None:
     with rango.open(tmp_path / "db") as db:
         with pytest.raises(errors.InvalidArgument):
@@ -411,9 +381,13 @@ def test_asyncio_and_the_command_line(tmp_path: Path) -> None:
     assert dry.exit_code == 0 and "This would give up" in dry.output
     refused = run(root, ["compact", str(path), "--keep", "now"])
     assert refused.exit_code == 2 and "--yes" in refused.output
-    for text in ("soon", "last:0", "30", "5d", "2026-01-31", "last:10"):
+    with rango.open(path) as db:
+        db.create_snapshot("spring")
+    for text in ("5 days", "last:0", "30", "5d", "2026-01-31", "last:10", "spring"):
         done = run(root, ["compact", str(path), "--keep", text, "--dry-run", "--json"])
-        assert done.exit_code in ((2,) if text in ("soon", "last:0") else (0, 1)), done.output
+        assert done.exit_code in ((2,) if text in ("5 days", "last:0") else (0, 1)), done.output
+    unknown = run(root, ["compact", str(path), "--keep", "soon", "--dry-run"])
+    assert isinstance(unknown.exception, errors.NotFound)
     done = run(root, ["compact", str(path), "--keep", "now", "--yes", "--json"])
     assert json.loads(done.output)["is_done"] is True
     again = run(root, ["compact", str(path), "--keep", "now", "--yes"])

@@ -11,9 +11,12 @@ import pytest
 
 import rango
 from rango._ext.vfs import RANGE_LOCKS
-from rango.engine import attach, compact, shrink
+from rango.engine import attach, compact, named, shrink
 from rango.engine.compact import Keep
 from rango.engine.core import Core
+from rango.engine.moment import Moment
+from rango.engine.past import view_at
+from rango.errors import HistoryGone
 from tests.unit.engine_case import delete, documents_of, insert, options_of, replace
 
 PIECE_SIZE = 64 * 1024
@@ -144,6 +147,26 @@ def test_another_process_reads_what_is_left_of_a_history(pair: list[Core]) -> No
     assert list(other.check()) == []
     assert compact.compact(other, Keep(is_now=True))["is_done"]
     assert one.digest() == other.digest()
+
+
+@pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
+@pytest.mark.parametrize("is_fresh", [False, True])
+def test_a_snapshot_that_ended_has_ended_for_another_process(
+    pair: list[Core], is_fresh: bool
+) -> None:
+    one, other = pair
+    insert(one, "a", [{"_id": 1}])
+    ordinal = named.create(one, "spring", None)["ordinal"]
+    insert(one, "a", [{"_id": n, "text": "x" * 4000} for n in range(2, 40)])
+    assert view_at(other, other.view(), Moment(name="spring")).ordinal == ordinal
+    assert compact.compact(one, Keep(is_now=True))["snapshots"] == ["spring"]
+    if is_fresh:
+        insert(other, "a", [{"_id": "more"}])
+    with pytest.raises(HistoryGone):
+        view_at(other, other.view(), Moment(name="spring"))
+    with pytest.raises(HistoryGone):
+        compact.compact(other, Keep(name="spring"))
+    assert compact.compact(other, Keep(is_now=True))["snapshots"] == []
 
 
 @pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")

@@ -94,3 +94,73 @@ def test_an_error_is_said_if_and_only_if_it_does_not_open(
                 pass
         except RangoError:
             pass
+
+
+# --- what is signed
+
+
+def signature_codes(folder: Path, **secret: Any) -> dict[str, str]:
+    """What is said of the signatures, and how bad it is."""
+    findings = looked(folder, **secret).findings
+    return {each.code: each.severity for each in findings if each.code.startswith("signatures-")}
+
+
+def signed(folder: Path, **secret: Any) -> None:
+    with rango.open(folder, **secret) as db:
+        for turn in range(3):
+            db["notes"].insert_one({"_id": turn})
+            db.checkpoint()
+
+
+@pytest.mark.parametrize("secret", [{}, {"key": KEY}], ids=["plain", "sealed"])
+def test_what_rango_itself_does_is_no_finding(tmp_path: Path, secret: dict[str, Any]) -> None:
+    path = tmp_path / "db"
+    with rango.open(path, **secret) as db:
+        assert signature_codes(path, **secret) == {}  # nothing is signed yet
+        db["notes"].insert_many({"_id": n} for n in range(10))
+        db.checkpoint()
+        db["notes"].purge({"_id": 1})
+        db.compact("now")
+        db.backup(tmp_path / "backup")
+    rango.restore(tmp_path / "backup", to=tmp_path / "restored", **secret)
+    assert signature_codes(path, **secret) == signature_codes(path) == {}
+    assert signature_codes(tmp_path / "restored", **secret) == {}
+    rango.rekey(path, **secret, new_key=b"n" * 32)
+    assert signature_codes(path, key=b"n" * 32) == {}
+    rango.replay(path, to=tmp_path / "replayed", key=b"n" * 32)
+    assert signature_codes(tmp_path / "replayed", key=b"n" * 32) == {}
+
+
+def test_signatures_are_judged_as_far_as_they_can_be(tmp_path: Path) -> None:
+    signed(tmp_path / "db", key=KEY)
+    signed(tmp_path / "other", key=KEY)
+    path = tmp_path / "db" / "oplog" / "signatures"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+
+    def told(data: bytes, **secret: Any) -> dict[str, str]:
+        path.write_bytes(data)
+        return signature_codes(tmp_path / "db", **secret)
+
+    cases = {
+        whole: set(),
+        whole[:-30]: {"signatures-torn"},
+        whole.replace(b"head", b"held"): {"signatures-torn"},
+        bytes(len(whole)): {"signatures-torn"},
+        whole[:-2] + (b"0" if whole[-2:-1] != b"0" else b"1") + b"\n": {"signatures-changed"},
+        b"".join(reversed(lines)): set(),
+        (tmp_path / "other" / "oplog" / "signatures").read_bytes(): {"signatures-foreign"},
+    }
+    for data, codes in cases.items():
+        # the public key lies open: no secret is needed
+        assert set(told(data)) == set(told(data, key=KEY)) == codes, data
+    path.unlink()
+    assert signature_codes(tmp_path / "db", key=KEY) == {"signatures-missing": "warning"}
+    assert signature_codes(tmp_path / "db") == {}  # no slot is read, so it may never have been
+    with rango.open(tmp_path / "db", key=KEY) as db:
+        assert signature_codes(tmp_path / "db", key=KEY) == {}  # somebody writes
+        db["notes"].insert_one({"_id": "later"})
+        db.checkpoint()
+    # as the finding says
+    assert signature_codes(tmp_path / "db", key=KEY) == {}
+    assert rango.verify(tmp_path / "db").ok

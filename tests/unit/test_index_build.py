@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+import rango
+from ci.environment import ROOT
+from rango._ext.vfs import RANGE_LOCKS
 from rango.engine import index as index_module
 from rango.engine.core import Core
 from rango.errors import DuplicateKey, IndexConflict, LimitExceeded, NotFound
@@ -86,6 +92,66 @@ def test_an_interrupted_build_is_dropped_by_the_next_open(
     insert(core, "a", [{"_id": "again", "v": 1}])
     assert list(core.check()) == []
     core.release()
+
+
+DIES = """
+import os, sys, rango
+from rango.engine import index
+index.next_piece = lambda *_: os.kill(os.getpid(), 9)
+rango.open(sys.argv[1])["a"].create_index("v")
+"""
+
+
+def left_behind(core: Core, path: Path) -> None:
+    """Another process is killed while it builds an index, which this one has to maintain."""
+    done = subprocess.run([sys.executable, "-c", DIES, str(path)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [each.name for each in core.collections()["a"].maintained] == ["v_1"]
+
+
+@pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
+@pytest.mark.parametrize("way", ["checkpoint that is due", "build", "build of the same"])
+def test_what_a_builder_that_was_killed_left_goes_without_an_open(tmp_path: Path, way: str) -> None:
+    core = opened(tmp_path / "db", overlay_entries_max=40)
+    insert(core, "a", [{"_id": n, "v": n} for n in range(10)])
+    left_behind(core, tmp_path / "db")
+    if way == "checkpoint that is due":
+        for n in range(10, 60):
+            insert(core, "a", [{"_id": n, "v": n}])
+    elif way == "build":
+        core.create_index("a", asked("w"))
+    else:
+        core.create_index("a", asked("v"))
+    assert core.view().catalog.building() == []
+    ready = {each.name for each in core.collections()["a"].ready}
+    assert ready == {"build": {"w_1"}, "build of the same": {"v_1"}}.get(way, set())
+    core.create_index("a", asked("v"))
+    found = documents_of(core, "a")
+    assert by_index(core, "a", "v_1") == sorted(found, key=lambda n: found[n]["v"])
+    assert list(core.check()) == []
+    core.release()
+
+
+@pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
+def test_a_checkpoint_that_is_asked_for_drops_it_and_leaves_what_somebody_builds(
+    tmp_path: Path,
+) -> None:
+    with rango.open(tmp_path / "db") as db:
+        db["a"].insert_many([{"_id": n, "v": n} for n in range(10)])
+        core = db._handle.core
+        left_behind(core, tmp_path / "db")
+        with core.build_lock:
+            db.checkpoint()
+            assert len(core.view().catalog.building()) == 1
+        db.checkpoint()
+        assert core.view().catalog.building() == [] and list(db.check()) == []
+
+        def look(_done: int, _total: int) -> None:
+            db.checkpoint()
+            assert len(core.view().catalog.building()) == 1
+
+        db["a"].create_index("v", progress=look)
+        assert "v_1" in {each["name"] for each in db["a"].list_indexes()}
 
 
 def test_an_index_that_is_dropped_while_it_is_built_does_not_come_back(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import random
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +14,14 @@ import pytest
 
 import rango
 from rango._ext import layout
+from rango._ext.vfs import PythonVfs
 from rango.database import Database
 from rango.engine import checkpoint, kept
 from rango.engine.core import Core
 from rango.engine.kept import Place, thinned
-from rango.storage.superblock import Slot
-from tests.engine_case import KEY, SECRETS, open_tiny
+from rango.storage.superblock import Slot, roots_pack
+from tests.engine_case import FOLDER, KEY, SECRETS, open_tiny
+from tests.unit.memory_disk import MemoryDisk
 
 GAP = 8 * 1024
 States = dict[int, dict[Any, Any]]
@@ -190,6 +194,82 @@ def test_a_damaged_page_of_roots_is_found_and_passed_over(tmp_path: Path, seed: 
         change(db, seed + 1)
         assert roots(db)
         assert list(db.check()) == []
+
+
+def test_a_damaged_root_is_passed_over(tmp_path: Path, seed: int) -> None:
+    """Its bitmap is whole and its catalog is not: what the log has is there all the same."""
+    path = tmp_path / "db"
+    with open_tiny(path, key=KEY, root_gap=GAP, durability="memory") as db:
+        states = change(db, seed)
+        db.checkpoint()
+        units = [int.from_bytes(root.catalog_link[:6], "little") for root in roots(db)[:3]]
+    with (path / "data.rango").open("r+b") as file:
+        for unit in units:
+            file.seek(unit * layout.UNIT_SIZE + 40)
+            file.write(b"\xff" * 16)
+    with open_tiny(path, key=KEY, root_gap=GAP) as db:
+        assert_past(db, states)
+        assert {finding.kind for finding in db.check()} == {"page"}
+
+
+class BadSector(MemoryDisk):
+    """A unit of the data file that cannot be read any more."""
+
+    unit = -1
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        if self.fds[fd][0].endswith("data.rango") and offset == self.unit * layout.UNIT_SIZE:
+            raise OSError(errno.EIO, "I/O error")
+        return super().read(fd, size, offset)
+
+
+@pytest.mark.parametrize("what", ["bitmap", "catalog"])
+def test_a_bad_sector_of_the_past_stops_no_checkpoint(what: str, seed: int) -> None:
+    """Nothing of the present lies there, so nothing is latched."""
+    disk = BadSector()
+    vfs = PythonVfs(disk)
+    with open_tiny(FOLDER, vfs=vfs, root_gap=GAP, durability="memory") as db:
+        states = change(db, seed)
+        db.checkpoint()
+        root = roots(db)[0]
+    link = root.bitmap_links[0] if what == "bitmap" else root.catalog_link
+    disk.unit = int.from_bytes(link[:6], "little")
+    with open_tiny(FOLDER, vfs=vfs, root_gap=GAP, durability="memory") as db:
+        assert_past(db, states)
+        assert_past(db, change(db, seed + 1))
+        db.checkpoint()
+
+
+def test_the_page_of_many_roots_of_a_large_file_is_no_larger_than_a_page_may_be(
+    db: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(db, seed)
+    core = db._handle.core
+    places = [Place(each.ordinal, each) for each in roots(db)]
+    monkeypatch.setattr(kept, "LIST_SIZE_MAX", 3 * len(roots_pack([places[0].root])))
+    assert len(kept.within_budget(core, places, places[-1].position + 1)) == 3
+
+
+def test_a_base_from_before_a_purge_brings_nothing_back(tmp_path: Path, seed: int) -> None:
+    """The base's own pages of the past show what was purged since."""
+    canary = "canary-9920"
+    secret = tmp_path / "db"
+    with open_tiny(secret, root_gap=GAP, durability="memory") as db:
+        db["a"].insert_one({"_id": "secret", "text": canary})
+        change(db, seed)
+        db["a"].delete_one({"_id": "secret"})
+        change(db, seed + 1)
+        assert roots(db)
+    shutil.copytree(secret, tmp_path / "base")
+    with open_tiny(secret, root_gap=GAP, durability="memory") as db:
+        db["a"].purge({"_id": "secret"})
+        change(db, seed + 2, 200)
+    rango.replay(secret, to=tmp_path / "made", base=tmp_path / "base")
+    with open_tiny(tmp_path / "made", create=False) as db:
+        for ordinal in range(500, 4_000, 500):
+            assert db.at(ordinal)["a"].find_one("secret") is None
+    files = [path for path in (tmp_path / "made").rglob("*") if path.is_file()]
+    assert not [path.name for path in files if canary.encode() in path.read_bytes()]
 
 
 def test_only_a_file_with_roots_asks_for_a_newer_rango(tmp_path: Path, seed: int) -> None:

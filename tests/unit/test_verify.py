@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 import rango
-from rango.errors import InvalidArgument, NotADatabase, NotFound, ReadOnly, TransactionError
+from rango.errors import (
+    InvalidArgument,
+    IoFailed,
+    NotADatabase,
+    NotFound,
+    ReadOnly,
+    TransactionError,
+)
 from rango.proof import Anchor, anchors_of
 from rango.storage import signatures
 from rango.storage.signatures import Link, Signature, line_read
@@ -419,3 +426,12 @@ def test_the_twin_agrees(tmp_path: Path, key: bytes | None) -> None:
         is_last = truth == whole.ordinal and first.kind in ("interval", "truncated")
         assert is_near or is_last, case
         shutil.rmtree(target)
+
+
+def test_keys_that_cannot_be_read_are_a_typed_error(tmp_path: Path) -> None:
+    with rango.open(tmp_path / "db") as db:
+        grow(db, 1)
+    (tmp_path / "db" / "keys").unlink()
+    (tmp_path / "db" / "keys").mkdir()
+    with pytest.raises(IoFailed, match="keys"):
+        rango.verify(tmp_path / "db")
