@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +22,7 @@ from rango.engine import checkpoint, kept
 from rango.engine.core import Core
 from rango.engine.kept import Place, thinned
 from rango.storage.superblock import Slot, roots_pack
-from tests.engine_case import FOLDER, KEY, SECRETS, open_tiny
+from tests.engine_case import FOLDER, KEY, ROOT, SECRETS, open_tiny
 from tests.unit.memory_disk import MemoryDisk
 
 GAP = 8 * 1024
@@ -303,3 +305,33 @@ def test_gaps_grow_with_the_distance_and_roots_stay_few(turn: int, seed: int) ->
         for left, right in pairwise(ends):
             assert right - left <= max(gap, (end - right) // 2) + 2 * step
     assert len(places) < 40
+
+
+ROTATE_AND_DIE = """
+import os, sys
+from rango.engine import checkpoint, keys
+from tests.engine_case import KEY, open_tiny
+db = open_tiny(sys.argv[1], key=KEY)
+checkpoint.adopt = lambda *_: os._exit(7)
+keys.rotate(db._handle.core)
+"""
+
+
+def test_a_checkpoint_leaves_the_slot_of_a_rotation_whose_process_died(
+    tmp_path: Path, seed: int
+) -> None:
+    """It died between its slot and telling of it. The slot of the new epoch was not seen: the next
+    checkpoint wrote over its pages, and over the slot. Defends I-2."""
+    path = tmp_path / "db"
+    with open_tiny(path, key=KEY, overlay_entries_max=10**6) as db:
+        change(db, seed, 300)
+        db.checkpoint()
+        db["a"].insert_one({"_id": "last"})
+        words = [sys.executable, "-c", ROTATE_AND_DIE, str(path)]
+        assert subprocess.run(words, cwd=ROOT, check=False).returncode == 7
+        data = (path / "data.rango").read_bytes()
+        units = [data[at : at + layout.UNIT_SIZE] for at in (0, layout.UNIT_SIZE)]
+        (newest,) = (unit for unit in units if unit[layout.SLOT_EPOCH] == 2)
+        db.checkpoint()
+        assert newest in (path / "data.rango").read_bytes()
+        assert list(db.check()) == []
