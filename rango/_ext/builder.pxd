@@ -17,7 +17,7 @@ cdef class Builder:
     cdef list generations           # weak references: those that a View may still read
     cdef list named                 # that the two slots name, the newest last (I-2)
     cdef public list roots          # kept ones: known by the units that they use
-    cdef public bytes roots_content # of the next page of kept roots; None: as it is
+    cdef public bytes roots_content  # of the next page of kept roots; None: as it is
 
     cdef int _begin_build(self, Generation old) except -1
     cdef int _keep_foreign(self) except -1
