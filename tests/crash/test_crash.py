@@ -32,8 +32,8 @@ from tests.crash.scribe import Scribe
 from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
-# 30 workloads make 7,500 states, and more than that after kills and faults.
-STATES_EACH = 250
+# 31 workloads make 5,600 states, and more than that after kills and faults.
+STATES_EACH = 180
 STATES_MIN = 15_000
 SECOND_MAX = 6
 """Second crashes of one recovery in the short form (Judge.second_max)."""
