@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.reference import filter as twin
 
@@ -25,6 +25,16 @@ class Kept:
 
     def __init__(self, value: list[Any]) -> None:
         self.value = value
+
+
+class Freed(NamedTuple):
+    """A document without arrays on the paths, and what paths that end above one mean."""
+
+    document: dict[str, Any]
+    above: dict[str, Any]
+
+    def value_at(self, path: str) -> Any:
+        return self.above[path] if path in self.above else value_at(self.document, path)
 
 
 EMPTY = object()
@@ -60,19 +70,25 @@ def value_at(document: Any, path: str) -> Any:
     return document
 
 
-def freed(document: dict[str, Any], paths: list[str]) -> list[dict[str, Any]]:
+def freed(
+    document: dict[str, Any], paths: list[str], above: dict[str, Any] | None = None
+) -> list[Freed]:
     places = {array_on(document, path) for path in paths} - {None}
+    above = above or {}
     if not places:
-        return [document]
+        return [Freed(document, above)]
     if len(places) > 1:
         raise ParallelArrays
     place = places.pop()
     assert place is not None
-    elements = value_at(document, ".".join(place))
-    found: list[dict[str, Any]] = []
+    name = ".".join(place)
+    elements = value_at(document, name)
+    # a path that ends above the array means the whole, with the array in it
+    whole = {path: value_at(document, path) for path in paths if name.startswith(f"{path}.")}
+    found: list[Freed] = []
     for element in elements or [EMPTY]:
         kept = Kept(element) if isinstance(element, list) else element
-        found += freed(replaced(document, place, kept), paths)
+        found += freed(replaced(document, place, kept), paths, {**whole, **above})
     return found
 
 
@@ -88,15 +104,15 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, Kept) else value
 
 
-def compare_freed(left: dict[str, Any], right: dict[str, Any], sort: Sort) -> int:
+def compare_freed(left: Freed, right: Freed, sort: Sort) -> int:
     for path, direction in sort:
-        order = compare_values(value_at(left, path), value_at(right, path))
+        order = compare_values(left.value_at(path), right.value_at(path))
         if order:
             return order * direction
     return 0
 
 
-def first_of(document: dict[str, Any], sort: Sort) -> dict[str, Any]:
+def first_of(document: dict[str, Any], sort: Sort) -> Freed:
     choices = freed(document, [path for path, _ in sort])
     return min(choices, key=functools.cmp_to_key(functools.partial(compare_freed, sort=sort)))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bson.son import SON
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import rango
@@ -146,6 +146,7 @@ def test_sort_equals_its_twin(
     st.lists(DOCUMENTS, max_size=8),
     st.lists(st.tuples(PATHS, st.sampled_from([1, -1])), min_size=1, max_size=3),
 )
+@example([{"b": {"a": None}}, {"b": {"a": []}}], [("b", 1), ("b.a", 1)])
 def test_a_stage_sorts_as_find_does(
     documents: list[dict[str, Any]], spec: list[tuple[str, int]]
 ) -> None:
