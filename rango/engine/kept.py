@@ -158,14 +158,19 @@ def protect(core: Core) -> list[Slot]:
 
     Returns those of the newest slot.
     """
-    slots = slots_of(core)
-    protect_slots(core.store, *slots)
-    return listed_by(core.store.pager, slots[-1]) if slots else []
+    lists = [listed_by(core.store.pager, slot) for slot in slots_of(core)]
+    protect_listed(core.store, lists)
+    return lists[-1] if lists else []
 
 
 def protect_slots(store: Store, *slots: Slot | None) -> None:
     """The same, for these slots."""
-    found = {root.generation: root for slot in slots for root in listed_by(store.pager, slot)}
+    protect_listed(store, [listed_by(store.pager, slot) for slot in slots])
+
+
+def protect_listed(store: Store, lists: list[list[Slot]]) -> None:
+    """The same, for what slots list."""
+    found = {root.generation: root for roots in lists for root in roots}
     units = [units_of(store.pager, root) for root in found.values()]
     store.builder.roots = [each for each in units if each is not None]
     store.builder.roots_content = None

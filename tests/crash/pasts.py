@@ -7,6 +7,8 @@ Invariants  I-1, I-16: a name is there with the commit that it stands for, or no
 
 from __future__ import annotations
 
+from random import Random
+
 from rango.database import Database
 from rango.engine.moment import Moment
 from rango.engine.past import view_at
@@ -50,6 +52,19 @@ def forget_name(scribe: Scribe, name: str) -> None:
     scribe.acknowledge()
 
 
+def change(scribe: Scribe, rng: Random, n: int, action: int) -> None:
+    """Below 3, or with few documents: some more. 3: some fewer. 4: one changed."""
+    from tests.crash.workloads import document
+
+    keys = scribe.ids("a")
+    if action < 3 or len(keys) < 4:
+        scribe.insert_many("a", [document(rng, f"{n}-{m}", 150) for m in range(4)])
+    elif action == 3:
+        scribe.delete("a", rng.sample(keys, 3))
+    else:
+        scribe.update("a", rng.choice(keys), {"n": n})
+
+
 def pasts(session: Session) -> None:
     """Names given and taken back among changes, drops, checkpoints and reopenings."""
     from tests.crash.workloads import document
@@ -59,12 +74,8 @@ def pasts(session: Session) -> None:
     for n in range(36):
         action = rng.randrange(8)
         keys = scribe.ids("a")
-        if action < 3 or len(keys) < 4:
-            scribe.insert_many("a", [document(rng, f"{n}-{m}", 150) for m in range(4)])
-        elif action == 3:
-            scribe.delete("a", rng.sample(keys, 3))
-        elif action == 4:
-            scribe.update("a", rng.choice(keys), {"n": n})
+        if action < 5 or len(keys) < 4:
+            change(scribe, rng, n, action)
         elif action == 5 and names:
             forget_name(scribe, names.pop(rng.randrange(len(names))))
         elif action == 6:

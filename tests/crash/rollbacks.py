@@ -8,6 +8,7 @@ Invariants  I-1: the earlier documents, collections and indexes come back in one
 from __future__ import annotations
 
 from tests.crash.ledger import State
+from tests.crash.pasts import change
 from tests.crash.scribe import Changes, Scribe, gone
 from tests.crash.simulator import Session
 
@@ -45,12 +46,8 @@ def rollbacks(session: Session) -> None:
     for n in range(40):
         action = rng.randrange(9)
         keys = scribe.ids("a")
-        if action < 3 or len(keys) < 4:
-            scribe.insert_many("a", [document(rng, f"{n}-{m}", 150) for m in range(4)])
-        elif action == 3:
-            scribe.delete("a", rng.sample(keys, 3))
-        elif action == 4:
-            scribe.update("a", rng.choice(keys), {"n": n})
+        if action < 5 or len(keys) < 4:
+            change(scribe, rng, n, action)
         elif action == 5:
             scribe.transaction({("a", rng.choice(keys)): None, ("b", n): document(rng, n, 300)})
         elif action == 6 and ("#index", "a", "n_1") in scribe.ledger.now:

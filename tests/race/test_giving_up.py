@@ -58,15 +58,8 @@ def test_nothing_is_lost_beside_one_that_gives_history_up(
 ) -> None:
     crowd = Crowd(tmp_path, seed)
     rango.open(crowd.database, key=KEY).close()
-    try:
-        for number in (0, 1, READER):
-            crowd.start(number)
-        done = compact_all_the_time(crowd, random.Random(seed), max(SECONDS, minutes * 60))
-        for process in crowd.processes.values():
-            assert process.poll() is None, crowd.errors()
-    finally:
-        crowd.stop()
-    assert crowd.errors() == ""
+    chance, seconds = random.Random(seed), max(SECONDS, minutes * 60)
+    done = crowd.during((0, 1, READER), lambda: compact_all_the_time(crowd, chance, seconds))
     writes = judge(crowd)
     rebuilt(crowd)
     assert writes > 0 and done > 0

@@ -13,8 +13,9 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import bson
 import pytest
@@ -23,6 +24,7 @@ import rango
 from rango._ext.vfs import RANGE_LOCKS
 from tests.race.worker import KEY
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 15.0
 SIZE_RATIO_MAX = 2.5
@@ -97,6 +99,19 @@ class Crowd:
         """Whether the process in this place has; a reader never does, and need not."""
         return number % 4 == 3 or self.written(number) > self.before[number]
 
+    def during(self, numbers: Iterable[int], work: Callable[[], T]) -> T:
+        """Do some work while these do theirs; nobody may complain, or end by himself."""
+        try:
+            for number in numbers:
+                self.start(number)
+            result = work()
+            for process in self.processes.values():
+                assert process.poll() is None, self.errors()
+        finally:
+            self.stop()
+        assert self.errors() == ""
+        return result
+
     def stop(self) -> None:
         """Kill all."""
         for process in self.processes.values():
@@ -146,15 +161,8 @@ def test_killed_processes_lose_and_lock_nothing(
     tmp_path: Path, seed: int, minutes: float, count_cases: Callable[[str, int], None]
 ) -> None:
     crowd = Crowd(tmp_path, seed)
-    try:
-        for number in range(16 if minutes else 6):
-            crowd.start(number)
-        crowd.disturb(max(SECONDS, minutes * 60))
-        for process in crowd.processes.values():
-            assert process.poll() is None, crowd.errors()
-    finally:
-        crowd.stop()
-    assert crowd.errors() == ""
+    seconds = max(SECONDS, minutes * 60)
+    crowd.during(range(16 if minutes else 6), lambda: crowd.disturb(seconds))
     writes = judge(crowd)
     assert writes > 0
     count_cases("processes killed", crowd.kills)

@@ -11,7 +11,6 @@ import pytest
 import rango
 from rango import database
 
-SECRETS: list[dict[str, Any]] = [{}, {"key": b"k" * 32}]
 PIECE_SIZE = 64 * 1024
 
 

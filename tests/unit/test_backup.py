@@ -19,14 +19,6 @@ from rango._ext.vfs import PythonVfs
 from rango.engine import backup as backups
 from tests.unit.memory_disk import MemoryDisk
 
-SECRETS: list[dict[str, Any]] = [{}, {"key": b"k" * 32}]
-
-
-@pytest.fixture(params=SECRETS, ids=["plain", "sealed"])
-def secret(request: pytest.FixtureRequest) -> dict[str, Any]:
-    chosen: dict[str, Any] = request.param
-    return chosen
-
 
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

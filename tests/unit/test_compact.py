@@ -20,16 +20,10 @@ from rango.engine import compact, recovery
 from rango.storage.base_segment import base_statement
 from rango.storage.keyring import signature_is_valid
 from rango.storage.oplog import Oplog
-from tests.unit.compact_case import SECRETS, digest, files, fill, segments_small
+from tests.unit.compact_case import digest, files, fill, segments_small
 from tests.unit.engine_case import threads
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(params=SECRETS, ids=["plain", "sealed"])
-def secret(request: pytest.FixtureRequest) -> dict[str, Any]:
-    chosen: dict[str, Any] = request.param
-    return chosen
 
 
 @pytest.fixture(autouse=True)

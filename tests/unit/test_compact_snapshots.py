@@ -13,13 +13,7 @@ from click.testing import CliRunner
 import rango
 from rango import errors
 from rango.cli import root
-from tests.unit.compact_case import SECRETS, files, fill, segments_small
-
-
-@pytest.fixture(params=SECRETS, ids=["plain", "sealed"])
-def secret(request: pytest.FixtureRequest) -> dict[str, Any]:
-    chosen: dict[str, Any] = request.param
-    return chosen
+from tests.unit.compact_case import files, fill, segments_small
 
 
 @pytest.fixture(autouse=True)
