@@ -71,6 +71,9 @@ class Ledger:
             if at > position:
                 break
             best = number
+        # one that changes nothing may write nothing: the content after it is that before it
+        while best > self.attempted(position) and self.models[best] == self.models[best - 1]:
+            best -= 1
         return best
 
     def match(self, found: State, lower: int, upper: int) -> int | None:

@@ -22,6 +22,7 @@ from tests.crash.choices import choices
 from tests.crash.disk import Disk
 from tests.crash.fault_runs import counts_of, enumerate_faults
 from tests.crash.faults import ERRORS, FaultPlan, every_plan
+from tests.crash.ledger import Ledger
 from tests.crash.model import (
     BOTH_NAMES,
     BYTES,
@@ -465,3 +466,15 @@ def test_a_planted_bug_is_found_by_failing(bug: str) -> None:
     plans = every_plan({("flush", ""): 40}, sticky=False)
     report = enumerate_faults(toy_workload, ToySubject(bug), plans, seed=1)
     assert report.violations
+
+
+def test_a_statement_that_changes_nothing_may_write_nothing() -> None:
+    """An acknowledged one is no promise then, and one that changes something is."""
+    ledger = Ledger(lambda: 7)
+    ledger.attempt({("a", 1): {"n": 1}})
+    ledger.acknowledge()
+    assert (ledger.acknowledged(7), ledger.attempted(7)) == (1, 0)
+    ledger = Ledger(lambda: 7, {("a", 1): {"n": 1}})
+    ledger.attempt({("a", 1): {"n": 1}})
+    ledger.acknowledge()
+    assert (ledger.acknowledged(7), ledger.attempted(7)) == (0, 0)
