@@ -72,7 +72,11 @@ def test_a_database_whose_secret_is_not_given_is_examined_as_far_as_it_lies_open
 
 
 def test_no_database_is_no_report(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nothing", ROOT / "README.md"):
+    # in a folder of its own: what looked() compares is all that lies beside the file
+    text = tmp_path / "beside" / "README.md"
+    text.parent.mkdir()
+    text.write_text("no database", encoding="utf-8")
+    for path in (tmp_path / "beside", tmp_path / "nothing", text):
         with pytest.raises(NotADatabase):
             looked(path)
 
