@@ -33,7 +33,7 @@ from rango._ext.layout cimport (
     PURGE_FOOTER_SIZE, PURGE_MAGIC, PURGE_MAGIC_VALUE, PURGE_OFFSET, SEGMENT_HEADER_SIZE, TAG_SIZE,
 )
 from rango._ext.seal cimport SealKey
-from rango._ext.span cimport load_u32, load_u64
+from rango._ext.span cimport is_zeros, load_u32, load_u64
 from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_read_all
 
 cdef enum:
@@ -289,7 +289,6 @@ cdef class Scanner:
         cdef const uint8_t *frame = NULL
         cdef uint64_t at = self.offset
         cdef uint64_t boundary = block_end(self.offset - 1)
-        cdef uint64_t word
         cdef uint64_t opened = 0
         cdef int64_t left
         cdef int64_t i
@@ -305,11 +304,10 @@ cdef class Scanner:
             left = self.load(at, &source)
             if left == 0:
                 return TAIL_END
-            for i in range(0, left, 8):
+            # most of what lies behind an end is zeros, written ahead
+            for i in range(left if is_zeros(source, <size_t>left) else 0, left, 8):
                 piece = 8 if left - i >= 8 else <size_t>(left - i)
-                word = 0
-                memcpy(&word, source + i, piece)
-                if word == 0:
+                if is_zeros(source + i, piece):
                     continue
                 nonzero_end[0] = at + <uint64_t>i + piece
                 if not frame_header_read(source + i, <size_t>(left - i), &header):

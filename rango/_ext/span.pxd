@@ -3,7 +3,7 @@
 # little-endian, byte by byte.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 
 ctypedef struct Span:
@@ -31,6 +31,11 @@ cdef inline const uint8_t *span_take(Span *span, size_t need) noexcept nogil:
 
 cdef inline size_t span_left(const Span *span) noexcept nogil:
     return span.size - span.at
+
+
+cdef inline bint is_zeros(const uint8_t *p, size_t size) noexcept nogil:
+    # compared with itself, one byte further: memcmp reads a vector at a time
+    return size == 0 or (p[0] == 0 and memcmp(p, p + 1, size - 1) == 0)
 
 
 cdef inline uint16_t load_u16(const uint8_t *p) noexcept nogil:

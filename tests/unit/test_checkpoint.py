@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rango._ext import layout
 from rango.engine import checkpoint
 from rango.engine import core as core_module
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
@@ -299,4 +300,29 @@ def test_the_data_file_shrinks_when_most_of_it_is_free(tmp_path: Path) -> None:
     core.release()
     core = opened(tmp_path / "db")
     assert sorted(documents_of(core, "kept")) == list(range(17))
+    core.release()
+
+
+def test_closing_gives_back_what_the_log_had_written_ahead(tmp_path: Path) -> None:
+    """An open reads all that is behind the end of the log, so close() leaves one step of it."""
+
+    def insert_each(lower: int, upper: int) -> None:
+        for number in range(lower, upper):
+            insert(core, "a", rows(number, number + 1, size=4_000))
+
+    core = opened(tmp_path / "db", durability="memory")
+    insert_each(0, 700)
+    log = tmp_path / "db" / "oplog" / f"{1:016d}.rgo"
+    assert log.stat().st_size > core.store.appender.position + 2 * layout.SEGMENT_FIRST_STEP
+    core.release()
+    content = log.read_bytes()
+    spare = len(content) - len(content.rstrip(b"\0"))
+    assert layout.SEGMENT_FIRST_STEP <= spare < layout.SEGMENT_FIRST_STEP + 2 * layout.UNIT_SIZE
+    for turn in range(2):
+        core = opened(tmp_path / "db", durability="memory")
+        insert_each(700 + 100 * turn, 800 + 100 * turn)
+        core.release()
+    core = opened(tmp_path / "db")
+    assert sorted(documents_of(core, "a")) == list(range(900))
+    assert list(core.check()) == []
     core.release()
