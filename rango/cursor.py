@@ -11,9 +11,12 @@ Failure     An error while fetching ends the cursor; rewind() starts it afresh.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
+
+from bson.objectid import ObjectId
 
 from rango._ext.stop import Stop
 from rango.engine.distinct import distinct_values
@@ -34,6 +37,11 @@ from rango.timing import noted, perf_counter_ns
 
 if TYPE_CHECKING:
     from rango.transaction import Handle, Transaction
+
+
+# Types of an `_id` that mean equality and nothing else, so that a point read or write may skip the
+# compiler of filters.
+POINT_TYPES: Final = frozenset((str, int, float, bytes, uuid.UUID, ObjectId))
 
 
 def filter_of(filter: object) -> Mapping[str, Any]:

@@ -6,13 +6,10 @@ Failure     Arguments are checked before anything is read.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, Unpack, overload
 
-from bson.objectid import ObjectId
-
-from rango.cursor import Cursor, filter_of
+from rango.cursor import POINT_TYPES, Cursor, filter_of
 from rango.engine.distinct import distinct_values
 from rango.engine.explain import OPERATIONS, Operation, explained
 from rango.engine.query import (
@@ -30,10 +27,6 @@ from rango.transaction import active_transactions
 
 if TYPE_CHECKING:
     from rango.transaction import Handle
-
-# Types of an `_id` that mean equality and nothing else, so that a point read may skip the compiler
-# of filters.
-_POINT_TYPES: Final = frozenset((str, int, float, bytes, uuid.UUID, ObjectId))
 
 
 class CountOptions(TypedDict, total=False):
@@ -127,7 +120,7 @@ class CollectionReads(Generic[D]):
             if type(filter) is dict and len(filter) == 1 and "_id" in filter
             else filter
         )
-        if type(value) in _POINT_TYPES and not (projection or options):
+        if type(value) in POINT_TYPES and not (projection or options):
             if active_transactions.get():
                 return self._handle.view()[0].find_named(self._name, value)
             try:

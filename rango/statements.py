@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rango._ext.key import key_of
 from rango._ext.record import decode_trusted, encode, record_parts
-from rango.cursor import filter_check
+from rango.cursor import POINT_TYPES, filter_check
 from rango.engine.projection import Projection, projection_of
 from rango.engine.query import Document, ProjectionKeys, Query, SortKeys, count_check
 from rango.engine.stopping import stop_check, stop_of
@@ -25,13 +25,16 @@ from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
 from rango.engine.update.upsert import seed_of, upsert_check
 from rango.engine.values import now
 from rango.errors import DuplicateKey, InvalidArgument
+from rango.metrics import NEVER
 from rango.models import Storable, id_put
 from rango.names import document_check, id_check, replacement_check
 from rango.timing import noted, perf_counter_ns
+from rango.transaction import active_transactions
 
 if TYPE_CHECKING:
     from rango._ext.stop import Stop
     from rango.engine.core import CollectionInfo, Txn
+    from rango.engine.point import Point
     from rango.transaction import Handle
 
 
@@ -166,7 +169,7 @@ class Insertion:
 
     def run(self, txn: Txn) -> Outcome:
         """Insert it."""
-        stored(txn, txn.create_collection(self._name), None, self.data)
+        inserted(txn, self._name, self.data)
         return Outcome(inserted=1, id_value=self.id_value)
 
 
@@ -208,12 +211,8 @@ class Alteration:
     ) -> None:
         changer = self._changer
         before = outcome.before = outcome.after = record_parts(record)[6]
-        document = decode_trusted(before)
         position = self.query.program.position(before) if changer.needs_position else None
-        changed = changer.apply(document, position=position, now_ms=now_ms)
-        if changed is document:
-            return
-        data = encode(changed, changed["_id"])
+        data = changed_bson(changer, before, position, now_ms)
         if data == before:
             return
         stored(txn, info, record, data)
@@ -226,11 +225,20 @@ class Alteration:
         seed = seed_of(filter, is_replacement=isinstance(self._changer, Replacement))
         document = self._changer.apply(seed, is_insert=True, now_ms=now_ms)
         id_value, data = encoded(self._handle, document)
-        stored(txn, txn.create_collection(self.name), None, data)
+        inserted(txn, self.name, data)
         outcome.inserted = 1
         outcome.is_upsert = True
         outcome.id_value = id_value
         outcome.after = data
+
+
+def changed_bson(
+    changer: Changer, before: bytes, position: int | None, now_ms: Callable[[], int]
+) -> bytes:
+    """What a changer makes of a document; the same bytes if it changes nothing."""
+    document = decode_trusted(before)
+    changed = changer.apply(document, position=position, now_ms=now_ms)
+    return before if changed is document else encode(changed, changed["_id"])
 
 
 class Removal:
@@ -278,13 +286,20 @@ class Projected:
         return projection.apply(document, position, variables)
 
 
-def stored(txn: Txn, info: CollectionInfo, record: bytes | None, data: bytes) -> None:
-    """Put a document, new or in the place of a record. DuplicateKey says the index's pattern."""
+def inserted(txn: Txn, name: str, data: bytes) -> None:
+    """Put a new document. DuplicateKey says the index's pattern."""
+    info = txn.create_collection(name)
     try:
-        if record is None:
-            txn.insert(info, data)
-        else:
-            txn.replace(info, record, data)
+        txn.insert(info, data)
+    except DuplicateKey as error:
+        error.pattern = pattern_of(info, error.index)
+        raise
+
+
+def stored(txn: Txn | Point, info: CollectionInfo, record: bytes, data: bytes) -> None:
+    """Put a document in the place of a record. DuplicateKey says the index's pattern."""
+    try:
+        txn.replace(info, record, data)
     except DuplicateKey as error:
         error.pattern = pattern_of(info, error.index)
         raise
@@ -378,6 +393,55 @@ def query_of(
 def write_stop(max_time_ms: object) -> Stop | None:
     """What ends a write that may take so long from now. Raises InvalidArgument, QueryCancelled."""
     return stop_of(count_check("max_time_ms", 0 if max_time_ms is None else max_time_ms))
+
+
+def is_point(handle: Handle, filter: object, options: tuple[object, ...]) -> bool:
+    """Whether a write of one document is that of an `_id`, with nothing said besides, outside of a
+    transaction. What is logged when it is slow has a query, so then it is none.
+    """
+    return (
+        type(filter) is dict
+        and len(filter) == 1
+        and type(filter.get("_id")) in POINT_TYPES
+        and options.count(None) == len(options)
+        and handle.metrics.slow_ns == NEVER
+        and not active_transactions.get()
+    )
+
+
+def changed_by_id(handle: Handle, name: str, id_value: object, changer: Changer) -> Outcome:
+    """Change the document that has this `_id`. Raises as Alteration.run does."""
+    started = perf_counter_ns()
+    core, outcome = handle.core, Outcome()
+
+    def change(point: Point, info: CollectionInfo, record: bytes) -> None:
+        outcome.matched = 1
+        before = record_parts(record)[6]
+        data = changed_bson(changer, before, None, Instant(core.clock))
+        if data != before:
+            stored(point, info, record, data)
+            outcome.modified = 1
+
+    core.write_point(name, key_of(id_value), change)
+    handle.metrics.updates += outcome.modified
+    handle.metrics.times["update"].observe(perf_counter_ns() - started)
+    return outcome
+
+
+def deleted_by_id(handle: Handle, name: str, id_value: object) -> int:
+    """Delete the document that has this `_id`; how many there were."""
+    started = perf_counter_ns()
+    deleted = 0
+
+    def change(point: Point, info: CollectionInfo, record: bytes) -> None:
+        nonlocal deleted
+        point.delete(info, record)
+        deleted = 1
+
+    handle.core.write_point(name, key_of(id_value), change)
+    handle.metrics.deletes += deleted
+    handle.metrics.times["delete"].observe(perf_counter_ns() - started)
+    return deleted
 
 
 def executed(handle: Handle, statement: Statement) -> Outcome:

@@ -17,6 +17,7 @@ from rango.changes import insert_batches
 from rango.cursor import filter_check
 from rango.engine.purge import purge as engine_purge
 from rango.engine.query import Query, SortKeys
+from rango.engine.update import compile_update
 from rango.errors import (
     BulkWriteError,
     DuplicateKey,
@@ -26,6 +27,7 @@ from rango.errors import (
 )
 from rango.found_and_changed import CollectionFoundAndChanged, UpdateKeys
 from rango.models import D, Storable
+from rango.names import replacement_check
 from rango.results import (
     BulkWriteResult,
     DeleteResult,
@@ -37,10 +39,14 @@ from rango.results import (
 from rango.statements import (
     Insertion,
     Outcome,
+    Replacement,
+    changed_by_id,
+    deleted_by_id,
     encoded,
     executed,
     flag_check,
     inserting,
+    is_point,
     pattern_of,
     removing,
     replacing,
@@ -193,6 +199,11 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         InvalidUpdate, InvalidPipeline, InvalidExpression, ExpressionFailed, DuplicateKey (a unique
         index), LimitExceeded, NotFound (`hint`); then nothing was written.
         """
+        stop = write_stop(max_time_ms)
+        options = (array_filters, collation, hint, let, sort, stop)
+        if upsert is False and type(update) is dict and is_point(self._handle, filter, options):
+            changer = compile_update(update)
+            return _updated(changed_by_id(self._handle, self._name, filter["_id"], changer))
         statement = updating(
             self._handle,
             self._name,
@@ -204,7 +215,7 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
             hint=hint,
             let=let,
             sort=sort,
-            stop=write_stop(max_time_ms),
+            stop=stop,
         )
         return _updated(executed(self._handle, statement))
 
@@ -261,6 +272,11 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         InvalidFilter, InvalidDocument, InvalidUpdate (another `_id`), DuplicateKey (a unique
         index), LimitExceeded, NotFound (`hint`); then nothing was written.
         """
+        stop = write_stop(max_time_ms)
+        options = (collation, hint, let, sort, stop)
+        if upsert is False and is_point(self._handle, filter, options):
+            changer = Replacement(replacement_check(replacement))
+            return _updated(changed_by_id(self._handle, self._name, filter["_id"], changer))
         statement = replacing(
             self._handle,
             self._name,
@@ -271,7 +287,7 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
             hint=hint,
             let=let,
             sort=sort,
-            stop=write_stop(max_time_ms),
+            stop=stop,
         )
         return _updated(executed(self._handle, statement))
 
@@ -287,14 +303,10 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         session: None = None,  # noqa: ARG002
     ) -> DeleteResult:
         """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
-        statement = removing(
-            self._name,
-            filter,
-            collation=collation,
-            hint=hint,
-            let=let,
-            stop=write_stop(max_time_ms),
-        )
+        stop = write_stop(max_time_ms)
+        if is_point(self._handle, filter, (collation, hint, let, stop)):
+            return DeleteResult(deleted_by_id(self._handle, self._name, filter["_id"]))
+        statement = removing(self._name, filter, collation=collation, hint=hint, let=let, stop=stop)
         return DeleteResult(executed(self._handle, statement).deleted)
 
     def delete_many(

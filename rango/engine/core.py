@@ -25,7 +25,7 @@ from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
-from rango.engine import attach, check, checkpoint, expiry, index, purge, recovery, signing
+from rango.engine import attach, check, checkpoint, expiry, index, point, purge, recovery, signing
 from rango.engine.catalog import collection_dropped, collection_renamed
 from rango.engine.check import Finding
 from rango.engine.figures import figures
@@ -33,16 +33,14 @@ from rango.engine.flusher import Flusher
 from rango.engine.gone import gone
 from rango.engine.options import OpenOptions, identity
 from rango.engine.salvage import salvage
-from rango.engine.settings import apply_cache_size, document_check
+from rango.engine.settings import apply_cache_size
 from rango.engine.txn import Txn
 from rango.errors import (
     DatabaseBusy,
     DatabaseClosed,
-    DuplicateKey,
     ForkedHandle,
     InvalidArgument,
     LowDisk,
-    NotFound,
     RangoError,
     ReadOnly,
 )
@@ -309,28 +307,8 @@ class Core:
         """A transaction. Raises DatabaseClosed, ForkedHandle."""
         return Txn(self)
 
-    def insert_one(self, info: CollectionInfo, bson: bytes) -> None:
-        """One document, one commit. Raises DuplicateKey, LowDisk, IoFailed."""
-        try:
-            self.append_lock_take()
-            store = self.store
-            batch = store.begin()
-            current = batch.catalog.collections.get(info.name)
-            if current is None:
-                raise NotFound(
-                    f"collection {info.name!r} was dropped or renamed meanwhile; look it up again"
-                )
-            document_check(batch.catalog, len(bson))
-            try:
-                batch.insert(current, bson, self.clock())
-            except DuplicateKey:
-                # the answer speaks of a commit that may not be durable yet
-                self.stand_by(batch.base_ordinal)
-                raise
-            ordinal = store.commit(batch)
-        finally:
-            self.append_lock.drop()
-        self.settle(ordinal)
+    insert_one = point.insert_one
+    write_point = point.write_point
 
     def append_lock_take(self) -> None:
         """Wait for the append lock, bounded.

@@ -10,7 +10,7 @@ store, not the codec (tests/reference/record.py does that).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from rango._ext.collection_info import MARKS_ALL, IndexInfo
@@ -298,6 +298,16 @@ class FakeCore:
     def insert_one(self, info: Info, bson: bytes) -> None:
         txn = self.begin()
         txn.insert(info, bson)
+        txn.commit()
+
+    def write_point(
+        self, name: str, key: bytes, change: Callable[[FakeTxn, Info, bytes], object]
+    ) -> None:
+        txn = self.begin()
+        info = txn.view.catalog.collections.get(name)
+        record = None if info is None else txn.view.get(info.tree_id, key)
+        if info is not None and record is not None:
+            change(txn, info, record)
         txn.commit()
 
     def create_collection(self, name: str) -> Info:

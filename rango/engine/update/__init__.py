@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rango.engine.update.compiled import KNOWN, Update, compile_operators
+from rango.engine.update.compiled import KNOWN, PlainSet, Update, compile_operators
 from rango.engine.update.refusal import FAILED_TO_PARSE, refusal
 from rango.engine.update.tree import ARRAY_PADDING_COUNT_MAX
 from rango.engine.values import shown
@@ -33,7 +33,7 @@ def compile_update(
     array_filters: object = None,
     variables: Mapping[str, Any] | None = None,
     collation: Any = None,
-) -> Update | PipelineUpdate:
+) -> Update | PlainSet | PipelineUpdate:
     """Check an update: a mapping of operators, or a pipeline.
 
     InvalidUpdate names the operator or path that is not understood.

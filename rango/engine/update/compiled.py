@@ -7,15 +7,17 @@ Sources     MongoDB manual, "Update Operators".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rango._ext.key import key_whole
+from rango._ext.record import encode
 from rango.engine.update import arrays, operators
 from rango.engine.update.comparison import PLAIN, Comparison, comparison_of
 from rango.engine.update.filters import array_filters_of, check_unused, check_used
 from rango.engine.update.operators import same
-from rango.engine.update.paths import parts_of
+from rango.engine.update.paths import RESERVED, in_order_of_names, parts_of
 from rango.engine.update.refusal import FAILED_TO_PARSE, IMMUTABLE_FIELD, refusal
 from rango.engine.update.tree import (
     MISSING,
@@ -50,6 +52,11 @@ COMPARING: Final[dict[str, Callable[[str, Any, Comparison], Change]]] = {
     "$pullAll": arrays.pull_all,
 }
 """The same, of those that compare values."""
+
+NAME: Final = re.compile(r"[^.$\0]+")
+"""Of a field that an update may have to itself: no path, no operator, no position."""
+
+SPECIAL: Final = RESERVED | {"_id"}
 
 KNOWN: Final = dict.fromkeys((*SIMPLE, *COMPARING, "$rename"))
 
@@ -94,6 +101,49 @@ class Update:
         return keep_id(document, changed, may_be_new=is_insert)
 
 
+class PlainSet:
+    """A checked `$set` of top-level fields: what most updates are."""
+
+    __slots__ = ("_fields",)
+
+    needs_position = False
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = (
+            fields
+            if len(fields) == 1
+            else {name: fields[name] for name in sorted(fields, key=in_order_of_names)}
+        )
+
+    def apply(
+        self,
+        document: dict[str, Any],
+        *,
+        position: int | None = None,  # noqa: ARG002 - the arguments of Update.apply
+        is_insert: bool = False,  # noqa: ARG002
+        now_ms: Callable[[], int] | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """As Update.apply."""
+        changed = document
+        for name, operand in self._fields.items():
+            if not same(changed.get(name, MISSING), operand):
+                if changed is document:
+                    changed = dict(document)
+                changed[name] = operand
+        return changed
+
+
+def is_plain_set(update: Mapping[str, Any]) -> bool:
+    """Whether an update only sets fields at the top, none of which is special."""
+    fields = update.get("$set") if len(update) == 1 else None
+    if type(fields) is not dict or not fields:
+        return False
+    for name in fields:
+        if type(name) is not str or name in SPECIAL or not NAME.fullmatch(name):
+            return False
+    return True
+
+
 def keep_id(
     document: dict[str, Any], changed: dict[str, Any], *, may_be_new: bool = False
 ) -> dict[str, Any]:
@@ -121,8 +171,12 @@ def compile_operators(
     *,
     array_filters: object = None,
     collation: Any = None,
-) -> Update:
+) -> Update | PlainSet:
     """Check an update. InvalidUpdate names the operator or path that is not understood."""
+    if not array_filters and is_plain_set(update):
+        # as operators.set_ does
+        encode(update["$set"])
+        return PlainSet(update["$set"])
     comparison = PLAIN if collation is None else comparison_of(collation)
     filters = array_filters_of(array_filters, collation=collation) if array_filters else {}
     used: set[str] = set()
