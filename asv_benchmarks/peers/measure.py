@@ -1,9 +1,10 @@
 """Time one piece of work on one store; rounds of all work on all stores, which take turns.
 
 A figure is the median over rounds of the round's median: stores meet the same minute of the same
-machine, in another order each time, so that none always follows the same neighbour. A disk may
-change its pace within seconds (here: from 0.1 ms a flush to 4 ms and back), so work that flushes
-changes the store every few operations.
+machine, in another order each time, so that none always follows the same neighbour. Each round
+begins with the files as they were loaded, so that no store carries along what rounds before it have
+inserted and deleted. A disk may change its pace within seconds (here: from 0.1 ms a flush to 4 ms
+and back), so work that flushes changes the store every few operations.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ WORKS: Final = (
 )  # fmt: skip
 """In the order in which they run: cold means after open and before anything else was read, and
 what insert_one adds delete_one takes away."""
-DOCUMENTS_PER_THREAD: Final = {4: 25, 16: 10}
+DOCUMENTS_PER_THREAD: Final = {4: 50, 16: 25}
 SAMPLES_IMPORT: Final = 5
 START_SECONDS: Final = 60
 IMPORT_MIN: Final = 0.1
@@ -310,11 +311,16 @@ def run(
         load(store, workload)
         verify(store, workload)
         files_measure(store, workload.count, figures)
+    for store in stores:
+        store.keep()
     for number in range(rounds):
         tell(f"round {number + 1} of {rounds}")
+        for store in stores:
+            store.restore()
         one_round(stores, Round(workload, number), figures)
     for store in stores:
         verify(store, workload)
+        store.restore()
         store.close()
         memory_measure(store, figures)
         import_measure(store, figures)

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +67,25 @@ class Store(ABC):
         self.close()
         self.is_relaxed = is_relaxed
         self.open()
+
+    def keep(self) -> None:
+        """Put a copy of the files aside, for restore()."""
+        if "open" in self.works:
+            self.close()
+            copied(self.folder, self._kept)
+            self.open()
+
+    def restore(self) -> None:
+        """Go on with the files that were put aside."""
+        if "open" in self.works:
+            self.close()
+            shutil.rmtree(self.folder)
+            copied(self._kept, self.folder)
+            self.open()
+
+    @property
+    def _kept(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-kept")
 
     @contextmanager
     def in_thread(self) -> Iterator[Self]:
@@ -157,3 +178,8 @@ FILE_WORKS = frozenset(
     }
 )  # fmt: skip
 ALL_WORKS = CODEC_WORKS | READ_WORKS | WRITE_WORKS | THREAD_WORKS | RELAXED_WORKS | FILE_WORKS
+
+
+def copied(folder: Path, target: Path) -> None:
+    """Copy a folder; a file with holes keeps them (LMDB's is as long as it may ever be)."""
+    subprocess.run(["cp", "-a", "--sparse=always", folder, target], check=True)
