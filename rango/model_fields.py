@@ -10,7 +10,6 @@ Sources     ADR-0026; rango/models.py.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import types
 from collections import abc
@@ -19,6 +18,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     Final,
@@ -35,6 +35,9 @@ from typing import (
 from bson.decimal128 import Decimal128
 
 from rango.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from dataclasses import Field
 
 Fitting = Callable[[Any], Any]
 
@@ -57,9 +60,22 @@ class Misfit(ValueError):
         return other
 
 
+def is_dataclass(kind: type) -> bool:
+    """Whether a class is a dataclass."""
+    return hasattr(kind, "__dataclass_fields__")
+
+
+def fields_of(model: Any) -> tuple[Field[Any], ...]:
+    """The fields of a dataclass, or of an object of one."""
+    # imported here: most programs have no dataclass, and the module costs milliseconds
+    from dataclasses import fields
+
+    return fields(model)
+
+
 def id_field_of(kind: type) -> str | None:
     """The field of a dataclass that is the `_id` of its document."""
-    names = {field.name for field in dataclasses.fields(kind)}
+    names = {field.name for field in fields_of(kind)}
     return next((name for name in ("_id", "id") if name in names), None)
 
 
@@ -78,7 +94,7 @@ def fitting_of(kind: Any, is_top: bool = False) -> Fitting:
 
     def resolved() -> list[tuple[str, str, Any, Fitting, bool]]:
         made = []
-        for field in dataclasses.fields(kind):
+        for field in fields_of(kind):
             if field.init:
                 hint = hints[field.name]
                 stored = "_id" if field.name == id_name else field.name
@@ -113,8 +129,9 @@ def fitting_of(kind: Any, is_top: bool = False) -> Fitting:
     return fit
 
 
-def _is_needed(field: dataclasses.Field[Any]) -> bool:
-    missing = dataclasses.MISSING
+def _is_needed(field: Field[Any]) -> bool:
+    from dataclasses import MISSING as missing
+
     return field.default is missing and field.default_factory is missing
 
 
@@ -257,7 +274,7 @@ def _of_class(kind: Any) -> Fitting:
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(kind, pydantic.BaseModel):
         return _converted(kind, kind.model_validate)
-    if dataclasses.is_dataclass(kind):
+    if is_dataclass(kind):
         return fitting_of(made)
     return _converted(kind, kind) if issubclass(kind, Enum) else _exactly(kind)
 

@@ -18,7 +18,6 @@ Sources     ADR-0026; docs/howto/models.md.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol
 from bson.decimal128 import Decimal128
 
 from rango.errors import InvalidArgument, InvalidDocument, ModelMismatch
-from rango.model_fields import Misfit, fitting_of, id_field_of
+from rango.model_fields import Misfit, fields_of, fitting_of, id_field_of, is_dataclass
 
 if TYPE_CHECKING:
     # its default makes a plain `Collection` one of dictionaries; type checkers have it built in
@@ -73,9 +72,7 @@ def is_pydantic(kind: type) -> bool:
 
 def is_model(value: object) -> bool:
     """Whether a value is one of a model, not a class."""
-    return not isinstance(value, type) and (
-        dataclasses.is_dataclass(value) or is_pydantic(type(value))
-    )
+    return not isinstance(value, type) and (is_dataclass(type(value)) or is_pydantic(type(value)))
 
 
 def document_of(model: Any) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def id_put(model: Any, id_value: Any) -> None:
 
 
 def _fields(model: Any) -> Iterator[tuple[str, Any]]:
-    for field in dataclasses.fields(model):
+    for field in fields_of(model):
         yield field.name, _plain(getattr(model, field.name))
 
 
@@ -147,9 +144,7 @@ class Model(Generic[M]):
     def __init__(self, kind: type[M]) -> None:
         """Raises InvalidArgument if it is no model."""
         given: Any = kind
-        if not isinstance(given, type) or not (
-            dataclasses.is_dataclass(given) or is_pydantic(given)
-        ):
+        if not isinstance(given, type) or not (is_dataclass(given) or is_pydantic(given)):
             raise InvalidArgument(
                 f"a model is a dataclass or a subclass of pydantic.BaseModel, not {kind!r:.100}"
             )

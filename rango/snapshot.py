@@ -65,7 +65,7 @@ class Held:
 
     __slots__ = ("_parent", "store")
 
-    insert_one = staticmethod(refuse)
+    insert_one = write_point = staticmethod(refuse)
 
     def __init__(self, parent: Handle, view: View | None) -> None:
         self._parent = parent

@@ -11,7 +11,6 @@ Failure     DuplicateKey says which index and value; InvalidUpdate, InvalidDocum
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rango._ext.key import key_of
@@ -100,18 +99,48 @@ class Instant:
         return self._now_ms
 
 
-@dataclass(slots=True)
 class Outcome:
     """What a statement did. `before` and `after` are the BSON of the last document it changed."""
 
-    inserted: int = 0
-    matched: int = 0
-    modified: int = 0
-    deleted: int = 0
-    is_upsert: bool = False
-    id_value: Any = None
-    before: bytes | None = None
-    after: bytes | None = None
+    __slots__ = (
+        "after",
+        "before",
+        "deleted",
+        "id_value",
+        "inserted",
+        "is_upsert",
+        "matched",
+        "modified",
+    )
+
+    inserted: int
+    matched: int
+    modified: int
+    deleted: int
+    is_upsert: bool
+    id_value: Any
+    before: bytes | None
+    after: bytes | None
+
+    def __init__(
+        self,
+        inserted: int = 0,
+        matched: int = 0,
+        modified: int = 0,
+        deleted: int = 0,
+        is_upsert: bool = False,
+        id_value: Any = None,
+        before: bytes | None = None,
+        after: bytes | None = None,
+    ) -> None:
+        self.inserted = inserted
+        self.matched = matched
+        self.modified = modified
+        self.deleted = deleted
+        self.is_upsert = is_upsert
+        self.id_value = id_value
+        self.before = before
+        self.after = after
 
     def count(self, handle: Handle) -> None:
         """Add it to the handle's numbers."""

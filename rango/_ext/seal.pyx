@@ -23,6 +23,7 @@ from nacl import _sodium
 from rango.errors import InvalidArgument
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memset
 from posix.dlfcn cimport RTLD_NOW, dlopen, dlsym
@@ -192,6 +193,35 @@ def chain_hash(bytes a not None, bytes b not None = b"") -> bytes:
     cdef uint8_t[32] out
     blake2b_256(a, <size_t>len(a), b, <size_t>len(b), out)
     return out[:32]
+
+
+def blake2b(data not None, size_t size, *, key not None = b"", bytes person not None = b""):
+    """The BLAKE2b digest of so many bytes (at most 64), as hashlib's: that one would load OpenSSL.
+
+    `key` (at most 64 bytes) makes it a MAC, `person` (at most 16) says what for.
+    """
+    cdef Py_buffer source
+    cdef Py_buffer secret
+    cdef uint8_t[64] out
+    cdef uint8_t[16] purpose
+    cdef uint8_t[HASH_STATE_SIZE + HASH_STATE_ALIGN] room
+    cdef void *state = aligned(room, HASH_STATE_ALIGN)
+    if not 0 < size <= 64 or len(key) > 64 or len(person) > 16:
+        raise ValueError("a digest has 1 to 64 bytes, a key at most 64, a purpose at most 16")
+    memset(purpose, 0, 16)
+    memcpy(purpose, <const uint8_t *>person, <size_t>len(person))
+    PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
+    try:
+        PyObject_GetBuffer(key, &secret, PyBUF_SIMPLE)
+        hash_init(
+            state, <const uint8_t *>secret.buf, <size_t>secret.len, size, NULL, purpose)
+        PyBuffer_Release(&secret)
+        hash_update(state, <const uint8_t *>source.buf, <unsigned long long>source.len)
+        hash_final(state, out, size)
+        sodium_wipe(room, sizeof(room))
+    finally:
+        PyBuffer_Release(&source)
+    return out[:size]
 
 
 def crc32_bytes(bytes data not None) -> int:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -85,13 +84,19 @@ CODES_EXACT: Final = frozenset((7, 8, 9, 17))
 LITERAL_STOPS: Final = frozenset(".^$*+?()[]{}|\\")
 
 
-@dataclass(slots=True)
 class Bounds:
     """Disjoint intervals in ascending order; are they all points, and do they decide?"""
 
+    __slots__ = ("intervals", "is_exact", "is_points")
+
     intervals: Intervals
     is_points: bool
-    is_exact: bool = False
+    is_exact: bool
+
+    def __init__(self, intervals: Intervals, is_points: bool, is_exact: bool = False) -> None:
+        self.intervals = intervals
+        self.is_points = is_points
+        self.is_exact = is_exact
 
     @property
     def is_one_point(self) -> bool:

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bson.code import Code
 from bson.dbref import DBRef
@@ -57,8 +56,7 @@ WEIGHTS: Final = _ascii_weights()
 """The primary of each ASCII character; 0 = it counts for nothing."""
 
 
-@dataclass(frozen=True)
-class Collation:
+class Collation(NamedTuple):
     """A collation that is not simple.
 
     `strength` 1: letters only; 2: and their marks; 3: and their case. `case_level` adds the case to

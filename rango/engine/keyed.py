@@ -18,7 +18,6 @@ Sources     MongoDB manual, "Multikey Index Bounds"; ADR-0019.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from rango.engine.bounds import (
@@ -66,23 +65,38 @@ class IndexLike(Protocol):
     def multikey_paths(self) -> frozenset[str]: ...
 
 
-@dataclass(slots=True)
 class FieldBounds:
     """The bounds of one field of an index, and the conjuncts that they decide by themselves."""
+
+    __slots__ = ("bounds", "chain", "decided", "path")
 
     path: str
     bounds: Bounds
     decided: frozenset[int]
-    chain: Chain | None = None
+    chain: Chain | None
+
+    def __init__(
+        self, path: str, bounds: Bounds, decided: frozenset[int], chain: Chain | None = None
+    ) -> None:
+        self.path = path
+        self.bounds = bounds
+        self.decided = decided
+        self.chain = chain
 
 
-@dataclass(slots=True)
 class Keyed:
     """The intervals of an index's keys, the fields that made them, and do they decide it all?"""
+
+    __slots__ = ("intervals", "is_exact", "used")
 
     intervals: Intervals
     used: tuple[FieldBounds, ...]
     is_exact: bool
+
+    def __init__(self, intervals: Intervals, used: tuple[FieldBounds, ...], is_exact: bool) -> None:
+        self.intervals = intervals
+        self.used = used
+        self.is_exact = is_exact
 
 
 class Conjuncts:

@@ -30,8 +30,8 @@ Sources     MongoDB manual, "The ESR Rule", "Multikey Index Bounds"; storage-not
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from copy import copy
+from typing import Any, Final, Literal, NamedTuple
 
 from rango._ext.filter import NO_VALUE, Program
 from rango.engine.bounds import EVERYTHING, Intervals, Node, range_class
@@ -52,8 +52,7 @@ BRANCHES_MAX: Final = 64
 """Branches of an $or that a union takes: each is planned by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class IdIndex:
+class IdIndex(NamedTuple):
     """The tree of the documents, read as an index on `_id`."""
 
     name: str = "_id_"
@@ -69,7 +68,6 @@ class IdIndex:
 ID_INDEX: Final = IdIndex()
 
 
-@dataclass(slots=True)
 class Plan:
     """How to find the records. The intervals are of the index's keys, or without one of `_id`s.
 
@@ -78,18 +76,61 @@ class Plan:
     the scan may be intersected with.
     """
 
+    __slots__ = (
+        "bounds",
+        "branches",
+        "id_value",
+        "index",
+        "intervals",
+        "is_exact",
+        "is_merged",
+        "is_sorted",
+        "kind",
+        "partner",
+        "rank",
+        "reverse",
+    )
+
     kind: Kind
-    intervals: Intervals = EVERYTHING
-    index: IndexLike | None = None
-    id_value: Any = NO_VALUE
-    reverse: bool = False
-    is_sorted: bool = False
-    is_exact: bool = False
-    bounds: tuple[FieldBounds, ...] = ()
-    branches: tuple[Plan, ...] = ()
-    is_merged: bool = False
-    rank: Rank = (8,)
-    partner: Plan | None = None
+    intervals: Intervals
+    index: IndexLike | None
+    id_value: Any
+    reverse: bool
+    is_sorted: bool
+    is_exact: bool
+    bounds: tuple[FieldBounds, ...]
+    branches: tuple[Plan, ...]
+    is_merged: bool
+    rank: Rank
+    partner: Plan | None
+
+    def __init__(
+        self,
+        kind: Kind,
+        intervals: Intervals = EVERYTHING,
+        index: IndexLike | None = None,
+        id_value: Any = NO_VALUE,
+        reverse: bool = False,
+        is_sorted: bool = False,
+        is_exact: bool = False,
+        bounds: tuple[FieldBounds, ...] = (),
+        branches: tuple[Plan, ...] = (),
+        is_merged: bool = False,
+        rank: Rank = (8,),
+        partner: Plan | None = None,
+    ) -> None:
+        self.kind = kind
+        self.intervals = intervals
+        self.index = index
+        self.id_value = id_value
+        self.reverse = reverse
+        self.is_sorted = is_sorted
+        self.is_exact = is_exact
+        self.bounds = bounds
+        self.branches = branches
+        self.is_merged = is_merged
+        self.rank = rank
+        self.partner = partner
 
     @property
     def planner_class(self) -> int:
@@ -268,9 +309,15 @@ def merged(plan: Plan, sort: Sort, collated: bool) -> Plan:
     is_sorted, reverse = order(sort, plan.index, plan.bounds, collated, is_split=True)
     if not is_sorted:
         return plan
-    single = replace(plan, reverse=reverse, is_sorted=True)
-    branches = tuple(replace(single, intervals=(interval,)) for interval in plan.intervals)
-    return replace(plan, kind="union", branches=branches, is_sorted=True, is_merged=True)
+    branches = []
+    for interval in plan.intervals:
+        branch = copy(plan)
+        branch.reverse, branch.is_sorted, branch.intervals = reverse, True, (interval,)
+        branches.append(branch)
+    united = copy(plan)
+    united.kind, united.branches = "union", tuple(branches)
+    united.is_sorted = united.is_merged = True
+    return united
 
 
 def union_of(

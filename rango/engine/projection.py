@@ -20,8 +20,7 @@ Sources     MongoDB manual, "Project Fields to Return from Query", "$ (projectio
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango._ext.filter import Program
 from rango._ext.record import encode
@@ -38,14 +37,16 @@ Tree = dict[str, Any]
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Slice:
     """`$slice`: elements of the array at a path."""
 
-    parts: tuple[str, ...]
-    skip: int | None
-    """None: `count` elements from the start, or from the end if it is negative."""
-    count: int
+    __slots__ = ("count", "parts", "skip")
+
+    def __init__(self, parts: tuple[str, ...], skip: int | None, count: int) -> None:
+        """`skip` None: `count` elements from the start, or from the end if it is negative."""
+        self.parts = parts
+        self.skip = skip
+        self.count = count
 
     def of(self, values: list[Any]) -> list[Any]:
         """The elements that stay."""
@@ -66,8 +67,7 @@ class Slice:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
+class Projection(NamedTuple):
     """A checked projection."""
 
     tree: Tree
@@ -76,7 +76,7 @@ class Projection:
     computed: tuple[tuple[tuple[str, ...], Expression | Program], ...] = ()
     slices: tuple[Slice, ...] = ()
     positional: tuple[str, ...] | None = None
-    names: frozenset[str] | None = field(default=None)
+    names: frozenset[str] | None = None
     """The top-level fields to decode of a record (inclusion), or to leave out; None: see all."""
     is_flat: bool = False
     """Is what `names` says all that there is to do?"""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from bson.code import Code
 
@@ -29,8 +28,7 @@ _INT32_MAX: Final = (1 << 31) - 1
 _REFERENCE_NAMES: Final = ("$ref", "$id", "$db")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One field of a projection."""
 
     path: str

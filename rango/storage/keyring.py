@@ -25,12 +25,14 @@ Sources     architecture section 4; RFC 7693 (BLAKE2b); RFC 8032 (Ed25519).
 
 from __future__ import annotations
 
-import hmac
-from dataclasses import replace
-from hashlib import blake2b
 from typing import Final
 
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.bindings import (
+    crypto_sign,
+    crypto_sign_open,
+    crypto_sign_seed_keypair,
+    sodium_memcmp,
+)
 from nacl.exceptions import BadSignatureError
 
 from rango._ext.layout import (
@@ -48,7 +50,7 @@ from rango._ext.layout import (
     NONCE_SIZE,
     TAG_SIZE,
 )
-from rango._ext.seal import PLAIN, Entropy, Provider, SealKey, provider_choose
+from rango._ext.seal import PLAIN, Entropy, Provider, SealKey, blake2b, provider_choose
 from rango._ext.vfs import Vfs
 from rango.errors import (
     DatabaseClosed,
@@ -118,7 +120,7 @@ SIGNATURE_SIZE: Final = 64
 
 def subkey(parent: bytes | bytearray, purpose: bytes, ids: bytes = b"") -> bytes:
     """A key of 32 bytes for one purpose. `ids` have fixed sizes, so no two lists look the same."""
-    return blake2b(ids, digest_size=KEY_SIZE, key=parent, person=purpose).digest()
+    return blake2b(ids, KEY_SIZE, key=parent, person=purpose)
 
 
 def signature_is_valid(verify_key: bytes, data: bytes, signature: bytes) -> bool:
@@ -201,10 +203,10 @@ class Keyring:
         nonce, sealed = keyring._seed_key().seal_bytes(
             sign_aad(state.database_id, verify_key), seed
         )
-        state = replace(state, sign_nonce=nonce, sign_seed=sealed)
+        state = state._replace(sign_nonce=nonce, sign_seed=sealed)
         if root is not None and secret is not None:
             first = slot_make(state.database_id, root, secret, kdf, keyring._sealer())
-            state = replace(state, slots=(first, *state.slots[1:]))
+            state = state._replace(slots=(first, *state.slots[1:]))
         keyring._signing = signing
         keyring._write(state)
         return keyring
@@ -297,9 +299,9 @@ class Keyring:
         """16 bytes that authenticate a segment header (without a key: that find damage)."""
         root = self._live_root()
         if root is None:
-            return blake2b(data, digest_size=TAG_SIZE, person=b"rango header mac").digest()
+            return blake2b(data, TAG_SIZE, person=b"rango header mac")
         key = subkey(self._epoch_key(root, epoch), b"rango header mac")
-        return blake2b(data, digest_size=TAG_SIZE, key=key).digest()
+        return blake2b(data, TAG_SIZE, key=key)
 
     def sign(self, data: bytes) -> bytes:
         """The Ed25519 signature of `data`, 64 bytes."""
@@ -385,14 +387,14 @@ class Keyring:
         """Begin a new key epoch: what is written from now on has new keys. Returns it."""
         self.refresh()
         self._write(
-            replace(self._state, epoch=self._state.epoch + 1, generation=self._state.generation + 1)
+            self._state._replace(epoch=self._state.epoch + 1, generation=self._state.generation + 1)
         )
         return self.epoch
 
     def repair(self) -> None:
         """Write the file again, so that both copies are whole."""
         self.refresh()
-        self._write(replace(self._state, generation=self._state.generation + 1))
+        self._write(self._state._replace(generation=self._state.generation + 1))
 
     def _in_use(self, number: int) -> None:
         if number not in self.slots:
@@ -407,7 +409,7 @@ class Keyring:
 
     def _write_slot(self, number: int, slot: bytes) -> None:
         slots = (*self._state.slots[:number], slot, *self._state.slots[number + 1 :])
-        self._write(replace(self._state, slots=slots, generation=self._state.generation + 1))
+        self._write(self._state._replace(slots=slots, generation=self._state.generation + 1))
 
     def _write(self, state: KeysState) -> None:
         write_keys(self._vfs, self._directory, state.encode(self._mac_key()))
@@ -429,7 +431,7 @@ class Keyring:
         path = keys_path(self._directory)
         mac_key = self._mac_key()
         expected = bytes(KEY_SIZE) if mac_key is None else keys_mac(copy, mac_key)
-        if not hmac.compare_digest(copy[KEYS_MAC:KEYS_CHECK], expected):
+        if not sodium_memcmp(copy[KEYS_MAC:KEYS_CHECK], expected):
             raise KeysCorrupted(
                 path, "changed by somebody without the key; restore this file from a backup"
             )

@@ -56,8 +56,6 @@ Sources     architecture section 4; RFC 7693 (BLAKE2b); RFC 9106 (Argon2id).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from rango._ext.layout import (
@@ -94,7 +92,7 @@ from rango._ext.layout import (
     KEYS_VERSION,
     TAG_SIZE,
 )
-from rango._ext.seal import Entropy, Provider
+from rango._ext.seal import Entropy, Provider, blake2b
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_READ, VFS_WRITE, Vfs
 from rango.errors import FormatTooNew, KeyRejected, KeysCorrupted
 from rango.storage.providers import KDF_CEILING, Kdf, OsKeyring, Secret
@@ -116,8 +114,7 @@ def keys_exist(vfs: Vfs, directory: str) -> bool:
     return vfs.exists(keys_path(directory))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class KeysState:
+class KeysState(NamedTuple):
     """One copy, taken apart. Slots stay bytes: those of an unknown kind survive a rewrite."""
 
     database_id: bytes
@@ -154,12 +151,12 @@ class KeysState:
 
 def keys_check(copy: bytes | bytearray) -> bytes:
     """The check of a copy: finds damage."""
-    return blake2b(copy[:KEYS_CHECK], digest_size=TAG_SIZE).digest()
+    return blake2b(copy[:KEYS_CHECK], TAG_SIZE)
 
 
 def keys_mac(copy: bytes | bytearray, mac_key: bytes) -> bytes:
     """The keyed hash of a copy: finds changes by somebody without the key."""
-    return blake2b(copy[:KEYS_MAC], digest_size=KEY_SIZE, key=mac_key).digest()
+    return blake2b(copy[:KEYS_MAC], KEY_SIZE, key=mac_key)
 
 
 def copy_is_whole(copy: bytes) -> bool:

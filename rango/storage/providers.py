@@ -17,17 +17,13 @@ Sources     RFC 9106 (Argon2id; its second recommended choice is the default her
 
 from __future__ import annotations
 
-import hmac
 import os
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from hashlib import blake2b
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
 
@@ -37,6 +33,7 @@ from rango._ext.layout import (
     KEYS_KIND_RAW,
     KEYS_KIND_TOKEN,
 )
+from rango._ext.seal import blake2b
 from rango.errors import InvalidArgument, KeyRejected
 
 SECRET_SIZE: Final = 32
@@ -54,8 +51,7 @@ SERVICE: Final = "rango"
 MEBIBYTE: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Kdf:
+class Kdf(NamedTuple):
     """Cost of Argon2id: passes over the memory, and the memory in bytes."""
 
     operations: int
@@ -123,9 +119,7 @@ class RawKey:
 
     def wrapping_key(self, salt: bytes, _kdf: Kdf) -> bytes:
         """A key of its own for each slot."""
-        return blake2b(
-            salt, digest_size=SECRET_SIZE, key=self._bytes, person=b"rango raw key"
-        ).digest()
+        return blake2b(salt, SECRET_SIZE, key=self._bytes, person=b"rango raw key")
 
     def reveal(self) -> bytes:
         """The key itself."""
@@ -148,7 +142,7 @@ class KeyFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike):
             raise InvalidArgument(f"keyfile= takes a path, not {type(path).__name__}")
-        self._path = Path(path)
+        self._path = os.fspath(path)
 
     def wrapping_key(self, salt: bytes, kdf: Kdf) -> bytes:
         """Go on as with the bytes of the file. Raises InvalidArgument if it cannot be read."""
@@ -157,7 +151,7 @@ class KeyFile:
     def read(self) -> RawKey:
         """The key in the file."""
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb") as file:
                 content = file.read(KEY_FILE_SIZE_MAX)
         except OSError as error:
             raise InvalidArgument(
@@ -176,7 +170,7 @@ class KeyFile:
         )
 
     def __repr__(self) -> str:
-        return f"KeyFile({str(self._path)!r})"
+        return f"KeyFile({self._path!r})"
 
 
 class Token(Protocol):
@@ -202,7 +196,7 @@ class ChallengeResponse:
 
     def wrapping_key(self, salt: bytes, _kdf: Kdf) -> bytes:
         """Ask the token. Raises InvalidArgument if it has no usable answer."""
-        challenge = blake2b(salt, digest_size=CHALLENGE_SIZE, person=b"rango challenge").digest()
+        challenge = blake2b(salt, CHALLENGE_SIZE, person=b"rango challenge")
         try:
             answer: object = self._token.respond(challenge)
         except OSError as error:
@@ -216,7 +210,7 @@ class ChallengeResponse:
                 f"the token answered {len(answer)} bytes; it must be from {ANSWER_SIZE_MIN} to "
                 f"{ANSWER_SIZE_MAX}"
             )
-        return blake2b(salt + answer, digest_size=SECRET_SIZE, person=b"rango token key").digest()
+        return blake2b(salt + answer, SECRET_SIZE, person=b"rango token key")
 
     def __repr__(self) -> str:
         return "ChallengeResponse(...)"
@@ -234,6 +228,9 @@ class SoftwareToken:
 
     def respond(self, challenge: bytes) -> bytes:
         """HMAC-SHA256 of the challenge."""
+        # imported here: it loads OpenSSL
+        import hmac
+
         return hmac.digest(self._key, challenge, "sha256")
 
     def __repr__(self) -> str:
@@ -266,7 +263,7 @@ class OsKeyring:
             return None
         if len(key) != SECRET_SIZE:
             return None
-        return blake2b(salt, digest_size=SECRET_SIZE, key=key, person=b"rango os keyring").digest()
+        return blake2b(salt, SECRET_SIZE, key=key, person=b"rango os keyring")
 
     def __repr__(self) -> str:
         return "OsKeyring()"

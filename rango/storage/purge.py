@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.frame import aad_pack, header_pack, header_unpack
-from rango._ext.seal import SealKey
+from rango._ext.seal import SealKey, blake2b
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.segment_scan import Scanner, purge_table
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
@@ -97,7 +96,10 @@ def segment_purge(
 
 def purged_digest(vfs: Vfs, fd: int, changed: dict[int, bytes], digests: dict[int, bytes]) -> bytes:
     """The digest of all purged frames of a segment as they are from now on (signatures.py)."""
-    total = blake2b(digest_size=32)
+    # imported here: it loads OpenSSL
+    from hashlib import blake2b as running
+
+    total = running(digest_size=32)
     for offset in sorted(digests):
         raw = changed.get(offset)
         if raw is None:
@@ -105,7 +107,7 @@ def purged_digest(vfs: Vfs, fd: int, changed: dict[int, bytes], digests: dict[in
             if stored is None:
                 raise AssertionError("a frame that opened has no header")
             raw = vfs.read(fd, layout.FRAME_OVERHEAD + stored[0], offset)
-        total.update(offset.to_bytes(8, "little") + blake2b(raw, digest_size=32).digest())
+        total.update(offset.to_bytes(8, "little") + blake2b(raw, 32))
     return total.digest()
 
 
@@ -160,7 +162,7 @@ def resealed(
             continue
         raw = vfs.read(fd, layout.FRAME_OVERHEAD + len(piece), frame.offset)
         if frame.offset not in digests:
-            digests[frame.offset] = blake2b(raw, digest_size=32).digest()
+            digests[frame.offset] = blake2b(raw, 32)
         stored = header_unpack(raw)
         if stored is None:
             raise AssertionError("a frame that opened has no header")

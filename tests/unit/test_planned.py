@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.filter import compile_filter
 from rango.engine import planned as planned_module
+from rango.engine.bounds import Bounds
 from rango.engine.filters import program_of
 from rango.engine.implication import conjuncts_of
-from rango.engine.plan import choose
+from rango.engine.keyed import FieldBounds
+from rango.engine.plan import Plan, choose
 from rango.engine.planned import SHAPE_NODES_MAX, SHAPE_TEXT_MAX, planned, shape_of
 from tests.unit.test_plan import index_on
 
@@ -56,6 +58,16 @@ sorts = st.lists(
 )
 
 
+def parts(value: Any) -> Any:
+    """What a plan consists of, to be compared."""
+    if isinstance(value, tuple):
+        return [parts(each) for each in value]
+    names = getattr(type(value), "__slots__", ())
+    if isinstance(value, Plan | FieldBounds | Bounds):
+        return {name: parts(getattr(value, name)) for name in names}
+    return value
+
+
 @settings(max_examples=400, deadline=None)
 @given(filters, sorts, st.integers(0, 1), st.sampled_from(COLLECTIONS))
 def test_a_known_plan_is_the_one_that_the_rule_chooses(
@@ -66,9 +78,8 @@ def test_a_known_plan_is_the_one_that_the_rule_chooses(
 ) -> None:
     program = compile_filter(filter)
     info = CollectionInfo("c", 5, indexes)
-    assert planned(program, tuple(sort), info, limit) == choose(
-        program, tuple(sort), indexes, limit
-    )
+    known = planned(program, tuple(sort), info, limit)
+    assert parts(known) == parts(choose(program, tuple(sort), indexes, limit))
 
 
 def test_a_plan_is_kept_for_its_program() -> None:
@@ -96,10 +107,10 @@ def test_other_values_of_a_known_shape_only_change_the_bounds(
     info = CollectionInfo("c", 5, indexes)
     planned(compile_filter(first), (), info, 0)
     program = compile_filter(second)
-    expected = choose(program, (), indexes)
+    expected = parts(choose(program, (), indexes))
     monkeypatch.delattr(planned_module, "index_plan")
     monkeypatch.delattr(planned_module, "choose")
-    assert planned(program, (), info, 0) == expected
+    assert parts(planned(program, (), info, 0)) == expected
 
 
 def test_an_empty_range_of_a_known_shape_has_no_interval() -> None:
@@ -107,7 +118,7 @@ def test_an_empty_range_of_a_known_shape_has_no_interval() -> None:
     info = CollectionInfo("c", 5, indexes)
     planned(compile_filter({"a": {"$gt": 1, "$lt": 5}}), (), info, 0)
     program = compile_filter({"a": {"$gt": 5, "$lt": 1}})
-    assert planned(program, (), info, 0) == choose(program, (), indexes)
+    assert parts(planned(program, (), info, 0)) == parts(choose(program, (), indexes))
     assert len(planned(program, (), info, 0).intervals) == 0
 
 

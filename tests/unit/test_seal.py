@@ -21,6 +21,7 @@ from rango._ext.seal import (
     Entropy,
     Provider,
     SealKey,
+    blake2b,
     chain_hash,
     crc32_bytes,
     nonce_observer_set,
@@ -290,3 +291,22 @@ def test_openssl_is_loaded_only_when_it_is_chosen() -> None:
     )
     environment = {name: value for name, value in os.environ.items() if name != "RANGO_CRYPTO"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+@pytest.mark.parametrize("size", [1, 16, 32, 64])
+@pytest.mark.parametrize("key", [b"", b"k" * 32, b"k" * 64])
+@pytest.mark.parametrize("person", [b"", b"rango epoch", b"p" * 16])
+def test_a_digest_is_that_of_hashlib(kind: Any, size: int, key: bytes, person: bytes) -> None:
+    for data in (b"", b"abc", bytes(1000)):
+        expected = hashlib.blake2b(data, digest_size=size, key=key, person=person).digest()
+        assert blake2b(kind(data), size, key=kind(key), person=person) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "key", "person"),
+    [(0, b"", b""), (65, b"", b""), (32, b"k" * 65, b""), (32, b"", b"p" * 17)],
+)
+def test_a_digest_of_a_size_that_there_is_not(size: int, key: bytes, person: bytes) -> None:
+    with pytest.raises(ValueError, match="64 bytes"):
+        blake2b(b"", size, key=key, person=person)

@@ -14,7 +14,6 @@ Sources     MongoDB manual, "Update Operators Behavior", "Positional operators".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bson.dbref import DBRef
@@ -46,34 +45,66 @@ class _Missing:
 MISSING: Final = _Missing()
 
 
-@dataclass(slots=True)
 class Context:
     """What a change may need to know beside the value that it changes."""
 
-    position: int | None = None
+    __slots__ = ("is_insert", "now_ms", "padding", "position", "sources")
+
+    position: int | None
     """The element that the filter matched, for `$`."""
-    is_insert: bool = False
+    is_insert: bool
     """Whether an upsert makes this document."""
-    now_ms: Callable[[], int] | None = None
-    sources: Mapping[str, Any] = field(default_factory=dict)
+    now_ms: Callable[[], int] | None
+    sources: Mapping[str, Any]
     """What $rename moves, by the path that it goes to."""
-    padding: int = 0
+    padding: int
     """Nulls that were added so far."""
 
+    def __init__(
+        self,
+        position: int | None = None,
+        is_insert: bool = False,
+        now_ms: Callable[[], int] | None = None,
+        sources: Mapping[str, Any] | None = None,
+        padding: int = 0,
+    ) -> None:
+        self.position = position
+        self.is_insert = is_insert
+        self.now_ms = now_ms
+        self.sources = {} if sources is None else sources
+        self.padding = padding
 
-@dataclass(slots=True)
+
 class Change:
     """What a path gets: `make(old or MISSING, place, context)`, MISSING takes it away."""
 
+    __slots__ = ("creates", "is_insert_only", "is_lenient", "make", "path", "source")
+
     path: str
     make: Callable[[Any, str, Context], Any]
-    creates: bool = True
+    creates: bool
     """Whether it puts something where there is nothing."""
-    is_lenient: bool = False
+    is_lenient: bool
     """Whether a path that cannot exist is nothing to it, rather than an error."""
-    is_insert_only: bool = False
-    source: tuple[str, ...] = ()
+    is_insert_only: bool
+    source: tuple[str, ...]
     """The parts of the path whose value it takes ($rename)."""
+
+    def __init__(
+        self,
+        path: str,
+        make: Callable[[Any, str, Context], Any],
+        creates: bool = True,
+        is_lenient: bool = False,
+        is_insert_only: bool = False,
+        source: tuple[str, ...] = (),
+    ) -> None:
+        self.path = path
+        self.make = make
+        self.creates = creates
+        self.is_lenient = is_lenient
+        self.is_insert_only = is_insert_only
+        self.source = source
 
     def has_effect(self, context: Context) -> bool:
         """Whether it would put something where there is nothing."""
@@ -82,12 +113,19 @@ class Change:
         return self.creates
 
 
-@dataclass(slots=True)
 class Branch:
     """Changes below fields or positions; `positional` is what `$` gets."""
 
-    children: dict[str, Node] = field(default_factory=dict)
-    positional: Node | None = None
+    __slots__ = ("children", "positional")
+
+    children: dict[str, Node]
+    positional: Node | None
+
+    def __init__(
+        self, children: dict[str, Node] | None = None, positional: Node | None = None
+    ) -> None:
+        self.children = {} if children is None else children
+        self.positional = positional
 
     def nodes(self) -> Iterator[Node]:
         """What is below."""
@@ -96,12 +134,19 @@ class Branch:
             yield self.positional
 
 
-@dataclass(slots=True)
 class Elements:
     """Changes of the elements that each array filter chooses; that named "" chooses all."""
 
+    __slots__ = ("children", "filters")
+
     filters: Mapping[str, Callable[[Any], bool]]
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, Node]
+
+    def __init__(
+        self, filters: Mapping[str, Callable[[Any], bool]], children: dict[str, Node] | None = None
+    ) -> None:
+        self.filters = filters
+        self.children = {} if children is None else children
 
     def nodes(self) -> Iterator[Node]:
         """What is below."""
