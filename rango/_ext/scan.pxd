@@ -36,6 +36,7 @@ cdef class Scan:
     cdef bint is_open               # no upper bound
     cdef bint done
     cdef bint is_running            # some thread is inside, perhaps without the GIL
+    cdef bint is_plain              # records in ascending order, each once
     cdef bint is_unique             # gives no document whose key is in `seen`
     cdef public frozenset names     # of the fields that next_documents decodes; None: all
     cdef public bint is_kept        # names are those to decode, not those to leave out
@@ -65,7 +66,7 @@ cdef class Scan:
     cdef int _entry_within(self, Entry *out) except -1 nogil
     cdef size_t _split(self, const Entry *entry) except? 0 nogil
     cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil
-    cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil
+    cdef int _pass(self) except -1 nogil
     cdef int next_match(self, Found *out) except -1 nogil
     cdef int _fill(self, Found *found, int limit) except -1
     cdef object _counted(self, bint is_keys)

@@ -18,12 +18,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 from rango._ext.btree cimport (
-    Tree, overflow_read, tree_cell, tree_close, tree_next, tree_previous, tree_seek,
-    tree_seek_before,
+    Tree, tree_cell, tree_close, tree_next, tree_previous, tree_seek, tree_seek_before,
 )
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
 from rango._ext.filter cimport Program, raise_failure
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
+from rango._ext.leaf_run cimport Limit, Passed, leaf_pass
 from rango._ext.overlay cimport (
     CELL_TOMBSTONE, cell_key, cell_retain, cell_value, overlay_next, overlay_previous,
     overlay_seek, overlay_seek_before,
@@ -80,6 +80,7 @@ cdef class Scan:
         self.program = program
         self.seen = seen
         self.is_unique = seen is not None
+        self.is_plain = not (index_tree or reverse or seen is not None)
         self.pager = view.pager
         self.intervals = intervals
         self.points = intervals if type(intervals) is Points else None
@@ -103,10 +104,7 @@ cdef class Scan:
         self.turn += 1
         self.lower = _bound(self.scanned, interval[0])
         self.is_open = interval[1] is None
-        if self.is_open:
-            self.upper = _bound(self.scanned + 1, None)
-        else:
-            self.upper = _bound(self.scanned, interval[1])
+        self.upper = _bound(self.scanned + self.is_open, interval[1])
         self.lower_key = <const uint8_t *>PyBytes_AS_STRING(self.lower)
         self.lower_size = <size_t>PyBytes_GET_SIZE(self.lower)
         self.upper_key = <const uint8_t *>PyBytes_AS_STRING(self.upper)
@@ -185,8 +183,7 @@ cdef class Scan:
     cdef int _entry_within(self, Entry *out) except -1 nogil:  # hot
         # the same inside the interval in hand
         cdef const uint8_t *leaf = NULL
-        cdef int order
-        cdef int outside
+        cdef int order, outside
         cdef const uint8_t *bound = self.lower_key if self.reverse else self.upper_key
         cdef size_t bound_size = self.lower_size if self.reverse else self.upper_size
         while True:
@@ -256,7 +253,7 @@ cdef class Scan:
                 out.value = entry.value
                 out.size = entry.value_size
                 if entry.overflow:
-                    self._whole(&entry, out)
+                    self.view._find_whole(out)
             if out.value[RECORD_FLAGS] == RECORD_FLAG_TOMBSTONE:
                 found_release(out)
                 continue
@@ -268,6 +265,8 @@ cdef class Scan:
                     if answer < 0:
                         with gil:
                             raise_failure(answer, "record")
+                    if self.is_plain and self.taken == TAKEN_BASE:
+                        self._pass()
                     continue
             if not self.index_tree and out.owned == NULL:
                 if entry.cell != NULL:
@@ -280,18 +279,21 @@ cdef class Scan:
             return 1
         return 0
 
-    cdef int _whole(self, const Entry *entry, Found *out) except -1 nogil:
-        cdef Buffer whole
-        buffer_init(&whole)
-        try:
-            overflow_read(self.pager, entry.value, entry.value_size, &whole)
-            out.owned = whole.data
-            out.value = whole.data
-            out.size = whole.size
-            buffer_init(&whole)
-        finally:
-            buffer_free(&whole)
-        return 0
+    cdef int _pass(self) except -1 nogil:
+        # over what follows in this leaf and does not match either
+        cdef Limit overlay = Limit(NULL, 0)
+        cdef Limit bound = Limit(NULL, 0)
+        cdef Passed passed
+        if self.cell != NULL and memcmp(cell_key(self.cell), self.lower_key, TREE_PREFIX) == 0:
+            overlay = Limit(cell_key(self.cell) + TREE_PREFIX, self.cell.key_size - TREE_PREFIX)
+        if not self.is_open:
+            bound = Limit(self.upper_key + TREE_PREFIX, self.upper_size - TREE_PREFIX)
+        leaf_pass(&self.base, self.program, overlay, bound, &passed)
+        self.keys_examined += passed.keys
+        self.records_examined += passed.records
+        if self.steps % CHECK_EVERY + passed.keys >= CHECK_EVERY:
+            self.look()
+        self.steps += passed.keys
 
     cdef int _document(self, const Entry *entry, Found *out) except -1 nogil:
         # the record that an index entry names: 1, or 0 if this scan has given it already
@@ -428,18 +430,14 @@ cdef class Scan:
                     self._end()
                     break
                 found_clear(&whole)
-                key = PyBytes_FromStringAndSize(<const char *>entry.key, <Py_ssize_t>entry.key_size)
+                whole.value, whole.size = entry.value, entry.value_size
                 if entry.overflow:
-                    self._whole(&entry, &whole)
-                    value = PyBytes_FromStringAndSize(
-                        <const char *>whole.value, <Py_ssize_t>whole.size
-                    )
-                    found_release(&whole)
-                else:
-                    value = PyBytes_FromStringAndSize(
-                        <const char *>entry.value, <Py_ssize_t>entry.value_size
-                    )
-                entries.append((key, value))
+                    self.view._find_whole(&whole)
+                entries.append((
+                    PyBytes_FromStringAndSize(<const char *>entry.key, <Py_ssize_t>entry.key_size),
+                    PyBytes_FromStringAndSize(<const char *>whole.value, <Py_ssize_t>whole.size),
+                ))
+                found_release(&whole)
         except BaseException:
             self._end()
             raise

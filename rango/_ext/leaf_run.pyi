@@ -1,0 +1,1 @@
+"""Records that do not match, passed over inside their leaf. Nothing for Python."""
