@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ SOURCES = (
     "MANIFEST.in",
     "CHANGELOG.md",
 )
+MADE_AHEAD_S = 3600.0
 GENERATED_SUFFIXES = (".so", ".c", ".html", ".pyc")
 
 
@@ -70,6 +72,21 @@ def copy_sources(target: Path) -> None:
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, copy)
+
+
+def copy_release(target: Path) -> None:
+    """Make a new folder hold the sources and what the release build made of them."""
+    for path in source_files(ROOT):
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, target / path)
+    # newer than everything that it was made of, a Cython that pip installs for itself included
+    made_at = time.time() + MADE_AHEAD_S
+    for folder in (*ROOT.glob("build/lib.*"), *ROOT.glob(f"build/cython-{RELEASE}")):
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            copy = target / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+            os.utime(copy, (made_at, made_at))
 
 
 @contextmanager

@@ -154,13 +154,12 @@ def sanitizer_environment() -> dict[str, str]:
 
 def wheel() -> str:
     """Build a wheel as a user would (`pip wheel .`), look into it, and use it from a fresh
-    environment.
+    environment. What the release build has compiled is not compiled again.
     """
     folder = ROOT / "build" / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     source = folder / "source"
-    source.mkdir(parents=True)
-    builds.copy_sources(source)
+    builds.copy_release(source)
     pip: list[str | Path] = [venv_python(), "-m", "pip", "--disable-pip-version-check", "-q"]
     run_command([*pip, "wheel", ".", "--no-deps", "-w", folder], folder=source)
     built = next(folder.glob("*.whl"))
