@@ -259,6 +259,18 @@ cdef inline int fast_skip(Span *span, const FilterName *name) noexcept nogil:
     return 0
 
 
+cdef inline void name_wanted(FilterName *out, const char *name, size_t size) noexcept nogil:
+    # a name that is looked for once, by name_find; it need not end with a NUL
+    cdef size_t at
+    out.name = name
+    out.size = size
+    out.head = 0
+    for at in range(size if size < 8 else 8):
+        out.head |= <uint64_t><uint8_t>name[at] << 8 * at
+    out.mask = (<uint64_t>1 << 8 * (size + 1)) - 1 if size < 7 else <uint64_t>-1
+    out.tail = load_u64(<const uint8_t *>name + size - 8) if size >= 8 else 0
+
+
 cdef inline int name_find(
     const uint8_t *bson, size_t size, const FilterName *name, Element *out
 ) noexcept nogil:

@@ -12,7 +12,7 @@ Sources     bsonspec.org, bson-corpus.md; bson_decode and bson_encode say which 
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from rango._ext.bson_check cimport (
     BSON_BAD_BINARY,
@@ -27,7 +27,7 @@ from rango._ext.bson_check cimport (
     bson_check,
 )
 from rango._ext.bson_decode cimport element_decode, fields_decode, fields_decode_some
-from rango._ext.bson_element cimport Element, document_span, element_next
+from rango._ext.bson_element cimport Element
 from rango._ext.bson_encode cimport element_encode, fields_encode
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
 from rango._ext.layout cimport (
@@ -39,7 +39,8 @@ from rango._ext.layout cimport (
     RECORD_ORDINAL,
     RECORD_UPDATED_AT,
 )
-from rango._ext.span cimport Span, load_u16, load_u64, store_u16, store_u64
+from rango._ext.match cimport FilterName, name_find, name_wanted
+from rango._ext.span cimport load_u16, load_u64, store_u16, store_u64
 
 from rango.errors import InvalidDocument, LimitExceeded
 
@@ -94,17 +95,10 @@ cdef int record_header_write(
 
 cdef int document_find(
     const uint8_t *bson, size_t size, const char *name, size_t name_size, Element *out
-) noexcept nogil:
-    cdef Span span
-    cdef int found
-    if document_span(bson, size, &span) < 0:
-        return -1
-    while True:
-        found = element_next(&span, out)
-        if found <= 0:
-            return found
-        if out.name_size == name_size and memcmp(out.name, name, name_size) == 0:
-            return 1
+) noexcept nogil:  # hot
+    cdef FilterName wanted
+    name_wanted(&wanted, name, name_size)
+    return name_find(bson, size, &wanted, out)
 
 
 cdef object document_decode(const uint8_t *bson, size_t size):
