@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from rango._ext.buffer cimport Buffer
 from rango._ext.key cimport IndexPath
+from rango._ext.scan cimport Scan
 from rango._ext.stop cimport Stop
 
 cdef enum:
@@ -50,6 +51,7 @@ cdef class Sorter:
     cdef int key_make(self, const uint8_t *record, size_t size) except -1 nogil
     cdef int key_slow(self, const uint8_t *record, size_t size) except -1 with gil
     cdef int add(self, const uint8_t *record, size_t size) except -1 nogil
+    cdef int add_leaf(self, Scan scan) except -1 nogil
     cdef int put(self, Item *item, const uint8_t *record, size_t size) except -1 nogil
     cdef int finish(self) except -1
     cdef int sort(self) except -1 nogil

@@ -15,11 +15,13 @@ Sources     MongoDB manual, "cursor.sort()"; tests/reference/order.py.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
 from rango._ext.key cimport KEY_HASH_SIZE, KEY_PREFIX_SIZE, IndexPath
+from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
+from rango._ext.leaf_run cimport leaf_record
 from rango._ext.page cimport key_compare
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.scan cimport Scan
@@ -339,10 +341,30 @@ cdef class Sorter:
                             self.add(found.value, found.size)
                         finally:
                             found_release(&found)
+                        if native.program is None:
+                            self.add_leaf(native)
         finally:
             native._end()
             native.is_running = False
             self.is_running = False
+
+    cdef int add_leaf(self, Scan scan) except -1 nogil:
+        # what is left of the scan's leaf, as far as it can be had without a step of the scan each
+        cdef int left = scan.cells_left()
+        cdef int at = 0
+        cdef uint32_t records = 0
+        cdef const uint8_t *record
+        cdef size_t size = 0
+        while at < left:
+            record = leaf_record(&scan.base, at + 1, &size)
+            if record == NULL or size == 0:
+                break
+            if not record[RECORD_FLAGS] & RECORD_FLAG_TOMBSTONE:
+                self.add(record, size)
+                records += 1
+            at += 1
+        scan.matched += records
+        return scan.gone_over(at, records)
 
     def __len__(self):
         return self.size

@@ -10,6 +10,13 @@ from rango._ext.stop cimport Stop
 from rango._ext.view cimport Found, View
 
 
+cdef enum:
+    TAKEN_NOTHING = 0
+    TAKEN_BASE = 1
+    TAKEN_OVER = 2
+    TAKEN_BOTH = 3
+
+
 ctypedef struct Entry:
     const uint8_t *key              # without the tree's id
     size_t key_size
@@ -67,6 +74,10 @@ cdef class Scan:
     cdef size_t _split(self, const Entry *entry) except? 0 nogil
     cdef int _order(self, const uint8_t *key, size_t size) noexcept nogil
     cdef int _pass(self) except -1 nogil
+    # how many cells behind the one that was given, in the same leaf, come next without a merge
+    cdef int cells_left(self) noexcept nogil
+    # somebody went over so many of them, of which so many are documents
+    cdef int gone_over(self, uint32_t cells, uint32_t records) except -1 nogil
     cdef int next_match(self, Found *out) except -1 nogil
     cdef int _fill(self, Found *found, int limit) except -1
     cdef object _counted(self, bint is_keys)

@@ -23,7 +23,7 @@ from rango._ext.btree cimport (
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
 from rango._ext.filter cimport Program, raise_failure
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
-from rango._ext.leaf_run cimport Limit, Passed, leaf_pass
+from rango._ext.leaf_run cimport Limit, leaf_left, leaf_pass
 from rango._ext.overlay cimport (
     CELL_TOMBSTONE, cell_key, cell_retain, cell_value, overlay_next, overlay_previous,
     overlay_seek, overlay_seek_before,
@@ -44,10 +44,6 @@ cdef extern from "Python.h":
 
 cdef enum:
     CHECK_EVERY = 64                # entries between two looks at stop and clock, 60 ns
-    TAKEN_NOTHING = 0
-    TAKEN_BASE = 1
-    TAKEN_OVER = 2
-    TAKEN_BOTH = 3
     BATCH = 256                     # matches collected without the GIL before they are decoded
     HELD_MAX = 4194304              # bytes of them that are copies (from overflow pages)
 
@@ -265,8 +261,7 @@ cdef class Scan:
                     if answer < 0:
                         with gil:
                             raise_failure(answer, "record")
-                    if self.is_plain and self.taken == TAKEN_BASE:
-                        self._pass()
+                    self._pass()
                     continue
             if not self.index_tree and out.owned == NULL:
                 if entry.cell != NULL:
@@ -281,19 +276,28 @@ cdef class Scan:
 
     cdef int _pass(self) except -1 nogil:
         # over what follows in this leaf and does not match either
+        cdef uint32_t records = 0
+        cdef uint32_t cells = leaf_pass(&self.base, self.cells_left(), self.program, &records)
+        return self.gone_over(cells, records)
+
+    cdef int cells_left(self) noexcept nogil:
         cdef Limit overlay = Limit(NULL, 0)
         cdef Limit bound = Limit(NULL, 0)
-        cdef Passed passed
+        if not self.is_plain or self.taken != TAKEN_BASE:
+            return 0
         if self.cell != NULL and memcmp(cell_key(self.cell), self.lower_key, TREE_PREFIX) == 0:
             overlay = Limit(cell_key(self.cell) + TREE_PREFIX, self.cell.key_size - TREE_PREFIX)
         if not self.is_open:
             bound = Limit(self.upper_key + TREE_PREFIX, self.upper_size - TREE_PREFIX)
-        leaf_pass(&self.base, self.program, overlay, bound, &passed)
-        self.keys_examined += passed.keys
-        self.records_examined += passed.records
-        if self.steps % CHECK_EVERY + passed.keys >= CHECK_EVERY:
+        return leaf_left(&self.base, overlay, bound)
+
+    cdef int gone_over(self, uint32_t cells, uint32_t records) except -1 nogil:
+        self.base.slots[self.base.height - 1] += cells
+        self.keys_examined += cells
+        self.records_examined += records
+        if self.steps % CHECK_EVERY + cells >= CHECK_EVERY:
             self.look()
-        self.steps += passed.keys
+        self.steps += cells
 
     cdef int _document(self, const Entry *entry, Found *out) except -1 nogil:
         # the record that an index entry names: 1, or 0 if this scan has given it already
@@ -450,9 +454,7 @@ cdef class Scan:
         return self._counted(False)
 
     def count_keys(self) -> int:
-        """Run to the end and return how many entries there are, each document once if `seen` was
-        given; no record is looked at, nothing is filtered.
-        """
+        """The same of entries, each document once if `seen` was given; nothing is filtered."""
         return self._counted(True)
 
     cdef object _counted(self, bint is_keys):
