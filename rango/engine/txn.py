@@ -185,8 +185,11 @@ class Txn:
 
     def _drop(self) -> None:
         """Let the append lock go, also if the thread that took it is another one or has ended."""
-        batch, self._batch = self._batch, None
-        if batch is None or self._owner == threading.get_ident():
+        self._batch = None
+        if not self._owner:
+            # never taken: if this thread holds it, then for another transaction
+            return
+        if self._owner == threading.get_ident():
             self._core.append_lock.drop()
         else:
             self._core.append_lock.drop_of(self._owner)
@@ -216,6 +219,7 @@ class Txn:
         finally:
             if self._batch is None:
                 core.append_lock.drop()
+                self._owner = 0
         return batch
 
     @staticmethod
