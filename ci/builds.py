@@ -81,8 +81,9 @@ def copy_release(target: Path) -> None:
         shutil.copy(ROOT / path, target / path)
     # newer than everything that it was made of, a Cython that pip installs for itself included
     made_at = time.time() + MADE_AHEAD_S
+    known = modules(ROOT)
     for folder in (*ROOT.glob("build/lib.*"), *ROOT.glob(f"build/cython-{RELEASE}")):
-        for path in (path for path in folder.rglob("*") if path.is_file()):
+        for path in (path for path in folder.rglob("*") if path.name.split(".")[0] in known):
             copy = target / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)

@@ -159,6 +159,7 @@ def wheel() -> str:
     folder = ROOT / "build" / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     source = folder / "source"
+    builds.build(builds.RELEASE)
     builds.copy_release(source)
     pip: list[str | Path] = [venv_python(), "-m", "pip", "--disable-pip-version-check", "-q"]
     run_command([*pip, "wheel", ".", "--no-deps", "-w", folder], folder=source)
@@ -190,10 +191,13 @@ def look_into(built: Path) -> None:
             raise StageFailed(f"the wheel has no compiled rango._ext.{module}")
         if f"rango/_ext/{module}.pyi" not in names:
             raise StageFailed(f"the wheel has no rango/_ext/{module}.pyi")
+    known = builds.modules(ROOT)
     foreign = [
         name
         for name in names
-        if not name.startswith(("rango/", "rango-")) or name.endswith((".c", ".html", ".pyc"))
+        if not name.startswith(("rango/", "rango-"))
+        or name.endswith((".c", ".html", ".pyc"))
+        or (name.endswith(".so") and name.split("/")[-1].split(".")[0] not in known)
     ]
     if foreign:
         raise StageFailed(f"the wheel holds what does not belong: {', '.join(sorted(foreign))}")

@@ -10,6 +10,7 @@ Failure     DuplicateKey says which index and value; InvalidUpdate, InvalidDocum
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,7 +24,7 @@ from rango.engine.update import compile_update
 from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
 from rango.engine.update.upsert import seed_of, upsert_check
 from rango.engine.values import now
-from rango.errors import DuplicateKey, InvalidArgument
+from rango.errors import DuplicateKey, InvalidArgument, InvalidDocument, LimitExceeded
 from rango.metrics import NEVER
 from rango.models import Storable, id_put
 from rango.names import document_check, id_check, replacement_check
@@ -424,22 +425,26 @@ def write_stop(max_time_ms: object) -> Stop | None:
     return stop_of(count_check("max_time_ms", 0 if max_time_ms is None else max_time_ms))
 
 
-def is_point(handle: Handle, filter: object, options: tuple[object, ...]) -> bool:
-    """Whether a write of one document is that of an `_id`, with nothing said besides, outside of a
-    transaction. What is logged when it is slow has a query, so then it is none.
+def point_key(handle: Handle, filter: object, options: tuple[object, ...]) -> bytes | None:
+    """The key of the one document that a write names by its `_id`, with nothing said besides and
+    outside of a transaction; None: the write needs a query. What is logged when it is slow has one.
     """
-    return (
+    if (
         type(filter) is dict
         and len(filter) == 1
         and type(filter.get("_id")) in POINT_TYPES
         and options.count(None) == len(options)
         and handle.metrics.slow_ns == NEVER
         and not active_transactions.get()
-    )
+    ):
+        with contextlib.suppress(InvalidDocument, LimitExceeded):
+            # else the query says what is wrong
+            return key_of(filter["_id"])
+    return None
 
 
-def changed_by_id(handle: Handle, name: str, id_value: object, changer: Changer) -> Outcome:
-    """Change the document that has this `_id`. Raises as Alteration.run does."""
+def changed_by_id(handle: Handle, name: str, key: bytes, changer: Changer) -> Outcome:
+    """Change the document that has this key. Raises as Alteration.run does."""
     started = perf_counter_ns()
     core, outcome = handle.core, Outcome()
 
@@ -451,14 +456,14 @@ def changed_by_id(handle: Handle, name: str, id_value: object, changer: Changer)
             stored(point, info, record, data)
             outcome.modified = 1
 
-    core.write_point(name, key_of(id_value), change)
+    core.write_point(name, key, change)
     handle.metrics.updates += outcome.modified
     handle.metrics.times["update"].observe(perf_counter_ns() - started)
     return outcome
 
 
-def deleted_by_id(handle: Handle, name: str, id_value: object) -> int:
-    """Delete the document that has this `_id`; how many there were."""
+def deleted_by_id(handle: Handle, name: str, key: bytes) -> int:
+    """Delete the document that has this key; how many there were."""
     started = perf_counter_ns()
     deleted = 0
 
@@ -467,7 +472,7 @@ def deleted_by_id(handle: Handle, name: str, id_value: object) -> int:
         point.delete(info, record)
         deleted = 1
 
-    handle.core.write_point(name, key_of(id_value), change)
+    handle.core.write_point(name, key, change)
     handle.metrics.deletes += deleted
     handle.metrics.times["delete"].observe(perf_counter_ns() - started)
     return deleted

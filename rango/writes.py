@@ -46,8 +46,8 @@ from rango.statements import (
     executed,
     flag_check,
     inserting,
-    is_point,
     pattern_of,
+    point_key,
     removing,
     replacing,
     updating,
@@ -201,9 +201,11 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         """
         stop = write_stop(max_time_ms)
         options = (array_filters, collation, hint, let, sort, stop)
-        if upsert is False and type(update) is dict and is_point(self._handle, filter, options):
-            changer = compile_update(update)
-            return _updated(changed_by_id(self._handle, self._name, filter["_id"], changer))
+        if upsert is False and type(update) is dict:
+            key = point_key(self._handle, filter, options)
+            if key is not None:
+                changer = compile_update(update)
+                return _updated(changed_by_id(self._handle, self._name, key, changer))
         statement = updating(
             self._handle,
             self._name,
@@ -274,9 +276,10 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         """
         stop = write_stop(max_time_ms)
         options = (collation, hint, let, sort, stop)
-        if upsert is False and is_point(self._handle, filter, options):
+        key = None if upsert is not False else point_key(self._handle, filter, options)
+        if key is not None:
             changer = Replacement(replacement_check(replacement))
-            return _updated(changed_by_id(self._handle, self._name, filter["_id"], changer))
+            return _updated(changed_by_id(self._handle, self._name, key, changer))
         statement = replacing(
             self._handle,
             self._name,
@@ -304,8 +307,9 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
     ) -> DeleteResult:
         """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
         stop = write_stop(max_time_ms)
-        if is_point(self._handle, filter, (collation, hint, let, stop)):
-            return DeleteResult(deleted_by_id(self._handle, self._name, filter["_id"]))
+        key = point_key(self._handle, filter, (collation, hint, let, stop))
+        if key is not None:
+            return DeleteResult(deleted_by_id(self._handle, self._name, key))
         statement = removing(self._name, filter, collation=collation, hint=hint, let=let, stop=stop)
         return DeleteResult(executed(self._handle, statement).deleted)
 

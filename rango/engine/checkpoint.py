@@ -26,7 +26,7 @@ from rango._ext.vfs import VFS_WRITE, Vfs
 from rango.engine import index, kept, signing
 from rango.errors import Corrupted, DatabaseBusy, IoFailed, LowDisk, RangoError
 from rango.events import DEBUG, emit
-from rango.storage.segment import LogMark, io_named, opened
+from rango.storage.segment import LogMark
 from rango.storage.superblock import DATA_FILE, Slot, slot_newest, slot_write, slots_read
 
 if TYPE_CHECKING:
@@ -256,7 +256,6 @@ def record_reach(core: Core) -> None:
 
     So a log that was cut behind T is found out, too. The log is durable to its end (I-18).
     """
-    trim_log(core)
     store, before = core.store, core.slot
     if before is None or before.reach >= store.head.ordinal:
         return
@@ -276,14 +275,19 @@ def trim_log(core: Core) -> None:
     """At close, alone: give back what was written ahead, but for one step.
 
     The next open reads whatever is behind the end (I-11). Not flushed: zeros that come back after a
-    crash are only zeros.
+    crash are only zeros. Where it cannot be done, that open takes longer.
     """
     segment_id, end, _ordinal, _chain = core.store.appender.mark()
     keep = -(-end // layout.UNIT_SIZE) * layout.UNIT_SIZE + layout.SEGMENT_FIRST_STEP
-    path = core.log.path(segment_id)
-    with opened(core.vfs, path, VFS_WRITE) as fd, io_named(f"giving back the end of {path}"):
-        if core.vfs.size(fd) > keep:
-            core.vfs.truncate(fd, keep)
+    try:
+        fd = core.vfs.open(core.log.path(segment_id), VFS_WRITE)
+        try:
+            if core.vfs.size(fd) > keep:
+                core.vfs.truncate(fd, keep)
+        finally:
+            core.vfs.close(fd)
+    except OSError as error:
+        core.findings.append(f"what was written ahead of the log was not given back: {error}")
 
 
 def prove_slot(core: Core) -> None:

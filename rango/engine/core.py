@@ -257,6 +257,7 @@ class Core:
             self.store.reached = self.store.appender.ordinal
             checkpoint.guarded(self, checkpoint.record_reach)
             signing.sign_end(self)
+            checkpoint.trim_log(self)
         except LowDisk:
             # the log is whole; only its end is not recorded
             self.findings.append("no space to record the end of the log at close")

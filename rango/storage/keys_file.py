@@ -126,6 +126,10 @@ class KeysState(NamedTuple):
     sign_seed: bytes
     slots: tuple[bytes, ...]
 
+    def __repr__(self) -> str:
+        # no seed, no slot: a plain database has its seed in clear
+        return f"KeysState(generation={self.generation}, epoch={self.epoch})"
+
     def encode(self, mac_key: bytes | None) -> bytes:
         """One copy, with its keyed hash (zeros without a key) and its check."""
         copy = bytearray(KEYS_COPY_SIZE)

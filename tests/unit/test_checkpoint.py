@@ -16,7 +16,7 @@ from rango.engine import checkpoint
 from rango.engine import core as core_module
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
 from tests.unit.engine_case import DB, documents_of, insert, opened, replace, threads
-from tests.unit.memory_disk import File, MemoryDisk
+from tests.unit.memory_disk import File, MemoryDisk, failing
 
 DATA = "data.rango"
 
@@ -325,4 +325,20 @@ def test_closing_gives_back_what_the_log_had_written_ahead(tmp_path: Path) -> No
     core = opened(tmp_path / "db")
     assert sorted(documents_of(core, "a")) == list(range(900))
     assert list(core.check()) == []
+    core.release()
+
+
+def test_a_close_that_can_give_nothing_back_is_a_close_all_the_same() -> None:
+    disk = MemoryDisk()
+    core = opened(disk=disk, durability="memory")
+    for number in range(700):
+        insert(core, "a", rows(number, number + 1, size=4_000))
+    core.checkpoint()
+    disk.fault = failing("truncate", errno.EIO)
+    core.release()
+    disk.fault = None
+    assert any("was not given back" in each for each in core.findings)
+    core = opened(disk=disk)
+    assert sorted(documents_of(core, "a")) == list(range(700))
+    assert core.slot is not None and core.slot.reach >= 700
     core.release()

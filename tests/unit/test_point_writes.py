@@ -15,7 +15,13 @@ import pytest
 import rango
 from rango._ext.record import encode
 from rango.engine.update import compile_update
-from rango.errors import DuplicateKey, InvalidArgument, InvalidUpdate, QueryCancelled
+from rango.errors import (
+    DuplicateKey,
+    InvalidArgument,
+    InvalidFilter,
+    InvalidUpdate,
+    QueryCancelled,
+)
 
 WAYS = ({"_id": 1}, {"_id": {"$eq": 1}})
 """Filters of the short way and of the long one."""
@@ -145,3 +151,15 @@ def test_a_plain_set_refuses_what_any_set_refuses(name: object) -> None:
     for update in ({"$set": {name: 1}}, {"$set": {name: 1}, "$unset": {"x": 1}}):
         with pytest.raises(InvalidUpdate):
             compile_update(update).apply({})
+
+
+@pytest.mark.parametrize("value", [2**63, "\ud800"])
+def test_an_id_that_cannot_be_is_a_wrong_filter(notes: rango.Collection[Any], value: Any) -> None:
+    for write in (
+        lambda: notes.update_one({"_id": value}, {"$set": {"a": 2}}),
+        lambda: notes.update_one({"_id": value}, {"$nothing": {"a": 2}}),
+        lambda: notes.replace_one({"_id": value}, {"a": 2}),
+        lambda: notes.delete_one({"_id": value}),
+    ):
+        with pytest.raises(InvalidFilter, match="_id"):
+            write()

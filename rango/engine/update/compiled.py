@@ -109,11 +109,8 @@ class PlainSet:
     needs_position = False
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._fields = (
-            fields
-            if len(fields) == 1
-            else {name: fields[name] for name in sorted(fields, key=in_order_of_names)}
-        )
+        names = fields if len(fields) == 1 else sorted(fields, key=in_order_of_names)
+        self._fields = {name: fields[name] for name in names}
 
     def apply(
         self,
