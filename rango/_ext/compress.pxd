@@ -8,6 +8,10 @@ cdef int lz4_bound(int size) noexcept nogil
 cdef int lz4_compress(
     const uint8_t *source, int size, uint8_t *into, int capacity,
 ) noexcept nogil
+# the same with a longer search for matches (LZ4 HC): smaller, ten times slower, read as fast
+cdef int lz4_compress_small(
+    const uint8_t *source, int size, uint8_t *into, int capacity,
+) noexcept nogil
 # decompressed size, or -1 when the block is malformed or does not give at most `capacity` bytes
 cdef int lz4_decompress(
     const uint8_t *source, int size, uint8_t *into, int capacity,

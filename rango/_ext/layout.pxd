@@ -19,6 +19,7 @@ cdef enum:
     FILE_KIND_FRAME = 3
     FILE_KIND_KEYS = 4
     FILE_KIND_SPILL = 5
+    FILE_KIND_PACKED = 6
 
     # --- data.rango: units, page images
     UNIT_SIZE = 4096
@@ -103,6 +104,7 @@ cdef enum:
     SEGMENT_HEADER_SIZE = 136
     SEGMENT_PURGED = 1              # feature bit: some frames are purged; a table ends the file
     SEGMENT_BASE = 2                # feature bit: a base segment, see format.md
+    SEGMENT_PACKED = 4              # feature bit: packed, see format.md
     # purge table: entries, then a footer that ends the file
     PURGE_OFFSET = 0                # u64: where a purged frame starts
     PURGE_DIGEST = 8                # 32: digest of the frame as it was first written
@@ -112,6 +114,47 @@ cdef enum:
     PURGE_MAGIC = 12                # u32
     PURGE_MAGIC_VALUE = 0x55505247  # "GRPU" as stored
     PURGE_FOOTER_SIZE = 16
+
+    # --- a packed segment: header, pieces, their table, heads, purged ordinals, footer
+    PIECE_MAGIC = 0                 # u32
+    PIECE_MAGIC_VALUE = 0x43505247  # "GRPC" as stored
+    PIECE_SIZE = 4                  # u32: bytes of ciphertext, without the tag
+    PIECE_BLOCK = 8                 # u32: number of the block of the segment, or PIECE_TAIL
+    PIECE_TAIL = 0xffffffff         # what follows the frames: the purge table
+    PIECE_NONCE = 12                # 12
+    PIECE_HEADER_SIZE = 24          # then the ciphertext and the tag
+    PIECE_OVERHEAD = 40             # header and tag
+    # the opened bytes of a piece: u32 size, then an LZ4 block of so many bytes, which are
+    CONTENT_COUNT = 0               # u16: frames
+    CONTENT_ORDINAL = 2             # u64: ordinal of the first of them
+    CONTENT_CHAIN = 10              # 32: chain value before it
+    CONTENT_HEADER_SIZE = 42        # block 0: the segment's header; nonces, entries, bodies
+    CONTENT_SIZE_MAX = 65792        # of a block's content
+    ENTRY_KIND = 3                  # bits of the first byte of an entry: the frame's kind
+    ENTRY_PURGED = 4                # bit: purged; the digest of what it was ends the entry
+    ENTRY_LATER = 8                 # bit: not the first frame of its commit; by how many
+    ENTRY_BEHIND = 16               # bit: durable lies further behind; by how many
+    TABLE_SIZE = 0                  # u32: bytes of the piece, header and tag included
+    TABLE_ORDINAL = 4               # u64: ordinal of its first frame, or of the next one
+    TABLE_DIGEST = 12               # 32: BLAKE2b-256 of the piece
+    TABLE_ENTRY_SIZE = 44
+    MARK_ORDINAL = 0                # u64: of a head that was signed
+    MARK_CHAIN = 8                  # 32: the chain value there
+    MARK_SIZE = 40
+    PACKED_LIMIT = 0                # u64: where the frames end in the segment as it was
+    PACKED_TAIL_SIZE = 8            # u32: bytes behind that, 0 or the purge table
+    PACKED_PIECES = 12              # u32
+    PACKED_MARKS = 16               # u32
+    PACKED_PURGED = 20              # u32: ordinals of purged frames, u64 each
+    PACKED_FRAMES = 24              # u64
+    PACKED_COMMITS = 32             # u64
+    PACKED_ORDINAL = 40             # u64: of the last frame
+    PACKED_CHAIN = 48               # 32: chain value after it
+    PACKED_PURGES = 80              # 32: what a purge signature names, zeros if nothing is purged
+    PACKED_VERIFY_KEY = 112         # 32: Ed25519
+    PACKED_SIGNATURE = 144          # 64
+    PACKED_MAGIC = 208              # 8 bytes "RANGOPAK"
+    PACKED_FOOTER_SIZE = 216
 
     FRAME_MAGIC_VALUE = 0x4d465247  # "GRFM" as stored
     FRAME_MAGIC = 0                 # u32

@@ -15,7 +15,7 @@ cdef class SegmentHeader:
     cdef readonly bytes salt
     cdef readonly uint32_t epoch
     cdef readonly bytes database_id
-    cdef readonly uint32_t features             # SEGMENT_PURGED, SEGMENT_BASE
+    cdef readonly uint32_t features             # SEGMENT_PURGED, _BASE, _PACKED
 
 
 cdef enum:

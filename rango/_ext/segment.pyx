@@ -20,8 +20,8 @@ from libc.string cimport memcpy, memset
 from rango._ext.layout cimport (
     CHAIN_SIZE, DATABASE_ID_SIZE, FORMAT_VERSION, SEGMENT_BASE, SEGMENT_CHAIN, SEGMENT_DATABASE_ID,
     SEGMENT_EPOCH, SEGMENT_FEATURES, SEGMENT_FIRST_ORDINAL, SEGMENT_FIRST_STEP,
-    SEGMENT_HEADER_SIZE, SEGMENT_ID, SEGMENT_MAGIC, SEGMENT_PREDECESSOR, SEGMENT_PREDECESSOR_END,
-    SEGMENT_PURGED, SEGMENT_SALT, SEGMENT_TAG, SEGMENT_VERSION, UNIT_SIZE,
+    SEGMENT_HEADER_SIZE, SEGMENT_ID, SEGMENT_MAGIC, SEGMENT_PACKED, SEGMENT_PREDECESSOR,
+    SEGMENT_PREDECESSOR_END, SEGMENT_PURGED, SEGMENT_SALT, SEGMENT_TAG, SEGMENT_VERSION, UNIT_SIZE,
 )
 from rango._ext.span cimport load_u32, load_u64, store_u32, store_u64
 from rango._ext.vfs cimport VFS_CREATE, VFS_WRITE, Vfs, vfs_kept_raise, vfs_write_all
@@ -87,7 +87,7 @@ cdef class SegmentHeader:
         cdef const uint8_t *source = data
         cdef uint32_t version = load_u32(source + SEGMENT_VERSION)
         cdef uint32_t features = load_u32(source + SEGMENT_FEATURES)
-        cdef uint32_t known = SEGMENT_PURGED | SEGMENT_BASE
+        cdef uint32_t known = SEGMENT_PURGED | SEGMENT_BASE | SEGMENT_PACKED
         if version != FORMAT_VERSION or features & ~known:
             raise FormatTooNew(
                 f"oplog segment {header.id} has format {version} and features {features:#x}, this"

@@ -411,12 +411,15 @@ cdef class Scanner:
         # bisection: every block that the log has reached starts with a frame
         cdef FrameHeader header
         cdef int64_t size = self.vfs.table.size(self.vfs.context, self.fd)
+        cdef int64_t known = self.vfs.block_of(self.fd, ordinal)
         cdef uint64_t lower = 0
         cdef uint64_t upper
         cdef uint64_t middle
         cdef int64_t left
         if size < 0:
             return raise_read(self.vfs, self.segment_id, 0, size)
+        if known >= 0 and self.block_find(<uint64_t>known, ordinal):
+            return 1
         upper = (<uint64_t>size + BLOCK_SIZE - 1) // BLOCK_SIZE
         while upper - lower > 1 and upper > lower:
             middle = lower + (upper - lower) // 2
@@ -475,10 +478,8 @@ def purge_table(Vfs vfs not None, int fd) -> dict:
 
 
 def frame_header_any(Vfs vfs not None, int fd, uint64_t ordinal_min):
-    """The offset of anything that looks like a frame of this ordinal or a later one, or None.
-
-    For void segments: without their header nothing in them can be opened, and an honest crash
-    leaves no frame in them.
+    """The offset of anything that looks like a frame of this ordinal or a later one, or None: for
+    void segments, where nothing can be opened, and an honest crash leaves no frame.
     """
     cdef Scanner scanner = Scanner(vfs, fd, None, bytes(16), 0, SEGMENT_HEADER_SIZE, 0, bytes(32))
     cdef FrameHeader header

@@ -42,6 +42,8 @@ cdef class Vfs:
     cdef dict names         # descriptor -> path, for error messages only
     cdef list kept          # exceptions of a Python implementation that wait for the next door
     cdef object answer(self, int64_t status, path)
+    # the block of a log segment to look for an ordinal in first, -1: nobody knows
+    cdef int64_t block_of(self, int fd, uint64_t ordinal) noexcept nogil
 
 
 # Whole transfers for kernels: loop over short reads and writes and EINTR.

@@ -220,7 +220,7 @@ cdef bytes path_encode(path):
 cdef class Vfs:
     """The doors of storage; each raises OSError(errno, text, path). POSIX unless subclassed."""
 
-    def __cinit__(self, *arguments):
+    def __cinit__(self, *arguments, **more):
         self.names = {}
         self.kept = []
         self.context = NULL
@@ -233,6 +233,9 @@ cdef class Vfs:
         if status < 0:
             raise OSError(<int>-status, os.strerror(<int>-status), path)
         return status
+
+    cdef int64_t block_of(self, int fd, uint64_t ordinal) noexcept nogil:
+        return -1
 
     def open(self, path, int flags):
         """A descriptor. A link at the path's end is ELOOP; what is no file is EISDIR or EINVAL."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rango._ext.layout import SEGMENT_HEADER_SIZE, SEGMENT_PURGED, SLOT_UNITS
 from rango._ext.segment import SegmentHeader, create_segment, segment_path
 from rango._ext.segment_scan import purge_table
-from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_READ, VFS_WRITE, Vfs
+from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_WRITE, Vfs
 from rango.engine import checkpoint, kept
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.options import OpenOptions
@@ -36,7 +36,7 @@ from rango.storage.keyring import Keyring
 from rango.storage.keys_file import SALT_SIZE, keys_path
 from rango.storage.oplog import Oplog
 from rango.storage.purge import table_bytes
-from rango.storage.segment import LogMark, io_named, opened
+from rango.storage.segment import LogMark, file_view, io_named, opened
 from rango.storage.signatures import Signature, append, lines_of, signatures_path
 from rango.storage.superblock import DATA_FILE, slot_newest, slots_read
 
@@ -154,12 +154,16 @@ def log_copy(log: Oplog, keyring: Keyring, half: str, mark: LogMark) -> None:
     header = log.segments[last]
     cut = segment_path(folder, header.id)
     table = b""
-    if header.features & SEGMENT_PURGED:
-        with opened(vfs, log.path(header.id)) as fd:
-            digests = {at: each for at, each in purge_table(vfs, fd).items() if at < mark.offset}
-        entropy = keyring.segment_key(header.id, header.salt, header.epoch).entropy
-        table = table_bytes(digests, entropy.bytes(STAMP_SIZE))
-    copy_file(vfs, log.path(header.id), cut, mark.offset, table)
+    with opened(vfs, log.path(header.id)) as fd:
+        # the file is one that is appended to: never a packed one
+        view = file_view(vfs, fd, keyring, header)
+        if header.features & SEGMENT_PURGED:
+            purged = purge_table(view, fd)
+            digests = {at: each for at, each in purged.items() if at < mark.offset}
+            entropy = keyring.segment_key(header.id, header.salt, header.epoch).entropy
+            table = table_bytes(digests, entropy.bytes(STAMP_SIZE))
+        with io_named(f"copying segment {header.id}"):
+            copy_opened(vfs, view, fd, cut, mark.offset, table)
     if table:
         # a purge table ends a file that nobody appends to
         salt = keyring.segment_key(header.id, header.salt, header.epoch).entropy.bytes(SALT_SIZE)
@@ -199,25 +203,23 @@ def copy_signatures(vfs: Vfs, source: str, folder: str, mark: LogMark) -> None:
             append(vfs, signatures_path(folder), lines, is_durable=True)
 
 
-def copy_file(
-    vfs: Vfs, source: str, target: str, size: int | None = None, rest: bytes = b""
-) -> None:
-    """Copy a file, or its first `size` bytes, durably, and put `rest` behind that."""
-    with io_named(f"copying {source}"):
-        fd = vfs.open(source, VFS_READ)
-        try:
-            out = vfs.open(target, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE)
-            try:
-                end = vfs.size(fd) if size is None else size
-                for offset in range(0, end, COPY_SIZE):
-                    vfs.write(out, vfs.read(fd, min(COPY_SIZE, end - offset), offset), offset)
-                if rest:
-                    vfs.write(out, rest, end)
-                vfs.flush(out)
-            finally:
-                vfs.close(out)
-        finally:
-            vfs.close(fd)
+def copy_file(vfs: Vfs, source: str, target: str) -> None:
+    """Copy a file, durably."""
+    with io_named(f"copying {source}"), opened(vfs, source) as fd:
+        copy_opened(vfs, vfs, fd, target, vfs.size(fd), b"")
+
+
+def copy_opened(vfs: Vfs, view: Vfs, fd: int, target: str, size: int, rest: bytes) -> None:
+    """Copy the first bytes of what `view` shows to a new file, durably; put `rest` behind them."""
+    out = vfs.open(target, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE)
+    try:
+        for offset in range(0, size, COPY_SIZE):
+            vfs.write(out, view.read(fd, min(COPY_SIZE, size - offset), offset), offset)
+        if rest:
+            vfs.write(out, rest, size)
+        vfs.flush(out)
+    finally:
+        vfs.close(out)
 
 
 def clear(core: Core) -> None:

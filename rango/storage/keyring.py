@@ -12,7 +12,7 @@ Layout      every derived key is BLAKE2b-256(key = parent, person = purpose, dat
             root key   "rango keys mac"      -     keys the hash of a copy
             epoch key  "rango pages"         -
             epoch key  "rango superblock"    -
-            epoch key  "rango segment"       segment id u64 | salt 16
+            epoch key  "rango segment"       segment id u64 | salt 16; "rango packed": the same
             epoch key  "rango header mac"    -     keys BLAKE2b-128 of a segment header
 
             A plain database has no root key: the tags are plain (seal.pyx), and a header's hash is
@@ -121,6 +121,13 @@ SIGNATURE_SIZE: Final = 64
 def subkey(parent: bytes | bytearray, purpose: bytes, ids: bytes = b"") -> bytes:
     """A key of 32 bytes for one purpose. `ids` have fixed sizes, so no two lists look the same."""
     return blake2b(ids, KEY_SIZE, key=parent, person=purpose)
+
+
+def salted(segment_id: int, salt: bytes) -> bytes:
+    """What the keys of one segment are derived with."""
+    if len(salt) != SALT_SIZE:
+        raise InvalidArgument(f"a segment's salt has exactly {SALT_SIZE} bytes, not {len(salt)}")
+    return segment_id.to_bytes(8, "little") + salt
 
 
 def signature_is_valid(verify_key: bytes, data: bytes, signature: bytes) -> bool:
@@ -289,11 +296,11 @@ class Keyring:
 
     def segment_key(self, segment_id: int, salt: bytes, epoch: int) -> SealKey:
         """The key of one segment: `salt` is the one in its header."""
-        if len(salt) != SALT_SIZE:
-            raise InvalidArgument(
-                f"a segment's salt has exactly {SALT_SIZE} bytes, not {len(salt)}"
-            )
-        return self._seal_key(epoch, b"rango segment", segment_id.to_bytes(8, "little") + salt)
+        return self._seal_key(epoch, b"rango segment", salted(segment_id, salt))
+
+    def packed_key(self, segment_id: int, salt: bytes, epoch: int) -> SealKey:
+        """The key of the pieces of one segment that is packed."""
+        return self._seal_key(epoch, b"rango packed", salted(segment_id, salt))
 
     def segment_mac(self, epoch: int, data: bytes) -> bytes:
         """16 bytes that authenticate a segment header (without a key: that find damage)."""

@@ -31,11 +31,12 @@ from rango._ext.layout import (
     SEGMENT_SIZE_MAX,
 )
 from rango._ext.segment import SegmentHeader, create_segment, first_size, segment_path
-from rango._ext.segment_scan import Scanner, frame_header_any
+from rango._ext.segment_scan import Scanner
 from rango._ext.shared import Shared
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import HistoryGivenUp, LogCorrupted, NotFound
 from rango.storage.base_segment import base_verify, remove_given_up
+from rango.storage.packed import holds_frames
 from rango.storage.segment import (
     CHAIN_START,
     LogFinding,
@@ -292,7 +293,7 @@ class Oplog:
             if void_id < scanner.segment_id:
                 continue
             with opened(self.vfs, self.path(void_id)) as fd:
-                found = frame_header_any(self.vfs, fd, scanner.ordinal + 1)
+                found = holds_frames(self.vfs, fd, scanner.ordinal + 1)
             if found is not None:
                 raise LogCorrupted(
                     place_name(void_id, 0), f"the header is damaged and there is a frame at {found}"

@@ -26,7 +26,15 @@ from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.segment_scan import Scanner, purge_table
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import LogCorrupted
-from rango.storage.segment import LogKeys, io_named, opened, place_name, scanner_for
+from rango.storage.segment import (
+    LogKeys,
+    file_view,
+    header_with,
+    io_named,
+    opened,
+    place_name,
+    scanner_for,
+)
 
 COPY_SIZE: Final = 1024 * 1024
 STAMP_SIZE: Final = 8
@@ -73,21 +81,22 @@ def segment_purge(
     path = segment_path(folder, header.id)
     key = keyring.segment_key(header.id, header.salt, header.epoch)
     with opened(vfs, path) as fd:
-        scanner = scanner_for(vfs, fd, keyring, header, limit=limit, is_point=True)
+        view = file_view(vfs, fd, keyring, header)
+        scanner = scanner_for(view, fd, keyring, header, limit=limit, is_point=True)
         changed: dict[int, bytes] = {}
-        digests = dict(purge_table(vfs, fd)) if header.features & layout.SEGMENT_PURGED else {}
+        digests = dict(purge_table(view, fd)) if header.features & layout.SEGMENT_PURGED else {}
         commits = 0
         for frames in commits_of(scanner, limit):
             body = blank(b"".join(frame.body for frame in frames))
             if body is None:
                 continue
             commits += 1
-            changed.update(resealed(vfs, fd, key, keyring, header, frames, body, digests))
+            changed.update(resealed(view, fd, key, keyring, header, frames, body, digests))
         if not changed:
             return Purged(0, 0)
         table = table_bytes(digests, key.entropy.bytes(STAMP_SIZE))
-        write_segment(vfs, fd, path, keyring, header, limit, changed, table)
-        vouch(header.id, purged_digest(vfs, fd, changed, digests))
+        write_segment(vfs, view, fd, path, keyring, header, limit, changed, table)
+        vouch(header.id, purged_digest(view, fd, changed, digests))
     with io_named(f"replacing {path}"):
         vfs.rename(f"{path}.new", path)
         vfs.flush_directory(folder)
@@ -208,6 +217,7 @@ def frame_sealed(
 
 def write_segment(
     vfs: Vfs,
+    view: Vfs,
     source: int,
     path: str,
     keyring: LogKeys,
@@ -216,24 +226,17 @@ def write_segment(
     changed: dict[int, bytes],
     table: bytes,
 ) -> None:
-    """The whole segment under its temporary name, durable: header, frames, purge table."""
-    marked = SegmentHeader(
-        header.id,
-        header.predecessor,
-        header.predecessor_end,
-        header.first_ordinal,
-        header.chain,
-        header.salt,
-        header.epoch,
-        header.database_id,
-        header.features | layout.SEGMENT_PURGED,
-    )
+    """The whole segment under its temporary name, durable: header, frames, purge table. `view`
+    reads the source, which may be packed; the result is not.
+    """
+    features = header.features | layout.SEGMENT_PURGED
+    marked = header_with(header, features & ~layout.SEGMENT_PACKED)
     with io_named(f"rewriting {os.path.basename(path)}"):
         target = vfs.open(f"{path}.new", VFS_WRITE | VFS_CREATE)
         try:
             vfs.truncate(target, 0)
             for offset in range(0, limit, COPY_SIZE):
-                piece = bytearray(vfs.read(source, min(COPY_SIZE, limit - offset), offset))
+                piece = bytearray(view.read(source, min(COPY_SIZE, limit - offset), offset))
                 overlay(piece, offset, changed)
                 if offset == 0:
                     piece[: layout.SEGMENT_HEADER_SIZE] = marked.pack(keyring)

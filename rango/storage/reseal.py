@@ -30,6 +30,7 @@ from rango.storage.purge import PlacedFrame, frame_sealed, frames_of
 from rango.storage.segment import (
     CHAIN_START,
     LogKeys,
+    file_view,
     first_mark,
     io_named,
     is_base,
@@ -101,7 +102,7 @@ def segment_reseal(
         entropy.bytes(SALT_SIZE),
         new.epoch,
         new.database_id,
-        header.features & ~layout.SEGMENT_PURGED,
+        header.features & ~(layout.SEGMENT_PURGED | layout.SEGMENT_PACKED),
     )
     key = new.segment_key(fresh.id, fresh.salt, fresh.epoch)
     with opened(vfs, segment_path(source, header.id)) as fd, io_named(f"sealing {header.id}"):
@@ -122,11 +123,12 @@ def verified(
     vfs: Vfs, fd: int, keys: LogKeys, header: SegmentHeader, limit: int, chain: bytes
 ) -> Iterator[tuple[PlacedFrame, bytes]]:
     """Each frame, and the digest with which it counts in its chain."""
-    scanner = scanner_for(vfs, fd, keys, header, limit=limit)
-    digests = purge_table(vfs, fd) if header.features & layout.SEGMENT_PURGED else {}
+    view = file_view(vfs, fd, keys, header)
+    scanner = scanner_for(view, fd, keys, header, limit=limit)
+    digests = purge_table(view, fd) if header.features & layout.SEGMENT_PURGED else {}
     ordinal = first_mark(header).ordinal
     for frame in frames_of(scanner, limit):
-        raw = vfs.read(fd, layout.FRAME_OVERHEAD + len(frame.body), frame.offset)
+        raw = view.read(fd, layout.FRAME_OVERHEAD + len(frame.body), frame.offset)
         stored = header_unpack(raw)
         is_purged = raw[layout.FRAME_FLAGS] & layout.FRAME_PURGED
         digest = digests.get(frame.offset) if is_purged else blake2b(raw, digest_size=32).digest()

@@ -18,12 +18,20 @@ from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
 from typing import Final, NamedTuple, Protocol
 
-from rango._ext.layout import FRAME_CLOSED, FRAME_PART, SEGMENT_BASE, SEGMENT_HEADER_SIZE
+from rango._ext.layout import (
+    FRAME_CLOSED,
+    FRAME_PART,
+    SEGMENT_BASE,
+    SEGMENT_HEADER_SIZE,
+    SEGMENT_PACKED,
+)
 from rango._ext.seal import SealKey
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.segment_scan import Scanner
+from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import VFS_READ, Vfs
 from rango.errors import IoFailed, LogCorrupted, LowDisk, NotFound
+from rango.storage.packed import is_packed, view_of, view_tolerant
 
 CHAIN_START: Final = bytes(32)
 """H(0): the chain value before the first commit of a database."""
@@ -50,6 +58,9 @@ class LogKeys(Protocol):
 
     def segment_key(self, segment_id: int, salt: bytes, epoch: int) -> SealKey:
         """The key of one segment."""
+
+    def packed_key(self, segment_id: int, salt: bytes, epoch: int) -> SealKey:
+        """The key of the pieces of one segment that is packed."""
 
     def segment_mac(self, epoch: int, data: bytes) -> bytes:
         """16 bytes that authenticate a segment header."""
@@ -127,9 +138,9 @@ def read_segments(vfs: Vfs, directory: str, keyring: LogKeys) -> SegmentFiles:
     """Read all headers and check that each segment continues the one before it."""
     for _ in range(FOLLOW_TRIES - 1):
         found, void_ids = stored_headers(vfs, directory, keyring)
-        if not found or not is_base(found[-1]):
+        if not found or not found[-1].features & (SEGMENT_BASE | SEGMENT_PACKED):
             return arranged(found, void_ids)
-        # a base is named after the segment behind it: the names were read before that
+        # they come after the segment behind them: the names were read before that
     return arranged(*stored_headers(vfs, directory, keyring))
 
 
@@ -160,6 +171,12 @@ def arranged(found: list[SegmentHeader], void_ids: list[int]) -> SegmentFiles:
         raise LogCorrupted(
             place_name(void_ids[0] if void_ids else first + 1, 0),
             "there is no segment with a valid header",
+        )
+    if headers[-1].features & SEGMENT_PACKED:
+        # nobody may append to it
+        raise LogCorrupted(
+            place_name(headers[-1].id, 0),
+            "this segment is packed, so another one goes on from it, which is missing or damaged",
         )
     if base is not None and (base.first_ordinal, base.chain) != (
         headers[0].first_ordinal,
@@ -216,11 +233,42 @@ def is_base(header: SegmentHeader) -> bool:
     return bool(header.features & SEGMENT_BASE)
 
 
+def header_with(header: SegmentHeader, features: int) -> SegmentHeader:
+    """The same header with other feature bits."""
+    return SegmentHeader(
+        header.id,
+        header.predecessor,
+        header.predecessor_end,
+        header.first_ordinal,
+        header.chain,
+        header.salt,
+        header.epoch,
+        header.database_id,
+        features,
+    )
+
+
 def first_mark(header: SegmentHeader) -> LogMark:
     """The mark before the first frame of a segment."""
     if is_base(header):
         return LogMark(header.id, SEGMENT_HEADER_SIZE, BASE_ORDINAL - 1, CHAIN_START)
     return LogMark(header.id, SEGMENT_HEADER_SIZE, header.first_ordinal - 1, header.chain)
+
+
+def file_view(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> Vfs:
+    """What reads this file as it was before it was packed, if it was: `vfs`, or a view through it.
+
+    The file says which: `header` may be from before somebody packed it under the same name.
+    """
+    if isinstance(vfs, UnpackedVfs):
+        return vfs
+    with io_named("reading the oplog"):
+        if not is_packed(vfs, fd):
+            return vfs
+        view = view_of(vfs, fd, keyring, header)
+    if view is None:
+        raise LogCorrupted(place_name(header.id, 0), "the end of this packed segment is damaged")
+    return view
 
 
 def scanner_for(
@@ -234,11 +282,11 @@ def scanner_for(
     is_point: bool = False,
     stop: int | None = None,
 ) -> Scanner:
-    """A walk of one segment from `mark`, or from its first frame."""
+    """A walk of one segment from `mark`, or from its first frame, packed or not."""
     if mark is None:
         mark = first_mark(header)
     return Scanner(
-        vfs,
+        file_view(vfs, fd, keyring, header),
         fd,
         keyring.segment_key(header.id, header.salt, header.epoch),
         keyring.database_id,
@@ -291,10 +339,14 @@ def salvage(
                 header.features & SEGMENT_BASE,
             )
         with opened(vfs, segment_path(folder, segment_id)) as fd:
-            scanner = scanner_for(vfs, fd, keyring, header)
+            with io_named("reading the oplog"):
+                view = view_tolerant(vfs, fd, keyring, header)
+            scanner = scanner_for(view or vfs, fd, keyring, header)
             if is_base(header):
                 expected = BASE_ORDINAL
             expected = yield from salvage_segment(scanner, segment_id, expected, lost)
+            for offset, what in view.damaged if view else ():
+                lost.append(LogFinding(place_name(segment_id, offset), what))
             if is_base(header):
                 if scanner.offset < header.predecessor_end:
                     where = place_name(segment_id, scanner.offset)

@@ -36,9 +36,9 @@ from rango._ext.layout import (
 )
 from rango._ext.seal import PLAIN, Entropy
 from rango._ext.segment import SegmentHeader, segment_path
-from rango._ext.segment_scan import frame_header_any
 from rango._ext.vfs import Vfs
 from rango.errors import NotADatabase
+from rango.storage.packed import holds_frames
 from rango.storage.segment import CHAIN_START, header_bytes, opened, segment_ids
 from rango.storage.segment_walk import Broken, FindingKind, Outcome, Place, walk_twice
 from rango.storage.signatures import Link, Signature
@@ -385,7 +385,7 @@ class Verifier:
     def judge_void(self, segment_id: int) -> None:
         """A file without a header: an honest crash leaves no frame in it."""
         with opened(self.vfs, segment_path(self.folder, segment_id)) as fd:
-            found = frame_header_any(self.vfs, fd, 1)
+            found = holds_frames(self.vfs, fd, 1)
             if found is None:
                 return
             stored = header_unpack(self.vfs.read(fd, FRAME_HEADER_SIZE, found))

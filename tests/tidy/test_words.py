@@ -41,13 +41,14 @@ INSTEAD = {
 # word -> (pattern of the file, names that may have it, why)
 ALLOWED = {
     "block": (
-        r"_ext/(layout|compress|frame|appender|segment|chain_walk|log_follow)"
-        r"|storage/(oplog|purge|base_segment)",
+        r"_ext/(layout|compress|frame|appender|segment|chain_walk|log_follow|pack|unpacked|vfs)"
+        r"|storage/(oplog|purge|base_segment|pack)",
         r".*",
         "ADR-0004: a block is the 64 KiB of a segment that no frame crosses; LZ4 calls its unit so",
     ),
     "blocks": (
-        r"_ext/(layout|frame|appender|segment|chain_walk)|storage/(oplog|purge|base_segment)",
+        r"_ext/(layout|frame|appender|segment|chain_walk|unpacked)"
+        r"|storage/(oplog|purge|base_segment|pack)",
         r".*",
         "as block",
     ),

@@ -29,6 +29,10 @@ class StubKeyring:
         key = hashlib.blake2b(ids, digest_size=32, key=self.secret).digest()
         return self.provider.key(key, self.entropy)
 
+    def packed_key(self, segment_id: int, salt: bytes, epoch: int) -> SealKey:
+        """The key of a segment's pieces."""
+        return self.segment_key(segment_id, b"packed" + salt, epoch)
+
     def segment_mac(self, epoch: int, data: bytes) -> bytes:
         """The tag of a header."""
         return hashlib.blake2b(data, digest_size=16, key=self.secret).digest()
