@@ -7,11 +7,12 @@ Invariants  The log is cut only when both superblock slots lie behind the cut, s
             anything is removed, oldest first. No lock but that of long works on the history is held
             while the base is written: others read and write.
 States      rolled (a new segment begins) -> base written under its temporary name -> both slots
-            behind the cut -> base renamed: decided -> segments before it removed. Before the rename
-            a crash leaves the old log and a file that the next open removes, after it the new log;
-            the next open removes what is left of the old one.
-Failure     LowDisk: nothing was given up. NotFound, HistoryGone: the snapshot that is to be kept is
-            none, or is gone already. Another process whose place in the log is gone goes on
+            behind the cut -> base renamed: decided -> segments before it removed -> the others
+            packed (packing.py). Before the rename a crash leaves the old log and a file that the
+            next open removes, after it the new log; the next open removes what is left of the old.
+Failure     LowDisk: nothing was given up. Once history was, too little space to pack what remains
+            is none: the next call packs it. NotFound, HistoryGone: the snapshot that is to be kept
+            is none, or is gone already. Another process whose place in the log is gone goes on
             from the newest slot (attach.jump).
 Sources     architecture section 8 (Checkpoint); ADR-0032.
 """
@@ -30,14 +31,14 @@ from rango._ext.pager import Pager
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE
-from rango.engine import checkpoint, kept_state, purge, recovery
+from rango.engine import checkpoint, kept_state, packing, purge, recovery
 from rango.engine.catalog import Catalog
 from rango.engine.mutation import mutations, updated_of
 from rango.engine.named import names_between, ordinal_named
 from rango.engine.shrink import shrink
 from rango.engine.signing import sign_base
-from rango.errors import HistoryGone, IoFailed
-from rango.events import INFO, emit
+from rango.errors import HistoryGone, IoFailed, LowDisk
+from rango.events import INFO, WARNING, emit
 from rango.storage.base_segment import BaseWriter, remove_given_up
 from rango.storage.oplog import Oplog
 from rango.storage.segment import SegmentFiles, io_named, opened, scanner_for
@@ -68,6 +69,8 @@ class Keep(NamedTuple):
     """So many of the last ordinals."""
     name: str | None = None
     """The commit of this snapshot."""
+    is_all: bool = False
+    """Nothing is given up, only packed."""
 
 
 class Cut(NamedTuple):
@@ -102,17 +105,31 @@ def compact(
             return foreseen(core, keep)
         if purge.is_purging(core):
             purge.finish(core)
+        if keep.is_all:
+            packing.need_space(core, core.log.segments)
         now = roll(core)
         cut = Cut(now.headers, cut_of(core, now.headers, keep))
         lost = lost_of(core, cut, now.view, is_dry=False)
         size = give_up(core, cut, now, progress) if cut.gone else 0
         # what the view pinned can be used again
         del now
-        done = {**lost, "base_bytes": size, "data_bytes": shrink(core)}
+        packed = pack(core, cut, progress)
+        done = {**lost, "base_bytes": size, **packed_of(packed), "data_bytes": shrink(core)}
     # names are what somebody wrote, which no event says
     figures = {**done, "snapshots": len(done["snapshots"])}
     emit("engine", INFO, "compacted", "history was given up", path=core.path, **figures)
     return done
+
+
+def pack(core: Core, cut: Cut, progress: Progress | None) -> packing.PackedSum:
+    """Pack what remains. Raises LowDisk if that is all there is to do."""
+    try:
+        return packing.pack_all(core, move_slots, progress)
+    except LowDisk as error:
+        if not cut.gone:
+            raise
+        emit("engine", WARNING, "unpacked", str(error), path=core.path)
+        return packing.PackedSum()
 
 
 def foreseen(core: Core, keep: Keep) -> dict[str, Any]:
@@ -121,7 +138,16 @@ def foreseen(core: Core, keep: Keep) -> dict[str, Any]:
     headers = tuple(log.segments)
     index = len(headers) if is_now(core, keep) else cut_of(core, headers, keep)
     lost = lost_of(core, Cut(headers, index), core.view(), is_dry=True)
-    return {**lost, "base_bytes": 0, "data_bytes": 0}
+    return {**lost, "base_bytes": 0, **packed_of(packing.PackedSum()), "data_bytes": 0}
+
+
+def packed_of(done: packing.PackedSum) -> dict[str, Any]:
+    """What was packed, for the report."""
+    return {
+        "packed": done.segments,
+        "packed_bytes_before": done.before,
+        "packed_bytes_after": done.after,
+    }
 
 
 def roll(core: Core) -> Now:
@@ -143,6 +169,8 @@ def roll(core: Core) -> Now:
 
 def cut_of(core: Core, headers: tuple[SegmentHeader, ...], keep: Keep) -> int:
     """How many segments go: the most of those that leave the keep point and all behind it."""
+    if keep.is_all:
+        return 0
     if is_now(core, keep):
         return len(headers) - 1
     if keep.ms is not None:

@@ -32,6 +32,7 @@ from rango.storage.packed import (
     TAIL_MAX,
     Footer,
     is_packed,
+    packed_keys,
     signed_message,
     view_of,
 )
@@ -114,13 +115,14 @@ def write_packed(
     digests = purge_table(vfs, fd) if header.features & layout.SEGMENT_PURGED else {}
     tail = vfs.read(fd, TAIL_MAX, limit) if digests else b""
     start = first_mark(header)
+    keys = packed_keys(keyring, header)
     packer = SegmentPacker(
         vfs,
         fd,
-        keyring.segment_key(header.id, header.salt, header.epoch),
-        keyring.packed_key(header.id, header.salt, header.epoch),
-        keyring.database_id,
-        header.id,
+        keys.frames,
+        keys.pieces,
+        keys.database_id,
+        keys.segment_id,
         start.ordinal,
         start.chain,
         limit,
@@ -191,7 +193,7 @@ def check_end(packer: SegmentPacker, retired: Retired) -> None:
 
 def is_same(vfs: Vfs, fd: int, target: int, keyring: LogKeys, retired: Retired) -> bool:
     """Whether the packed file shows the bytes that it was packed from."""
-    view = view_of(vfs, target, keyring, retired.header)
+    view = view_of(vfs, target, packed_keys(keyring, retired.header))
     if view is None:
         return False
     size = view.size(target)

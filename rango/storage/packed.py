@@ -20,6 +20,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rango._ext import layout
+from rango._ext.seal import SealKey
 from rango._ext.segment import SegmentHeader
 from rango._ext.segment_scan import frame_header_any
 from rango._ext.unpacked import UnpackedVfs
@@ -37,6 +38,15 @@ LIMIT_MAX: Final = 1 << 32
 """Offsets of frames have 32 bits."""
 TAIL_MAX: Final = layout.PURGE_FOOTER_SIZE + layout.SEGMENT_FRAMES_MAX * layout.PURGE_ENTRY_SIZE
 READ_SIZE: Final = 1024 * 1024
+
+
+class PackedKeys(NamedTuple):
+    """What opens a packed segment, and seals its frames as they were."""
+
+    database_id: bytes
+    segment_id: int
+    frames: SealKey
+    pieces: SealKey
 
 
 class Footer(NamedTuple):
@@ -91,7 +101,9 @@ def footer_read(vfs: Vfs, fd: int) -> Footer | None:
     found = Footer(*FOOTER.unpack(data))
     if found.magic != MAGIC or not layout.SEGMENT_HEADER_SIZE <= found.limit <= LIMIT_MAX:
         return None
-    if found.tail_size > TAIL_MAX or found.pieces != found.block_count + (found.tail_size > 0):
+    if max(found.marks, found.purged) > layout.SEGMENT_FRAMES_MAX or found.tail_size > TAIL_MAX:
+        return None
+    if found.pieces != found.block_count + (found.tail_size > 0):
         return None
     return found if layout.SEGMENT_HEADER_SIZE + found.rest_size <= size else None
 
@@ -101,7 +113,14 @@ def table_read(vfs: Vfs, fd: int, footer: Footer) -> bytes:
     return vfs.read(fd, footer.table_size, vfs.size(fd) - footer.rest_size)
 
 
-def view_of(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> UnpackedVfs | None:
+def packed_keys(keyring: LogKeys, header: SegmentHeader) -> PackedKeys:
+    """Those of one segment."""
+    of = (header.id, header.salt, header.epoch)
+    keys = keyring.segment_key(*of), keyring.packed_key(*of)
+    return PackedKeys(keyring.database_id, header.id, *keys)
+
+
+def view_of(vfs: Vfs, fd: int, keys: PackedKeys) -> UnpackedVfs | None:
     """A packed file as it was before; None if its end is damaged. OSError of the disk."""
     footer = footer_read(vfs, fd)
     if footer is None:
@@ -109,14 +128,13 @@ def view_of(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> Unpac
     table = table_read(vfs, fd, footer)
     if len(table) < footer.table_size:
         return None
-    return view_made(vfs, fd, keyring, header, footer, table)
+    return view_made(vfs, fd, keys, footer, table)
 
 
 def view_made(
     vfs: Vfs,
     fd: int,
-    keyring: LogKeys,
-    header: SegmentHeader,
+    keys: PackedKeys,
     footer: Footer,
     table: bytes,
     places: list[tuple[int, int]] | None = None,
@@ -125,10 +143,10 @@ def view_made(
     return UnpackedVfs(
         vfs,
         fd,
-        keyring.segment_key(header.id, header.salt, header.epoch),
-        keyring.packed_key(header.id, header.salt, header.epoch),
-        keyring.database_id,
-        header.id,
+        keys.frames,
+        keys.pieces,
+        keys.database_id,
+        keys.segment_id,
         footer.limit,
         footer.tail_size,
         table,
@@ -137,7 +155,7 @@ def view_made(
     )
 
 
-def view_tolerant(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> UnpackedVfs | None:
+def view_tolerant(vfs: Vfs, fd: int, keys: PackedKeys) -> UnpackedVfs | None:
     """The same for salvage: what is damaged reads as zeros; None if the file is not packed."""
     footer = footer_read(vfs, fd)
     if footer is None and not is_packed(vfs, fd):
@@ -150,7 +168,7 @@ def view_tolerant(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) ->
     names = [*range(footer.block_count), *([layout.PIECE_TAIL] if footer.tail_size else [])]
     places = [found.get(each, (0, 0)) for each in names]
     table = bytes(footer.table_size)
-    return view_made(vfs, fd, keyring, header, footer, table, places)
+    return view_made(vfs, fd, keys, footer, table, places)
 
 
 def pieces_found(vfs: Vfs, fd: int) -> dict[int, tuple[int, int]]:

@@ -31,7 +31,7 @@ from rango._ext.segment_scan import Scanner
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import VFS_READ, Vfs
 from rango.errors import IoFailed, LogCorrupted, LowDisk, NotFound
-from rango.storage.packed import is_packed, view_of, view_tolerant
+from rango.storage.packed import is_packed, packed_keys, view_of, view_tolerant
 
 CHAIN_START: Final = bytes(32)
 """H(0): the chain value before the first commit of a database."""
@@ -265,7 +265,7 @@ def file_view(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> Vfs
     with io_named("reading the oplog"):
         if not is_packed(vfs, fd):
             return vfs
-        view = view_of(vfs, fd, keyring, header)
+        view = view_of(vfs, fd, packed_keys(keyring, header))
     if view is None:
         raise LogCorrupted(place_name(header.id, 0), "the end of this packed segment is damaged")
     return view
@@ -340,7 +340,7 @@ def salvage(
             )
         with opened(vfs, segment_path(folder, segment_id)) as fd:
             with io_named("reading the oplog"):
-                view = view_tolerant(vfs, fd, keyring, header)
+                view = view_tolerant(vfs, fd, packed_keys(keyring, header))
             scanner = scanner_for(view or vfs, fd, keyring, header)
             if is_base(header):
                 expected = BASE_ORDINAL

@@ -8,8 +8,7 @@ Invariants  No lock is taken, nothing is written, no secret is needed; memory is
             frame for damage and naive editing; the first bad interval for somebody who rebuilt the
             chain without the signing key; nothing for what no signature covers; truncation and
             rollback of the whole directory against an anchor only.
-            Not covered: zeros between frames, and salt, epoch and tag of segment headers, which
-            are no history (opening finds those).
+            Not covered: zeros between frames; salt, epoch and tag of headers (opening finds those).
 Layout      none of its own: segments, frames, signatures.
 Failure     findings in a Verification. NotADatabase when there is nothing to verify; KeysCorrupted
             when the public key cannot be read and no anchor says it; IoFailed.
@@ -29,7 +28,9 @@ from rango._ext.layout import (
     FORMAT_VERSION,
     FRAME_HEADER_SIZE,
     KEY_SIZE,
+    SEGMENT_BASE,
     SEGMENT_HEADER_SIZE,
+    SEGMENT_PACKED,
     SEGMENT_PURGED,
     SEGMENT_VERSION,
     TAG_SIZE,
@@ -38,15 +39,16 @@ from rango._ext.seal import PLAIN, Entropy
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.vfs import Vfs
 from rango.errors import NotADatabase
-from rango.storage.packed import holds_frames
+from rango.storage.packed import holds_frames, is_packed
+from rango.storage.packed_proof import packed_notes, packed_outcome
 from rango.storage.segment import CHAIN_START, header_bytes, opened, segment_ids
 from rango.storage.segment_walk import Broken, FindingKind, Outcome, Place, walk_twice
 from rango.storage.signatures import Link, Signature
 from rango.storage.vouchers import Vouchers, keys_state
 
 TRIES: Final = 5
-SEGMENT_BASE: Final = 2
-"""Feature bit: a base segment, a state that stands for the history before it (ADR-0032)."""
+UNTOLD: Final = "a packed segment does not tell the chain value there"
+FEATURES_KNOWN: Final = SEGMENT_PURGED | SEGMENT_BASE | SEGMENT_PACKED
 PURGED_MAX: Final = 10_000
 """Purged commits that are listed by their ordinals, at most."""
 
@@ -137,6 +139,8 @@ class Verifier:
         self.is_cut_short = False
         self.size_all = 0
         self.headers: dict[int, bytes] = {}
+        self.packed: list[tuple[int, int]] = []
+        """First and last ordinal of each packed segment that is as signed."""
         self.seen: set[int] = set()
         """Ordinals of heads that the walk has come to."""
 
@@ -149,6 +153,7 @@ class Verifier:
         self.walk_all()
         self.judge_end()
         self.judge_anchors()
+        result.notes += packed_notes(len(self.packed), is_walked=not result.is_key_sealed)
         return result
 
     def find(self, kind: FindingKind, ordinal: int, segment: int, offset: int, what: str) -> None:
@@ -239,7 +244,7 @@ class Verifier:
         """Whether a header is one that this Rango reads, and of this database."""
         data, first = self.headers[header.id], header.first_ordinal
         version = int.from_bytes(data[SEGMENT_VERSION : SEGMENT_VERSION + 4], "little")
-        if version != FORMAT_VERSION or header.features & ~(SEGMENT_PURGED | SEGMENT_BASE):
+        if version != FORMAT_VERSION or header.features & ~FEATURES_KNOWN:
             what = (
                 f"the header says format {version} and features {header.features:#x}: altered, or"
                 " written by a newer Rango; then update"
@@ -265,6 +270,8 @@ class Verifier:
         # tags of a plain database need no key
         key = None if self.result.is_key_sealed else PLAIN.key(bytes(KEY_SIZE), Entropy())
         place = Place(self.vfs, fd, header, key, follows, is_sealed, proven, asked)
+        if is_packed(self.vfs, fd):
+            return packed_outcome(place, self.vouchers.key, self.tell, self.packed)
         return walk_twice(place, self.tell)
 
     def tell(self, offset: int) -> None:
@@ -337,6 +344,10 @@ class Verifier:
             what = f"no signature says that commit {first} and others here were purged like this"
             self.find("purge", first, header.id, SEGMENT_HEADER_SIZE, what)
         self.is_cut_short = outcome.broken is not None
+        if self.packed and self.packed[-1][1] == outcome.ordinal:
+            # who packed it has signed that as well
+            self.met.add((outcome.ordinal, outcome.chain))
+            result.signed_ordinal = self.last_met = outcome.ordinal
 
     def settled(self, broken: Broken, seen: dict[int, bytes]) -> Broken:
         """If a signature fits the first of two frames that do not follow, it is the second."""
@@ -436,7 +447,8 @@ class Verifier:
             self.find("rolled-back", result.ordinal + 1, 0, 0, what)
             self.answer(anchor, False, "the log does not reach it")
         elif ordinal > result.ordinal or self.is_passed_over(ordinal):
-            self.answer(anchor, False, "what it names is damaged")
+            is_untold = any(first <= ordinal < last for first, last in self.packed)
+            self.answer(anchor, False, UNTOLD if is_untold else "what it names is damaged")
         else:
             what = (
                 f"the commits {self.last_met_before(ordinal) + 1} to {ordinal} are not those that"
