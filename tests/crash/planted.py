@@ -212,6 +212,14 @@ class RemovedBeforeTheBaseHasItsName(Seam):
             self.disk.flush_directory(path)
 
 
+class PackedNotFlushed(Seam):
+    """What takes the place of a segment may be in the cache only."""
+
+    def flush(self, fd: int) -> None:
+        if not called_from("rango.storage.pack", "segment_pack"):
+            self.disk.flush(fd)
+
+
 SEAMS: dict[type[Seam], str] = {
     LogNotFlushed: "inserts",
     LogFlushedLate: "inserts",
@@ -227,6 +235,7 @@ SEAMS: dict[type[Seam], str] = {
     DecisionOnlyInTheCache: "rekeys",
     MovesNotFlushed: "rekeys",
     SealedAgainNotFlushed: "rekeys",
+    PackedNotFlushed: "packings",
 }
 
 

@@ -32,7 +32,7 @@ from tests.crash.scribe import Scribe
 from tests.crash.simulator import NOTHING_KEPT, Session, enumerate_crashes
 from tests.crash.workloads import WORKLOADS, document
 
-# 31 workloads make 5,600 states, and more than that after kills and faults.
+# 33 workloads make 5,900 states, and more than that after kills and faults.
 STATES_EACH = 180
 STATES_MIN = 15_000
 SECOND_MAX = 6

@@ -17,6 +17,7 @@ import pytest
 from rango.engine import checkpoint, shrink
 from tests.crash.engine import DATA_FILE, KEYS, EngineSubject, ManyKeys, NewRoots
 from tests.crash.neighbours import Neighbours, neighbours, neighbours_in_memory
+from tests.crash.packings import packings
 from tests.crash.pasts import Pasts, pasts
 from tests.crash.rollbacks import rollbacks
 from tests.crash.scribe import Scribe
@@ -451,6 +452,8 @@ WORKLOADS: dict[str, tuple[Workload, Callable[[], EngineSubject]]] = {
     "purges": (purges, lambda: EngineSubject(segment_size_max=32 * 1024)),
     "purges, plain": (purges, lambda: EngineSubject(key=None)),
     "compactions": (compactions, lambda: EngineSubject(overlay_entries_max=25)),
+    "packings": (packings, lambda: EngineSubject(overlay_entries_max=25)),
+    "packings, plain": (packings, lambda: EngineSubject(key=None)),
     "shrinkings": (shrinkings, lambda: EngineSubject(overlay_entries_max=1_000)),
     "rotations": (rotations, ManyKeys),
     "rekeys": (rekeys, NewRoots),
