@@ -21,6 +21,8 @@ from tests.race.worker import KEY
 SECONDS = 3.0
 READER = 3
 """Which number of a worker only reads."""
+HISTORIAN = 7
+"""Which one reads the past, and verifies, all the time."""
 
 pytestmark = pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
 
@@ -35,8 +37,8 @@ def compact_all_the_time(crowd: Crowd, chance: random.Random, seconds: float) ->
             for process in crowd.processes.values():
                 assert process.poll() is None, crowd.errors()
             count += 1
-            keep = chance.choice(["now", -20, f"s{count}"])
-            if isinstance(keep, str) and keep != "now":
+            keep = chance.choice(["now", -20, f"s{count}", "all"])
+            if keep == f"s{count}":
                 db.create_snapshot(keep)
             done += db.compact(keep)["is_done"]
             time.sleep(chance.random() * 0.1)
@@ -65,3 +67,37 @@ def test_nothing_is_lost_beside_one_that_gives_history_up(
     assert writes > 0 and done > 0
     count_cases("histories given up beside processes", done)
     count_cases("acknowledged writes beside them", writes)
+
+
+def pack_all_the_time(crowd: Crowd, seconds: float) -> int:
+    """Pack again and again while the others work, and kill the historian now and then; how many
+    segments were packed.
+    """
+    end = time.monotonic() + seconds
+    done = 0
+    with rango.open(crowd.database, key=KEY) as db:
+        while time.monotonic() < end or not all(map(crowd.has_written, crowd.processes)):
+            for process in crowd.processes.values():
+                assert process.poll() is None, crowd.errors()
+            done += db.compact("all" if crowd.random.random() < 0.9 else -3_000)["packed"]
+            if crowd.random.random() < 0.1:
+                crowd.processes[HISTORIAN].kill()
+                crowd.processes[HISTORIAN].wait()
+                crowd.start(HISTORIAN)
+            time.sleep(crowd.random.random() * 0.1)
+    return done
+
+
+def test_the_past_is_what_it_was_while_it_is_packed(
+    tmp_path: Path, seed: int, minutes: float, count_cases: Callable[[str, int], None]
+) -> None:
+    crowd = Crowd(tmp_path, seed)
+    crowd.roles[HISTORIAN] = "historian"
+    rango.open(crowd.database, key=KEY).close()
+    seconds = max(2 * SECONDS, minutes * 60)
+    done = crowd.during((0, 1, HISTORIAN), lambda: pack_all_the_time(crowd, seconds))
+    writes = judge(crowd)
+    assert rango.verify(crowd.database).ok
+    rebuilt(crowd)
+    assert writes > 0 and done > 3
+    count_cases("segments packed beside processes", done)

@@ -45,12 +45,14 @@ class Crowd:
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.started = 0
         self.kills = 0
+        self.roles: dict[int, str] = {}
+        """Of places that have others than by their numbers."""
 
     def start(self, number: int) -> None:
         """Start one in a place."""
         self.started += 1
         self.before[number] = self.written(number)
-        role = "reader" if number % 4 == 3 else "writer"
+        role = self.roles.get(number, "reader" if number % 4 == 3 else "writer")
         with open(self.folder / f"error.{self.started}", "wb") as error:
             self.processes[number] = subprocess.Popen(
                 [

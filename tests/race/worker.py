@@ -10,6 +10,7 @@ line each, in one write.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import sys
@@ -127,6 +128,29 @@ class Worker:
         if numbers != list(range(last - len(numbers) + 1, last + 1)):
             raise AssertionError(f"commit {ordinal} ended with {last}, now with {numbers[-3:]}")
 
+    def remember(self) -> None:
+        """The versions of one document go back without a gap, over as many commits."""
+        newest = list(itertools.islice(self.rows.history("last"), self.random.randrange(1, 200)))
+        numbers = [version["document"]["n"] for version in newest]
+        if numbers != sorted(set(numbers), reverse=True):
+            raise AssertionError(f"versions out of order: {numbers[:5]} ... {numbers[-5:]}")
+        if numbers and numbers[0] < self.seen:
+            raise AssertionError(f"the newest version is {numbers[0]}, {self.seen} was seen")
+
+    def look_into_history(self) -> None:
+        """What a process does that only reads, and most of it in the past."""
+        chance = self.random.random()
+        if chance < 0.4:
+            self.look_back()
+        elif chance < 0.8:
+            self.remember()
+        elif chance < 0.9:
+            self.look()
+        elif chance < 0.95:
+            self.reopen()
+        elif not (found := rango.verify(self.directory)).ok:
+            raise AssertionError(f"verify(): {found.findings}")
+
     def reopen(self) -> None:
         """Close and open."""
         self.db.close()
@@ -143,7 +167,9 @@ class Worker:
     def step(self, role: str) -> None:
         """One thing that a process of this role does."""
         chance = self.random.random()
-        if role == "reader" or chance < 0.25:
+        if role == "historian":
+            self.look_into_history()
+        elif role == "reader" or chance < 0.25:
             self.look()
         elif chance < 0.55:
             self.add()
