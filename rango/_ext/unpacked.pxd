@@ -56,6 +56,7 @@ cdef class UnpackedVfs(Vfs):
     cdef uint8_t[32] chain_value
     cdef const uint8_t *nonces
     cdef const uint8_t *bodies
+    cdef const uint8_t *bodies_first
 
     cdef uint64_t block_size(self, uint64_t number) noexcept nogil
     cdef int piece_open(
@@ -65,5 +66,6 @@ cdef class UnpackedVfs(Vfs):
     cdef int block_take(self, uint64_t number) except -1 nogil
     cdef int frame_make(self) except -1 nogil
     cdef int reach(self, uint64_t number, uint64_t end) except -1 nogil
+    cdef uint64_t place_of(self, uint32_t frame) noexcept nogil
     cdef int tail_take(self) except -1 nogil
     cdef int64_t give(self, uint8_t *into, size_t size, uint64_t offset) except -1 nogil

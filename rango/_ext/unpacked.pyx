@@ -101,7 +101,6 @@ cdef int64_t unpacked_size(void *context, int fd) noexcept with gil:
 
 
 # The rest of the table: this is a view of one descriptor, and for reading.
-
 cdef int no_path(void *context, const char *path) noexcept nogil:
     return -EBADF
 
@@ -339,7 +338,7 @@ cdef class UnpackedVfs(Vfs):
             bodies += value
         if span_left(&span) != bodies:
             return PIECE_CONTENT
-        self.bodies = span.base + span.at
+        self.bodies = self.bodies_first = span.base + span.at
         return 0
 
     cdef int refuse(self, uint64_t index, int why) except -1 nogil:
@@ -411,6 +410,54 @@ cdef class UnpackedVfs(Vfs):
             self.frame_make()
             self.filled = self.at
         return 0
+
+    # --- single frames: nothing has to be made to read what the piece's tag has proven
+
+    cdef uint64_t place_of(self, uint32_t frame) noexcept nogil:
+        # where it starts in the block in hand
+        cdef uint64_t at = 0 if self.number else SEGMENT_HEADER_SIZE
+        cdef uint32_t i
+        for i in range(frame):
+            at = frame_align(at + FRAME_OVERHEAD + self.frames[i].body_size)
+        return at
+
+    def find(self, uint64_t ordinal):
+        """The offset of the frame with this ordinal, or None."""
+        cdef uint64_t number = <uint64_t>self.block_of(self.fd, ordinal)
+        cdef uint64_t first
+        if not self.has_block or self.number != number:
+            self.block_take(number)
+        first = self.ordinal - self.next
+        if ordinal < first or ordinal - first >= self.count:
+            return None
+        return number * BLOCK_SIZE + self.place_of(<uint32_t>(ordinal - first))
+
+    def frame_at(self, uint64_t offset):
+        """(kind, ordinal, first_ordinal, durable, body, end) of the frame here, or None."""
+        cdef uint64_t number = offset // BLOCK_SIZE
+        cdef uint64_t at
+        cdef uint64_t ordinal
+        cdef uint64_t first
+        cdef const uint8_t *body
+        cdef PackedFrame *frame
+        cdef uint32_t i
+        if number >= self.block_count:
+            return None
+        if not self.has_block or self.number != number:
+            self.block_take(number)
+        at = self.place_of(0)
+        body = self.bodies_first
+        for i in range(self.count):
+            frame = &self.frames[i]
+            if number * BLOCK_SIZE + at == offset:
+                ordinal = self.ordinal - self.next + i
+                first = ordinal - frame.later
+                at = frame_align(offset + FRAME_OVERHEAD + frame.body_size)
+                return (frame.kind, ordinal, first, first - 1 - frame.behind,
+                        (<const char *>body)[:frame.body_size], at)
+            at = frame_align(at + FRAME_OVERHEAD + frame.body_size)
+            body += frame.body_size
+        return None
 
     cdef int tail_take(self) except -1 nogil:
         cdef int why = self.piece_open(

@@ -45,6 +45,7 @@ from rango.storage.segment import (
     SegmentFiles,
     found_offset,
     frame_opened,
+    frames_for,
     io_named,
     opened,
     place_name,
@@ -430,7 +431,7 @@ class Oplog:
         """(segment, offset) of the frame with this ordinal, by its header. Raises NotFound."""
         header = self._segment_of(ordinal)
         with opened(self.vfs, self.path(header.id)) as fd:
-            scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
+            scanner = frames_for(self.vfs, fd, self.keyring, header)
             return header.id, found_offset(scanner, ordinal)
 
     def read_commit(self, ordinal: int) -> bytes:
@@ -445,9 +446,8 @@ class Oplog:
         """The same with the commit's own ordinal, which is that of its last frame."""
         header = self._segment_of(ordinal)
         with opened(self.vfs, self.path(header.id)) as fd:
-            scanner = scanner_for(self.vfs, fd, self.keyring, header, is_point=True)
-            offset = found_offset(scanner, ordinal)
-            frame = frame_opened(scanner, offset, ordinal)
+            scanner = frames_for(self.vfs, fd, self.keyring, header)
+            frame = frame_opened(scanner, found_offset(scanner, ordinal), ordinal)
             if frame[0] == FRAME_CLOSED:
                 raise NotFound(f"ordinal {ordinal} is that of a closed frame, not of a commit")
             if frame[0] == FRAME_COMMIT and frame[2] == ordinal:

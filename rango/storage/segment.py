@@ -300,6 +300,14 @@ def scanner_for(
     )
 
 
+def frames_for(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> Scanner | UnpackedVfs:
+    """What finds and opens single frames of a segment, packed or not."""
+    view = file_view(vfs, fd, keyring, header)
+    if isinstance(view, UnpackedVfs):
+        return view
+    return scanner_for(view, fd, keyring, header, is_point=True)
+
+
 def salvage(
     vfs: Vfs, directory: str, keyring: LogKeys, lost: list[LogFinding]
 ) -> Iterator[tuple[int, int, bytes]]:
@@ -392,7 +400,7 @@ def salvage_segment(
     return expected
 
 
-def found_offset(scanner: Scanner, ordinal: int) -> int:
+def found_offset(scanner: Scanner | UnpackedVfs, ordinal: int) -> int:
     """Where the frame with this ordinal starts."""
     offset = scanner.find(ordinal)
     if offset is None:
@@ -401,7 +409,7 @@ def found_offset(scanner: Scanner, ordinal: int) -> int:
 
 
 def frame_opened(
-    scanner: Scanner, offset: int, ordinal: int
+    scanner: Scanner | UnpackedVfs, offset: int, ordinal: int
 ) -> tuple[int, int, int, int, bytes, int]:
     """The genuine frame here, which has this ordinal."""
     frame = scanner.frame_at(offset)

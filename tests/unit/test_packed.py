@@ -12,7 +12,7 @@ from rango._ext.vfs import PythonVfs
 from rango.errors import LogCorrupted, LowDisk
 from rango.storage.packed import footer_read
 from rango.storage.purge import segment_purge
-from rango.storage.segment import LogFinding, opened, salvage
+from rango.storage.segment import LogFinding, frames_for, opened, salvage, scanner_for
 from tests.reference import packed as twin
 from tests.unit.log_case import FOLDER, LogCase, works_after
 from tests.unit.memory_disk import failing
@@ -232,6 +232,31 @@ def test_single_commits_are_found_in_it() -> None:
         for ordinal, body in expected.items():
             assert log.read_commit(ordinal) == body
             assert log.find(ordinal)[0] == (1 if ordinal < max(expected) else 2)
+
+
+@KEYS
+@pytest.mark.parametrize("shape", ["closed", "parts and gaps", "purged"])
+def test_single_frames_are_what_a_scanner_makes_of_the_bytes(
+    shape: str, secret: bytes | None
+) -> None:
+    case = sealed(bodies_of(400, 1), secret) if shape == "purged" else SHAPES[shape](secret)
+    if shape == "purged":
+        purged(case, b"budget")
+    packed(case)
+    header, vfs = case.open().segments[0], PythonVfs(case.disk)
+    with opened(vfs, f"{FOLDER}/{1:016d}.rgo") as fd:
+        view = frames_for(vfs, fd, case.keyring, header)
+        scanner = scanner_for(vfs, fd, case.keyring, header, is_point=True)
+        assert type(view) is not type(scanner)
+        last = case.log.segments[1].first_ordinal - 1
+        chance = random.Random(1)
+        for ordinal in [*range(1, last + 1), *chance.choices(range(1, last + 1), k=200)]:
+            offset = view.find(ordinal)
+            assert offset is not None and offset == scanner.find(ordinal)
+            assert view.frame_at(offset) == scanner.frame_at(offset)
+            assert view.frame_at(offset + 8) is scanner.frame_at(offset + 8) is None
+        assert view.find(last + 1) is view.find(0) is view.find(1 << 63) is None
+        assert view.frame_at(0) is view.frame_at(1 << 40) is None
 
 
 def test_the_log_goes_on_behind_it() -> None:
