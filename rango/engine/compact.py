@@ -39,7 +39,7 @@ from rango.engine.shrink import shrink
 from rango.engine.signing import sign_base
 from rango.errors import HistoryGone, IoFailed, LowDisk
 from rango.events import INFO, WARNING, emit
-from rango.storage.base_segment import BaseWriter, remove_given_up
+from rango.storage.base_segment import BaseWriter, all_headers, remove_given_up
 from rango.storage.oplog import Oplog
 from rango.storage.segment import SegmentFiles, io_named, opened, scanner_for
 from rango.storage.superblock import DATA_FILE, slots_read
@@ -106,7 +106,7 @@ def compact(
         if purge.is_purging(core):
             purge.finish(core)
         if keep.is_all:
-            packing.need_space(core, core.log.segments)
+            packing.need_space(core, all_headers(core.log))
         now = roll(core)
         cut = Cut(now.headers, cut_of(core, now.headers, keep))
         lost = lost_of(core, cut, now.view, is_dry=False)

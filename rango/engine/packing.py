@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rango._ext.layout import SEGMENT_HEADER_SIZE, SEGMENT_PACKED
 from rango._ext.segment import SegmentHeader
 from rango.engine import purge
 from rango.errors import LowDisk
-from rango.storage.pack import Retired, Signer, segment_pack
-from rango.storage.segment import LogMark, io_named, opened
+from rango.storage.base_segment import all_headers
+from rango.storage.pack import PackedSize, Retired, Signer, segment_pack
+from rango.storage.segment import LogMark, io_named, is_base, opened
 from rango.storage.signatures import Signature, lines_of, signatures_path
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ class PackedSum(NamedTuple):
     before: int = 0
     """Bytes of their files before it."""
     after: int = 0
+
+    def with_one(self, size: PackedSize) -> PackedSum:
+        """And one more."""
+        return PackedSum(self.segments + 1, self.before + size.before, self.after + size.after)
 
 
 def need_space(core: Core, headers: Iterable[SegmentHeader]) -> None:
@@ -59,36 +65,25 @@ def need_space(core: Core, headers: Iterable[SegmentHeader]) -> None:
 def pack_all(
     core: Core, move_slots: Callable[[Core, int], None], progress: Progress | None
 ) -> PackedSum:
-    """Pack every segment of the log but the newest. Under the history lock.
+    """Pack every segment of the log but the newest, the base too. Under the history lock.
 
     `move_slots` lets both superblock slots lie behind a segment.
     """
     log = core.log
-    headers = tuple(log.segments)
-    chosen = [at for at, each in enumerate(headers[:-1]) if not each.features & SEGMENT_PACKED]
+    chosen = [each for each in pairs(core) if not each[0].features & SEGMENT_PACKED]
     done = PackedSum()
     if not chosen:
         return done
-    need_space(core, [headers[at] for at in chosen])
+    need_space(core, [header for header, _follows in chosen])
     signer = Signer(core.keyring.verify_key, core.keyring.sign)
     with purge.latching(core, "packing the history"):
-        move_slots(core, headers[chosen[-1]].id)
+        move_slots(core, chosen[-1][0].id)
         heads = ordinals_signed(core)
-        for count, at in enumerate(chosen):
-            header, follows = headers[at], headers[at + 1]
-            last = follows.first_ordinal - 1
-            first_head = bisect_left(heads, header.first_ordinal)
-            retired = Retired(
-                header,
-                follows.predecessor_end,
-                LogMark(follows.id, SEGMENT_HEADER_SIZE, last, follows.chain),
-                heads[first_head : bisect_right(heads, last)],
-            )
+        for count, (header, follows) in enumerate(chosen):
+            retired = retired_of(header, follows, heads)
             size = segment_pack(core.vfs, log.directory, core.keyring, retired, signer)
             if size is not None:
-                done = PackedSum(
-                    done.segments + 1, done.before + size.before, done.after + size.after
-                )
+                done = done.with_one(size)
             if progress is not None:
                 progress(count + 1, len(chosen))
         try:
@@ -98,6 +93,25 @@ def pack_all(
         finally:
             core.append_lock.drop()
     return done
+
+
+def pairs(core: Core) -> list[tuple[SegmentHeader, SegmentHeader]]:
+    """Every file of the log but the newest, oldest first, with the one that goes on from it."""
+    return list(pairwise(all_headers(core.log)))
+
+
+def retired_of(header: SegmentHeader, follows: SegmentHeader, heads: list[int]) -> Retired:
+    """A segment as the packer wants it. `heads`: the ordinals that were signed, in order."""
+    if is_base(header):
+        # its frames have a chain of their own, which leads nowhere
+        return Retired(header, header.predecessor_end, None, [])
+    last = follows.first_ordinal - 1
+    return Retired(
+        header,
+        follows.predecessor_end,
+        LogMark(follows.id, SEGMENT_HEADER_SIZE, last, follows.chain),
+        heads[bisect_left(heads, header.first_ordinal) : bisect_right(heads, last)],
+    )
 
 
 def ordinals_signed(core: Core) -> list[int]:

@@ -28,6 +28,7 @@ from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import LogCorrupted
 from rango.storage.packed import (
     FOOTER,
+    LIMIT_MAX,
     TABLE,
     TAIL_MAX,
     Footer,
@@ -82,7 +83,7 @@ def segment_pack(
     path = segment_path(folder, retired.header.id)
     with opened(vfs, path) as fd, io_named(f"packing {os.path.basename(path)}"):
         before = vfs.size(fd)
-        if is_packed(vfs, fd):
+        if is_packed(vfs, fd) or retired.limit > LIMIT_MAX:
             return None
         target = vfs.open(f"{path}.new", VFS_WRITE | VFS_CREATE)
         is_kept = False
