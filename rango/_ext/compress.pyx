@@ -41,12 +41,8 @@ cdef int load_functions() except -1:
         block_compress = <lz4_t>dlsym(library, b"LZ4_compress_default")
         block_compress_small = <lz4_level_t>dlsym(library, b"LZ4_compress_HC")
         block_decompress = <lz4_t>dlsym(library, b"LZ4_decompress_safe")
-    is_direct = direct_has()
+    is_direct = block_compress != NULL and block_decompress != NULL
     return 0
-
-
-cdef bint direct_has() noexcept nogil:
-    return block_compress != NULL and block_compress_small != NULL and block_decompress != NULL
 
 
 load_functions()
@@ -100,7 +96,7 @@ cdef int lz4_compress(
 cdef int lz4_compress_small(
     const uint8_t *source, int size, uint8_t *into, int capacity,
 ) noexcept nogil:
-    if is_direct:
+    if is_direct and block_compress_small != NULL:
         return block_compress_small(source, into, size, capacity, SMALL_LEVEL)
     return slow_compress(source, size, into, capacity, True)
 
@@ -146,5 +142,5 @@ def decompress_bytes(bytes block not None, int capacity) -> bytes | None:
 def direct_set(bint direct) -> bool:
     """For tests: use the functions found by dlsym, or those of the package. Returns which."""
     global is_direct
-    is_direct = direct and direct_has()
+    is_direct = direct and block_compress != NULL and block_decompress != NULL
     return is_direct

@@ -36,7 +36,8 @@ cdef class SealKey:
         self, const uint8_t *aad, size_t aad_size, const uint8_t *source, size_t size,
         uint8_t *nonce, uint8_t *into,
     ) except -1 nogil
-    # the same under a nonce that the caller names: for test vectors only (I-6)
+    # the same under a nonce that the caller names (I-6): for test vectors, and for what was sealed
+    # like this before, with the same bytes (unpacked.pyx)
     cdef int seal_as(
         self, const uint8_t *aad, size_t aad_size, const uint8_t *source, size_t size,
         const uint8_t *nonce, uint8_t *into,

@@ -79,7 +79,7 @@ def command(
         if not (yes or dry_run):
             click.echo(said(db.compact(keep, dry_run=True), "This gives up"), err=True)
             click.confirm("Give it up, for good?", abort=True, err=True)
-        with progress("writing the base") as bar:
+        with progress("compacting") as bar:
             done = db.compact(keep, dry_run=dry_run, progress=bar)
     if target.as_json:
         print_object(done)

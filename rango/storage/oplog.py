@@ -36,7 +36,6 @@ from rango._ext.shared import Shared
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import HistoryGivenUp, LogCorrupted, NotFound
 from rango.storage.base_segment import base_verify, remove_given_up
-from rango.storage.packed import holds_frames
 from rango.storage.segment import (
     CHAIN_START,
     LogFinding,
@@ -46,6 +45,7 @@ from rango.storage.segment import (
     found_offset,
     frame_opened,
     frames_for,
+    holds_frames,
     io_named,
     opened,
     place_name,

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from rango._ext import layout
 from rango._ext.seal import SealKey
 from rango._ext.segment import SegmentHeader
-from rango._ext.segment_scan import frame_header_any
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import Vfs
 
@@ -190,16 +189,6 @@ def pieces_found(vfs: Vfs, fd: int) -> dict[int, tuple[int, int]]:
         start += len(data)
         before = text[-(head_size - 1) :]
     return found
-
-
-def holds_frames(vfs: Vfs, fd: int, ordinal_min: int) -> int | None:
-    """Where a file without a header has something that an honest crash does not leave in one: a
-    frame of this ordinal or a later one, or the end of a packed segment. None: nothing.
-    """
-    footer = footer_read(vfs, fd)
-    if footer is not None:
-        return vfs.size(fd) - layout.PACKED_FOOTER_SIZE
-    return frame_header_any(vfs, fd, ordinal_min)
 
 
 def signed_message(header: bytes, rest: bytes) -> bytes:

@@ -19,7 +19,15 @@ from typing import Final
 from rango._ext import layout
 from rango.errors import LogCorrupted
 from rango.storage.keyring import signature_is_valid
-from rango.storage.packed import TABLE, Footer, PackedKeys, footer_read, signed_message, view_of
+from rango.storage.packed import (
+    TABLE,
+    Footer,
+    PackedKeys,
+    footer_read,
+    is_packed,
+    signed_message,
+    view_of,
+)
 from rango.storage.segment import io_named
 from rango.storage.segment_walk import Broken, FindingKind, Outcome, Place, walk_twice
 
@@ -31,11 +39,13 @@ def packed_outcome(
     verify_key: bytes,
     tell: Callable[[int], object],
     proven: list[tuple[int, int]],
-) -> Outcome:
+) -> Outcome | None:
     """What a packed segment comes to, for the key that counts; its first and last ordinal are added
-    to `proven` if it is what that key has signed.
+    to `proven` if it is what that key has signed. None: the file is not packed.
     """
     with io_named("reading the oplog"):
+        if not is_packed(place.vfs, place.fd):
+            return None
         outcome = signed_outcome(place, verify_key, tell)
     if outcome.broken is None:
         proven.append((place.header.first_ordinal, outcome.ordinal))

@@ -21,17 +21,18 @@ from typing import Final, NamedTuple, Protocol
 from rango._ext.layout import (
     FRAME_CLOSED,
     FRAME_PART,
+    PACKED_FOOTER_SIZE,
     SEGMENT_BASE,
     SEGMENT_HEADER_SIZE,
     SEGMENT_PACKED,
 )
 from rango._ext.seal import SealKey
 from rango._ext.segment import SegmentHeader, segment_path
-from rango._ext.segment_scan import Scanner
+from rango._ext.segment_scan import Scanner, frame_header_any
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import VFS_READ, Vfs
 from rango.errors import IoFailed, LogCorrupted, LowDisk, NotFound
-from rango.storage.packed import is_packed, packed_keys, view_of, view_tolerant
+from rango.storage.packed import footer_read, is_packed, packed_keys, view_of, view_tolerant
 
 CHAIN_START: Final = bytes(32)
 """H(0): the chain value before the first commit of a database."""
@@ -298,6 +299,16 @@ def scanner_for(
         is_point=is_point,
         stop=stop,
     )
+
+
+def holds_frames(vfs: Vfs, fd: int, ordinal_min: int) -> int | None:
+    """Where a file without a header has something that an honest crash does not leave in one: a
+    frame of this ordinal or a later one, or the end of a packed segment. None: nothing.
+    """
+    with io_named("reading the oplog"):
+        if footer_read(vfs, fd) is not None:
+            return vfs.size(fd) - PACKED_FOOTER_SIZE
+    return frame_header_any(vfs, fd, ordinal_min)
 
 
 def frames_for(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> Scanner | UnpackedVfs:

@@ -39,9 +39,8 @@ from rango._ext.seal import PLAIN, Entropy
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.vfs import Vfs
 from rango.errors import NotADatabase
-from rango.storage.packed import holds_frames, is_packed
 from rango.storage.packed_proof import packed_notes, packed_outcome
-from rango.storage.segment import CHAIN_START, header_bytes, opened, segment_ids
+from rango.storage.segment import CHAIN_START, header_bytes, holds_frames, opened, segment_ids
 from rango.storage.segment_walk import Broken, FindingKind, Outcome, Place, walk_twice
 from rango.storage.signatures import Link, Signature
 from rango.storage.vouchers import Vouchers, keys_state
@@ -270,9 +269,8 @@ class Verifier:
         # tags of a plain database need no key
         key = None if self.result.is_key_sealed else PLAIN.key(bytes(KEY_SIZE), Entropy())
         place = Place(self.vfs, fd, header, key, follows, is_sealed, proven, asked)
-        if is_packed(self.vfs, fd):
-            return packed_outcome(place, self.vouchers.key, self.tell, self.packed)
-        return walk_twice(place, self.tell)
+        outcome = packed_outcome(place, self.vouchers.key, self.tell, self.packed)
+        return walk_twice(place, self.tell) if outcome is None else outcome
 
     def tell(self, offset: int) -> None:
         """Report progress, in bytes."""

@@ -202,6 +202,7 @@ def test_nothing_that_is_handed_to_the_disk_shows_what_was_written(is_encrypted:
         db[COLLECTION].create_index(FIELD, name=INDEX)
         db[COLLECTION].update_many({"n": {"$lt": 30}}, {"$inc": {"n": 1}})
         db.checkpoint()
+        assert db.compact("all")["packed"]
         db.close()
     assert {"create", "rename"} <= {call[0] for call in disk.calls}
     shown = sum(found_in(piece) is not None for piece in disk.written)
