@@ -45,6 +45,22 @@ def test_the_package_reads_our_blocks_and_we_read_its(path: bool, data: bytes) -
     assert decompress_bytes(lz4.block.compress(data, store_size=False), len(data)) == data
 
 
+@given(data=DATA)
+def test_a_small_block_is_one_that_everybody_reads(path: bool, data: bytes) -> None:
+    block = compress_bytes(data, small=True)
+    assert block is not None
+    assert decompress_bytes(block, len(data)) == data
+    assert lz4.block.decompress(block, uncompressed_size=len(data)) == data
+
+
+def test_a_small_block_is_smaller(path: bool) -> None:
+    text = b" ".join(b"%d agents" % (n * n % 997) for n in range(4000))
+    small, quick = compress_bytes(text, small=True), compress_bytes(text)
+    assert small is not None and quick is not None
+    assert len(small) < len(quick)
+    assert compress_bytes(text, len(small) - 1, small=True) is None
+
+
 def test_text_shrinks_and_what_does_not_fit_is_refused(path: bool) -> None:
     block = compress_bytes(TEXT)
     assert block is not None
