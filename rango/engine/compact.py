@@ -117,7 +117,7 @@ def compact(
         done = {**lost, "base_bytes": size, **packed_of(packed), "data_bytes": shrink(core)}
     # names are what somebody wrote, which no event says
     figures = {**done, "snapshots": len(done["snapshots"])}
-    emit("engine", INFO, "compacted", "history was given up", path=core.path, **figures)
+    emit("engine", INFO, "compacted", "the history was compacted", path=core.path, **figures)
     return done
 
 

@@ -313,9 +313,7 @@ class Verifier:
             if header.chain != CHAIN_START or header.predecessor:
                 self.find("altered", 1, header.id, 0, "the segment's header was altered")
             return
-        if not any(
-            (each.ordinal, each.chain) == (start, header.chain) for each in self.vouchers.bases
-        ):
+        if not self.vouchers.has_base(start, header.chain):
             what = f"commits 1 to {start} are missing, and nothing signed says that they were"
             self.find("cut", 1, header.id, 0, f"{what} given up")
         self.compare(start, header.chain)
@@ -362,7 +360,7 @@ class Verifier:
         if not outcome.purged or (segment_id, outcome.purges) in self.vouchers.purges:
             return True
         # it may have come meanwhile: the signature is there first
-        self.vouchers.learn_purges()
+        self.vouchers.learn_more()
         return (segment_id, outcome.purges) in self.vouchers.purges
 
     def compare(self, ordinal: int, chain: bytes) -> None:

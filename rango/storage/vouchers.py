@@ -117,18 +117,28 @@ class Vouchers:
         if said.kind == "purge":
             self.purges.add((said.ordinal, said.chain))
             return
+        if said in self.lines:
+            return
         if said.kind == "base":
             self.bases.append(said)
         self.lines.add(said)
         self.heads.setdefault(said.ordinal, []).append(said)
 
-    def learn_purges(self) -> None:
-        """Read the signed purges once more."""
+    def has_base(self, ordinal: int, chain: bytes) -> bool:
+        """Whether the key has signed that the history up to here was given up."""
+        head = (ordinal, chain)
+        if head not in [(each.ordinal, each.chain) for each in self.bases]:
+            # it may have come meanwhile: the signature is there first
+            self.learn_more()
+        return head in [(each.ordinal, each.chain) for each in self.bases]
+
+    def learn_more(self) -> None:
+        """Read the signed purges and bases once more."""
         with io_named("reading the signatures"):
             for _number, each in lines_of(self.vfs, self.file):
                 if (
                     isinstance(each, Signature)
-                    and each.kind == "purge"
+                    and each.kind in ("purge", "base")
                     and (each.public_key, each.database_id) == (self.key, self.database_id)
                     and each.is_genuine
                 ):

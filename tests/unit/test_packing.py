@@ -16,13 +16,14 @@ from click.testing import CliRunner
 import rango
 from rango import errors
 from rango._ext.layout import SEGMENT_PACKED
-from rango._ext.vfs import RANGE_LOCKS
+from rango._ext.vfs import POSIX, RANGE_LOCKS
 from rango.cli import root
 from rango.engine import compact, packing
 from rango.engine.compact import Keep
 from rango.engine.core import Core
 from rango.engine.history import newest_ordinal, versions
 from rango.storage.oplog import Oplog
+from rango.storage.verification import Verifier
 from tests.unit.compact_case import digest, files, fill, segments_small
 from tests.unit.engine_case import documents_of, insert, options_of, replace
 
@@ -337,6 +338,18 @@ def test_change_streams_go_on_through_packed_segments(
         with notes.watch(resume_after=token) as stream:
             again = [stream.next() for _ in range(500)]
         assert first + rest == again
+
+
+def test_verifying_beside_one_that_gives_history_up(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    grown(path, {"key": b"k" * 32})
+    with rango.open(path, key=b"k" * 32) as db:
+        # it has read what was signed
+        verifier = Verifier(POSIX, str(path), (), None)
+        assert db.compact(-100)["is_done"]
+        db["notes"].insert_one({"_id": "later"})
+        result = verifier.run()
+    assert result.findings == [] and result.first > 1
 
 
 # --- the command line
