@@ -1,8 +1,7 @@
 """Open a database, and what one can do with it as a whole.
 
-Layers      Policy only: arguments are checked here, everything else is the engine's
+Layers      Policy only: arguments are checked (rango.arguments), everything else is the engine's
             (rango.engine.core).
-Invariants  I-12: clock, randomness and ids enter here and nowhere else.
 Failure     A handle that was closed raises DatabaseClosed; one that is not closed is released when
             it is collected, and at interpreter exit.
 """
@@ -10,21 +9,26 @@ Failure     A handle that was closed raises DatabaseClosed; one that is not clos
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from rango.aggregation import CommandCursor, aggregate
+from rango.arguments import (
+    TTL_INTERVAL_S_DEFAULT,
+    Durability,
+    StrPath,
+    ms_of,
+    options_of,
+    path_text,
+    slow_ns,
+)
 from rango.collection import Collection
 from rango.errors import InvalidArgument, TransactionError
-from rango.ids import UuidGenerator, node_id_check
 from rango.keys import Keys
-from rango.metrics import NEVER
 from rango.models import M
-from rango.names import collection_name_check, listed_names
+from rango.names import actor_bytes, collection_name_check, listed_names
 from rango.proof import Provable
 from rango.retention import Retention
 from rango.time_travel import TimeTravel
@@ -34,156 +38,9 @@ from rango.watch import DatabaseWatch
 
 if TYPE_CHECKING:
     from rango._ext.vfs import Vfs
-    from rango.engine.core import Finding, OpenOptions
+    from rango.engine.core import Finding
     from rango.snapshot import Snapshot
     from rango.storage.keyring import Token
-
-Durability = Literal["commit", "group", "memory"]
-StrPath = str | os.PathLike[str]
-
-CACHE_SIZE_DEFAULT: Final = 64 * 1024 * 1024
-GROUP_DELAY_MS_MAX: Final = 60_000
-TTL_INTERVAL_S_DEFAULT: Final = 60.0
-CLOCK_MS_MAX: Final = 253_402_300_799_999
-"""The last millisecond of the year 9999, where Python's dates end."""
-
-_DURABILITIES: Final = ("commit", "group", "memory")
-_SECRETS: Final = ("passphrase", "key", "keyfile", "token", "keyring")
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
-_default_ids = UuidGenerator(_now, os.urandom)
-
-
-def _default_ids_reset() -> None:
-    """A lock that another thread held at the fork would never be released in the child."""
-    # one generator for the process is what makes ids rise within it
-    global _default_ids  # noqa: PLW0603
-    _default_ids = UuidGenerator(_now, os.urandom)
-
-
-os.register_at_fork(after_in_child=_default_ids_reset)
-
-
-def _integer(name: str, value: object, lower: int, upper: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgument(f"{name} must be an int, not {type(value).__name__}")
-    if not lower <= value <= upper:
-        raise InvalidArgument(f"{name} is {value}; it must be from {lower} to {upper}")
-    return value
-
-
-def _ms_of(now: object) -> int:
-    if not isinstance(now, datetime):
-        raise InvalidArgument(f"now must be a datetime, not {type(now).__name__}")
-    # as everywhere, a datetime without a zone is UTC
-    aware = now if now.tzinfo is not None else now.replace(tzinfo=UTC)
-    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-
-
-def _callable(name: str, value: object) -> None:
-    if value is not None and not callable(value):
-        raise InvalidArgument(f"{name} must be a function, not {type(value).__name__}")
-
-
-def _flag(name: str, value: object) -> bool:
-    # any text is true, so read_only="no" would mean the contrary of what it says
-    if not isinstance(value, bool):
-        raise InvalidArgument(f"{name} must be True or False, not {value!r:.40}")
-    return value
-
-
-def _checked(clock: Callable[[], int]) -> Callable[[], int]:
-    """A caller's clock, whose every answer is looked at before it gets into a revision."""
-
-    def checked() -> int:
-        return _integer("what clock() returns", clock(), 0, CLOCK_MS_MAX)
-
-    return checked
-
-
-def _seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidArgument(f"{name} must be a number, not {type(value).__name__}")
-    if not 0 <= value <= threading.TIMEOUT_MAX:
-        most = int(threading.TIMEOUT_MAX)
-        raise InvalidArgument(f"{name} is {value}; it must be from 0 to {most}")
-    return float(value)
-
-
-def _slow_ns(slow_query_ms: object) -> int:
-    return NEVER if slow_query_ms is None else int(_seconds("slow_query_ms", slow_query_ms) * 1e6)
-
-
-def _path(path: StrPath) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise InvalidArgument(f"path must be a str or a path, not {type(path).__name__}")
-    text: object = os.fspath(path)
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidArgument("path must be a str of at least one character and without NUL")
-    return text
-
-
-def _options(
-    path: StrPath,
-    secret: tuple[Any, ...],
-    *,
-    node_id: str | None = None,
-    durability: str = "commit",
-    group_delay_ms: int = 5,
-    ttl_interval_s: float = TTL_INTERVAL_S_DEFAULT,
-    read_only: bool = False,
-    create: bool = True,
-    cache_size: int | None = None,
-    clock: Callable[[], int] | None = None,
-    random: Callable[[int], bytes] | None = None,
-    ids: Callable[[], Any] | None = None,
-    vfs: Vfs | None = None,
-) -> OpenOptions:
-    """The engine's options, every argument checked."""
-    # loaded when a database is opened, so that `import rango` stays cheap for a command line
-    from rango._ext.seal import Entropy
-    from rango._ext.vfs import POSIX
-    from rango.engine.core import OpenOptions
-    from rango.storage.keyring import secret_from
-
-    if durability not in _DURABILITIES:
-        raise InvalidArgument(
-            f"durability is {durability!r}; it must be one of {', '.join(_DURABILITIES)}"
-        )
-    for name, value in (("clock", clock), ("random", random), ("ids", ids)):
-        _callable(name, value)
-    now = _now if clock is None else _checked(clock)
-    given = dict(zip(_SECRETS, secret, strict=False))
-    if given["keyfile"] is not None:
-        given["keyfile"] = _path(given["keyfile"])
-    if ids is None:
-        ids = (
-            _default_ids
-            if clock is None and random is None
-            else UuidGenerator(now, random or os.urandom)
-        )
-    return OpenOptions(
-        path=os.path.abspath(_path(path)),  # the program may change its working directory
-        secret=secret_from(**given),
-        node_id=None if node_id is None else node_id_check(node_id),
-        durability=durability,
-        group_delay_ms=_integer("group_delay_ms", group_delay_ms, 0, GROUP_DELAY_MS_MAX),
-        read_only=_flag("read_only", read_only),
-        create=_flag("create", create),
-        cache_size=CACHE_SIZE_DEFAULT
-        if cache_size is None
-        else _integer("cache_size", cache_size, 0, 1 << 62),
-        cache_is_given=cache_size is not None,
-        clock=now,
-        entropy=Entropy(random),
-        ids=ids,
-        vfs=POSIX if vfs is None else vfs,
-        ttl_interval_s=_seconds("ttl_interval_s", ttl_interval_s),
-    )
 
 
 def open(
@@ -195,6 +52,7 @@ def open(
     token: Token | None = None,
     keyring: bool = False,
     node_id: str | None = None,
+    actor: str | None = None,
     durability: Durability = "commit",
     group_delay_ms: int = 5,
     ttl_interval_s: float = TTL_INTERVAL_S_DEFAULT,
@@ -209,12 +67,12 @@ def open(
 ) -> Database:
     """Open the database in the directory `path`, and create it there if it is missing.
 
-    With one of `passphrase`, `key` (32 bytes), `keyfile` (a file of 32 bytes or 64 hex digits) or
-    `token` (an object whose respond(challenge) answers as a hardware token does) or `keyring=True`
-    (the operating system's keyring holds a key) everything on disk is encrypted; with none of them
-    it is plain but checksummed. Losing the secret loses the data; Database.keys adds others.
+    With one of `passphrase`, `key` (32 bytes), `keyfile` (32 bytes or 64 hex digits), `token` (an
+    object whose respond(challenge) answers as a hardware token does), `keyring=True` (the operating
+    system's keyring holds a key) all on disk is encrypted; with none it is plain but checksummed.
+    Losing the secret loses the data; Database.keys adds others.
 
-    `node_id`         this node's name in revisions; by default drawn once and kept in the database
+    `node_id`         this node's name in revisions, drawn once; `actor`: who acts, for history()
     `durability`      "commit": a write returns when it is on disk; "group": at once, flushed within
                       `group_delay_ms`; "memory": at once, flushed by flush(), checkpoint(), close()
     `ttl_interval_s`  seconds between two looks at what TTL indexes end; 0: only expire() looks
@@ -222,15 +80,13 @@ def open(
     `cache_size`      bytes of opened pages to keep; by default what set_limits() says, or 64 MiB
     `clock`           returns milliseconds since 1970; `random(size)` bytes; `ids()` an `_id`
     `slow_query_ms`   log what takes as long, without its values, as a warning of `rango.query`
-    `vfs`             the table of file operations: for the crash simulator, not for programs
 
-    Raises KeyRejected (wrong secret), NotADatabase, FormatTooNew, DatabaseBusy (another process
-    has it; retry later), Corrupted and its kin (see rango.salvage), ReadOnly (a read-only mount),
-    IoFailed (no permission). Close it with close() or `with`.
+    `vfs` (file operations) is for the crash simulator. Raises KeyRejected, NotADatabase, ReadOnly,
+    FormatTooNew, DatabaseBusy (retry later), Corrupted and its kin (rango.salvage helps), IoFailed.
     """
     from rango.engine.core import Core
 
-    options = _options(
+    options = options_of(
         path,
         (passphrase, key, keyfile, token, keyring),
         node_id=node_id,
@@ -245,7 +101,8 @@ def open(
         ids=ids,
         vfs=vfs,
     )
-    return Database(Handle(Core.open(options), _path(path), options.ids, _slow_ns(slow_query_ms)))
+    slow, acting = slow_ns(slow_query_ms), actor_bytes(actor)
+    return Database(Handle(Core.open(options), path_text(path), options.ids, slow, acting))
 
 
 def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Database:
@@ -302,7 +159,7 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
     def purges(self) -> list[dict[str, Any]]:
         """What was purged, oldest first: collection, number of documents, when, by which node.
 
-        Without content: `_id collection documents at node is_complete`.
+        Without content: `_id collection documents at node actor is_complete`.
         """
         from rango.engine.purge import FACTS
 
@@ -329,9 +186,12 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
         """
         return aggregate(self._handle, None, pipeline, options)
 
-    def transaction(self) -> Transaction:
-        """Several statements as one: `with db.transaction(): ...`; Transaction says how."""
-        return Transaction(self._handle)
+    def transaction(self, *, actor: str | None = None) -> Transaction:
+        """Several statements as one: `with db.transaction(): ...`; Transaction says how.
+
+        `actor`: who acts in it, if it is somebody else than this handle says. InvalidArgument.
+        """
+        return Transaction(self._handle, None if actor is None else actor_bytes(actor))
 
     def snapshot(self) -> Snapshot:
         """The whole database as of now, read-only: `with db.snapshot() as past: past["notes"] ...`
@@ -352,6 +212,11 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
     def node_id(self) -> str:
         """This node's name in revisions."""
         return self._handle.core.node_id
+
+    @property
+    def actor(self) -> str | None:
+        """Who acts through this handle, as it was said to open()."""
+        return self._handle.actor.decode() or None
 
     @property
     def is_closed(self) -> bool:
@@ -426,7 +291,7 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
         from rango.engine.expiry import expire
 
         core = self._handle.outside("expire()")
-        return expire(core, core.clock() if now is None else _ms_of(now))
+        return expire(core, core.clock() if now is None else ms_of(now))
 
     def checkpoint(self) -> None:
         """Bring the data file up to the log. It happens by itself as well.
@@ -455,7 +320,7 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
         """
         from rango.engine.backup import backup
 
-        return backup(self._handle.outside("backup()"), os.path.abspath(_path(to)), progress)
+        return backup(self._handle.outside("backup()"), os.path.abspath(path_text(to)), progress)
 
     def check(self) -> Iterator[Finding]:
         """Read every page, frame and index and yield what is wrong with them: file, offset, what.
@@ -467,7 +332,7 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
 
     def salvage(self, to: StrPath) -> dict[str, Any]:
         """Write what is intact to the new directory `to` and return a report."""
-        return self._handle.core.salvage(os.path.abspath(_path(to)))
+        return self._handle.core.salvage(os.path.abspath(path_text(to)))
 
     def close(self) -> None:
         """Flush and release the database. May be called again.

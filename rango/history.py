@@ -52,6 +52,7 @@ def shown_version(version: Version, before: Version | None) -> Document:
         "_rev": version.revision,
         "at": datetime.fromtimestamp(version.ms / 1000, UTC),
         "node": version.node,
+        "actor": version.actor or None,
         "document": version.document,
         "set": changed,
         "removed": removed,

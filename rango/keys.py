@@ -208,13 +208,13 @@ def rekey(
     the old files are (None: removed). Raises DatabaseBusy (it is open), KeyRejected (also: to
     decrypt a plain database), InvalidArgument, LowDisk, Corrupted, IoFailed.
     """
-    from rango.database import _flag, _options
+    from rango.arguments import flag, options_of
     from rango.engine.rekey import rekey as engine_rekey
     from rango.storage.keyring import secret_from
 
-    options = _options(path, (passphrase, key, keyfile, token, keyring), create=False)
+    options = options_of(path, (passphrase, key, keyfile, token, keyring), create=False)
     new = secret_from(new_passphrase, new_key, new_keyfile, new_token, new_keyring)
-    if _flag("decrypt", decrypt):
+    if flag("decrypt", decrypt):
         if new is not None:
             raise InvalidArgument("give a new secret or decrypt=True, not both")
     elif new is None:
@@ -224,7 +224,7 @@ def rekey(
                 "give the new secret: new_passphrase=, new_key=, new_keyfile=, new_token= or "
                 "new_keyring=True; or decrypt=True"
             )
-    return engine_rekey(options, new, removes=_flag("remove_old", remove_old), progress=progress)
+    return engine_rekey(options, new, removes=flag("remove_old", remove_old), progress=progress)
 
 
 def _number(value: object) -> int:

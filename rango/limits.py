@@ -15,6 +15,9 @@ bounds C recursion.
 NAME_SIZE_BYTES_MAX: Final = 255
 """A collection or index name, UTF-8 bytes. MongoDB's limit for namespaces."""
 
+ACTOR_SIZE_BYTES_MAX: Final = 255
+"""Who acts, UTF-8 bytes. It is kept in every record that it wrote with a one-byte length."""
+
 NODE_ID_SIZE_BYTES_MAX: Final = 200
 """A node id, UTF-8 bytes. It is kept in every record with a one-byte length."""
 

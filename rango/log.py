@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from rango.database import StrPath, _options
+from rango.arguments import StrPath, options_of
 
 if TYPE_CHECKING:
     from rango.engine.log import Change, Commit
@@ -42,9 +42,9 @@ def read_log(
     `follow`        wait for new commits, for ever or up to `end`
 
     Each is {"ordinal", "changes": [...]}, a change {"kind", "collection", "_id"} and, where it has
-    them, "_rev", "at" (a datetime), "node", "document"; "key" (hex) instead of "_id" if the log
-    does not tell that any more. Kinds: insert, replace, delete; define and drop (a collection, an
-    index, a setting); forget and purged: a real deletion, and what it left of older
+    them, "_rev", "at" (a datetime), "node", "actor", "document"; "key" (hex) instead of "_id" if
+    the log does not tell that any more. Kinds: insert, replace, delete; define and drop (a
+    collection, an index, a setting); forget and purged: a real deletion, and what it left of older
     commits.
 
     Raises NotADatabase, KeyRejected, ReadOnly (rekey() was interrupted: open it once), Corrupted
@@ -53,7 +53,7 @@ def read_log(
     from rango.engine.log import Reader
     from rango.engine.recovery import keys_read
 
-    options = _options(path, (passphrase, key, keyfile, token, keyring), read_only=True)
+    options = options_of(path, (passphrase, key, keyfile, token, keyring), read_only=True)
     opened = keys_read(options)
     reader = Reader(options.vfs, options.path, opened, values=values)
     try:
@@ -102,6 +102,8 @@ def shown_change(change: Change, values: bool) -> dict[str, Any]:
         shown["_rev"] = change.revision
         shown["at"] = datetime.fromtimestamp(change.ms / 1000, UTC)
         shown["node"] = change.node
+    if change.actor:
+        shown["actor"] = change.actor
     if values and change.document is not None:
         shown["document"] = change.document
     return shown

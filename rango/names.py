@@ -13,13 +13,14 @@ from typing import Any, Final
 from bson.regex import Regex
 
 from rango.errors import InvalidArgument, InvalidDocument, InvalidName, InvalidUpdate
-from rango.limits import NAME_SIZE_BYTES_MAX
+from rango.limits import ACTOR_SIZE_BYTES_MAX, NAME_SIZE_BYTES_MAX
 from rango.models import document_of, is_model
 
 RESERVED_NAMES: Final = frozenset(("_rev", "_updated_at", "_source_node", "_deleted", "_conflicts"))
 """Fields that Rango keeps itself: no document, replacement or update may name one at its top."""
 
 _DBREF_NAMES: Final = frozenset(("$ref", "$id", "$db"))
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID_TYPES_REFUSED: Final = (list, tuple, re.Pattern, Regex)
 
 
@@ -53,6 +54,27 @@ def collection_name_check(name: object) -> str:
             f"collection name {text!r} must not start with 'system.'; that prefix is reserved"
         )
     return text
+
+
+def actor_bytes(actor: object) -> bytes:
+    """An actor as it is stored, b"" for None; InvalidArgument says what one may look like."""
+    if actor is None:
+        return b""
+    if not isinstance(actor, str) or not actor:
+        raise InvalidArgument(
+            f"actor must be a str of at least one character, or None, not {actor!r:.40}"
+        )
+    if _CONTROL.search(actor):
+        raise InvalidArgument(f"actor {actor!r:.60} must not have a control character")
+    try:
+        data = actor.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"actor cannot be encoded as UTF-8: {error.reason}") from None
+    if len(data) > ACTOR_SIZE_BYTES_MAX:
+        raise InvalidArgument(
+            f"actor has {len(data)} bytes as UTF-8; ACTOR_SIZE_BYTES_MAX is {ACTOR_SIZE_BYTES_MAX}"
+        )
+    return data
 
 
 def document_check(document: object, what: str = "document") -> Mapping[str, Any]:

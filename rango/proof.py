@@ -193,9 +193,9 @@ def read_anchor(path: StrPath) -> Anchor:
 
 def path_text(path: StrPath) -> str:
     """The path as an absolute str."""
-    from rango.database import _path
+    from rango.arguments import path_text
 
-    return os.path.abspath(_path(path))
+    return os.path.abspath(path_text(path))
 
 
 class Provable:

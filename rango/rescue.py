@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rango.database import StrPath, _integer, _options, _path
+from rango.arguments import StrPath, integer, options_of, path_text
 
 if TYPE_CHECKING:
     from rango.storage.keyring import Token
@@ -30,8 +30,8 @@ def salvage(
     from rango.engine.core import salvage as engine_salvage
 
     secret = (passphrase, key, keyfile, token, keyring)
-    options = _options(path, secret, read_only=True, create=False)
-    report: dict[str, Any] = engine_salvage(options, os.path.abspath(_path(to)))
+    options = options_of(path, secret, read_only=True, create=False)
+    report: dict[str, Any] = engine_salvage(options, os.path.abspath(path_text(to)))
     return report
 
 
@@ -55,8 +55,8 @@ def restore(
     """
     from rango.engine.backup import restore as engine_restore
 
-    options = _options(to, (passphrase, key, keyfile, token, keyring), node_id=node_id)
-    return engine_restore(options, os.path.abspath(_path(backup)), progress)
+    options = options_of(to, (passphrase, key, keyfile, token, keyring), node_id=node_id)
+    return engine_restore(options, os.path.abspath(path_text(backup)), progress)
 
 
 def verify_backup(
@@ -70,7 +70,7 @@ def verify_backup(
     from rango._ext.vfs import POSIX
     from rango.engine.backup import verify
 
-    return verify(POSIX, os.path.abspath(_path(backup)), progress)
+    return verify(POSIX, os.path.abspath(path_text(backup)), progress)
 
 
 def replay(
@@ -99,12 +99,12 @@ def replay(
     from rango.engine.replay import replay as engine_replay
 
     if until is not None:
-        _integer("until", until, 1, 1 << 62)
-    options = _options(path, (passphrase, key, keyfile, token, keyring), node_id=node_id)
+        integer("until", until, 1, 1 << 62)
+    options = options_of(path, (passphrase, key, keyfile, token, keyring), node_id=node_id)
     return engine_replay(
         options,
-        os.path.abspath(_path(to)),
+        os.path.abspath(path_text(to)),
         until,
-        None if base is None else os.path.abspath(_path(base)),
+        None if base is None else os.path.abspath(path_text(base)),
         progress,
     )

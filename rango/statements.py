@@ -456,7 +456,7 @@ def changed_by_id(handle: Handle, name: str, key: bytes, changer: Changer) -> Ou
             stored(point, info, record, data)
             outcome.modified = 1
 
-    core.write_point(name, key, change)
+    core.write_point(name, key, change, handle.actor)
     handle.metrics.updates += outcome.modified
     handle.metrics.times["update"].observe(perf_counter_ns() - started)
     return outcome
@@ -472,7 +472,7 @@ def deleted_by_id(handle: Handle, name: str, key: bytes) -> int:
         point.delete(info, record)
         deleted = 1
 
-    handle.core.write_point(name, key, change)
+    handle.core.write_point(name, key, change, handle.actor)
     handle.metrics.deletes += deleted
     handle.metrics.times["delete"].observe(perf_counter_ns() - started)
     return deleted

@@ -63,7 +63,8 @@ class TimeTravel:
         """
         from rango.engine.named import create
 
-        return create(self._handle.outside("create_snapshot()"), name, note)
+        core = self._handle.outside("create_snapshot()")
+        return create(core, name, note, self._handle.actor)
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The snapshots that have a name, oldest commit first: `name ordinal at node note`."""
@@ -78,7 +79,7 @@ class TimeTravel:
         """
         from rango.engine.named import drop
 
-        drop(self._handle.outside("drop_snapshot()"), name)
+        drop(self._handle.outside("drop_snapshot()"), name, self._handle.actor)
 
 
 def moment_of(moment: object) -> Moment:

@@ -57,12 +57,21 @@ def _release(core: Core) -> None:
 class Handle:
     """What keeps a core open until it is closed, collected, or the interpreter exits."""
 
-    __slots__ = ("__weakref__", "core", "finalize", "ids", "metrics", "path", "streams")
+    __slots__ = ("__weakref__", "actor", "core", "finalize", "ids", "metrics", "path", "streams")
 
-    def __init__(self, core: Core, path: str, ids: Callable[[], Any], slow_ns: int = NEVER) -> None:
+    def __init__(
+        self,
+        core: Core,
+        path: str,
+        ids: Callable[[], Any],
+        slow_ns: int = NEVER,
+        actor: bytes = b"",
+    ) -> None:
         self.core = core
         self.path = path
         self.ids = ids
+        # who acts; not the core's, which others in this process share
+        self.actor = actor
         self.metrics = Metrics(slow_ns)
         # change streams that may be reading
         self.streams: weakref.WeakSet[ChangeStream] = weakref.WeakSet()
@@ -110,7 +119,7 @@ class Handle:
         transaction = self.transaction()
         if transaction is not None:
             return transaction.run(work, is_atomic)
-        txn = self.core.begin()
+        txn = self.core.begin(self.actor)
         try:
             txn.lock()
             result = work(txn)
@@ -155,10 +164,11 @@ class Transaction:
     another thread or task.
     """
 
-    __slots__ = ("_reason", "_task", "handle", "txn")
+    __slots__ = ("_actor", "_reason", "_task", "handle", "txn")
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, actor: bytes | None = None) -> None:
         self.handle = handle
+        self._actor = handle.actor if actor is None else actor
         self.txn: Txn
         self._task: object = None
         self._reason = "was not entered; use it as `with db.transaction():`"
@@ -168,7 +178,7 @@ class Transaction:
             raise TransactionError("a transaction is used once; call db.transaction() again")
         if self.handle.transaction() is not None:
             raise TransactionError("transactions do not nest; use the one that is already open")
-        self.txn = self.handle.core.begin()
+        self.txn = self.handle.core.begin(self._actor)
         self._task = _task()
         self._reason = ""
         active_transactions.set((*active_transactions.get(), self))

@@ -88,7 +88,8 @@ class Undo(TimeTravel):
         if engine.purge_count(then) != purges:
             # a snapshot from before a purge still shows what was purged
             then = view_at(core, self._handle.committed(), Moment(ordinal=then.ordinal))
-        return rolled_back(engine.rollback(core, then, names, limit, dry_run, purges), dry_run)
+        done = engine.rollback(core, then, names, limit, dry_run, purges, self._handle.actor)
+        return rolled_back(done, dry_run)
 
 
 def view_of(handle: Handle, moment: object) -> View:

@@ -119,7 +119,7 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         if info is None:
             return False
         try:
-            core.insert_one(info, data)
+            core.insert_one(info, data, self._handle.actor)
         except NotFound:
             # dropped by another thread since the line above: the document makes it anew
             return False
@@ -386,7 +386,7 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         """
         core = self._handle.outside("purge()")
         query = Query(filter_check(filter)).options(hint=hint)
-        done = engine_purge(core, self._name, query, progress)
+        done = engine_purge(core, self._name, query, progress, self._handle.actor)
         self._handle.metrics.deletes += done["documents"]
         return PurgeResult(done["documents"], done["commits"], done["segments"])
 

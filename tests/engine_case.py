@@ -15,7 +15,8 @@ from typing import Any
 
 import rango
 from rango._ext.vfs import PythonVfs
-from rango.database import Database, _options
+from rango.arguments import options_of
+from rango.database import Database
 from rango.engine.core import Core
 from rango.transaction import Handle
 from tests.unit.memory_disk import File, MemoryDisk
@@ -43,7 +44,7 @@ def open_tiny(path: str | os.PathLike[str], **options: Any) -> Database:
     """rango.open with the engine's sizes turned down (TINY, or as given)."""
     sizes = {name: options.pop(name, value) for name, value in TINY.items()}
     secret = tuple(options.pop(name, None) for name in ("passphrase", "key", "keyfile"))
-    made = _options(path, secret, **options)._replace(**sizes)
+    made = options_of(path, secret, **options)._replace(**sizes)
     return Database(Handle(Core.open(made), made.path, made.ids))
 
 

@@ -18,6 +18,7 @@ cdef class Batch:
     cdef uint64_t owner
     cdef Clock clock
     cdef bytes node
+    cdef bytes actor                # who acts, as UTF-8; b"": nobody was named
     cdef uint64_t first_ordinal     # of the commit that this will be
     cdef readonly uint64_t base_ordinal     # of the snapshot that it started from
     cdef Buffer body

@@ -13,7 +13,9 @@ class Batch:
     is_broken: bool
     marks: dict[int, int]
     catalog: Any
-    def __init__(self, view: View, clock: Clock, node: bytes, first_ordinal: int) -> None: ...
+    def __init__(
+        self, view: View, clock: Clock, node: bytes, first_ordinal: int, actor: bytes = b""
+    ) -> None: ...
     def insert(self, info: CollectionInfo, bson: bytes, now_ms: int) -> None: ...
     def replace(
         self, info: CollectionInfo, old_record: bytes, bson: bytes, now_ms: int

@@ -31,11 +31,9 @@ from rango._ext.layout cimport (
     COMMIT_COUNT,
     COMMIT_HEADER_SIZE,
     COMMIT_VERSION,
-    INDEX_ENTRY_HEADER_SIZE,
-    INDEX_ENTRY_KEY_SIZE,
-    INDEX_ENTRY_OP,
-    INDEX_ENTRY_SPLIT,
-    INDEX_ENTRY_TREE,
+    COMMIT_VERSION_ACTORS,
+    INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE,
+    INDEX_ENTRY_OP, INDEX_ENTRY_SPLIT, INDEX_ENTRY_TREE,
     INDEX_PUT,
     INDEX_REMOVE,
     INDEX_VALUE_SIZE,
@@ -77,7 +75,8 @@ cdef class Batch:
     """Mutations that will be one commit. Made by Store.begin under the append lock."""
 
     def __cinit__(
-        self, View view not None, Clock clock not None, bytes node not None, uint64_t first_ordinal
+        self, View view not None, Clock clock not None, bytes node not None,
+        uint64_t first_ordinal, bytes actor not None=b""
     ):
         cdef int at
         cdef uint8_t *head
@@ -85,6 +84,7 @@ cdef class Batch:
         self.owner = overlay_owner_next()
         self.clock = clock
         self.node = node
+        self.actor = actor
         self.first_ordinal = first_ordinal
         self.base_ordinal = view.ordinal
         self.marks = {}
@@ -385,11 +385,15 @@ cdef class Batch:
         if buffer_put(&self.body, self.key.data + TREE_PREFIX, self.key.size - TREE_PREFIX) < 0:
             raise MemoryError
         record = self.body.size
+        if self.actor:
+            # what older readers would misread they have to refuse
+            self.body.data[COMMIT_VERSION] = COMMIT_VERSION_ACTORS
         self.clock.tick(now_ms)
         record_header_write(
             &self.body, RECORD_FLAG_TOMBSTONE if op == MUTATION_DELETE else 0, self.clock.ms,
             self.clock.counter, <int64_t>now_ms, previous,
-            <const uint8_t *>PyBytes_AS_STRING(self.node), <size_t>PyBytes_GET_SIZE(self.node)
+            <const uint8_t *>PyBytes_AS_STRING(self.node), <size_t>PyBytes_GET_SIZE(self.node),
+            <const uint8_t *>PyBytes_AS_STRING(self.actor), <size_t>PyBytes_GET_SIZE(self.actor)
         )
         if buffer_put(&self.body, bson, size) < 0:
             raise MemoryError

@@ -12,8 +12,8 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
 from rango._ext.bson_element cimport Element, document_span, element_next
-from rango._ext.layout cimport RECORD_HEADER_SIZE, RECORD_NODE_SIZE
 from rango._ext.record cimport value_decode
+from rango._ext.record_header cimport document_start
 from rango._ext.scan cimport Scan
 from rango._ext.span cimport Span, span_of
 from rango._ext.view cimport Found, found_release
@@ -62,7 +62,7 @@ cdef inline int element_wanted(const Element *element, const Wanted *wanted, int
 
 
 cdef int record_span(const uint8_t *record, size_t size, Span *out) except -1:
-    cdef size_t head = RECORD_HEADER_SIZE + <size_t>record[RECORD_NODE_SIZE]
+    cdef size_t head = document_start(record, size)
     if document_span(record + head, size - head, out) < 0:
         raise InvalidDocument("malformed BSON in a stored record; run db.check()")
     return 0

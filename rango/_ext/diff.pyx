@@ -24,8 +24,7 @@ from libc.string cimport memcmp, memset
 from rango._ext.btree cimport overflow_read, raise_tree
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init, buffer_put
 from rango._ext.layout cimport (
-    LINK_SIZE, PAGE_BRANCH, PAGE_LEAF, RECORD_FLAG_TOMBSTONE, RECORD_FLAGS, RECORD_HEADER_SIZE,
-    RECORD_NODE_SIZE,
+    LINK_SIZE, PAGE_BRANCH, PAGE_LEAF, RECORD_FLAG_TOMBSTONE, RECORD_FLAGS,
 )
 from rango._ext.overlay cimport (
     CELL_TOMBSTONE, Cell, cell_key, cell_retain, cell_value, overlay_next, overlay_seek,
@@ -36,6 +35,7 @@ from rango._ext.page cimport (
 )
 from rango._ext.page_cache cimport page_bytes, page_release, page_retain
 from rango._ext.pager cimport Pager
+from rango._ext.record_header cimport document_start
 from rango._ext.stop cimport Stop, signals_look
 from rango._ext.view cimport (
     TREE_PREFIX, Found, View, found_clear, found_release, prefix_write, tree_of,
@@ -156,8 +156,8 @@ cdef inline bint is_live(const Found *found) noexcept nogil:
 
 
 cdef bint same_document(const Found *one, const Found *other) noexcept nogil:
-    cdef size_t left = RECORD_HEADER_SIZE + <size_t>one.value[RECORD_NODE_SIZE]
-    cdef size_t right = RECORD_HEADER_SIZE + <size_t>other.value[RECORD_NODE_SIZE]
+    cdef size_t left = document_start(one.value, one.size)
+    cdef size_t right = document_start(other.value, other.size)
     return (
         one.size - left == other.size - right
         and memcmp(one.value + left, other.value + right, one.size - left) == 0

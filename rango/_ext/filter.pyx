@@ -24,6 +24,7 @@ from rango._ext.layout cimport (
     RECORD_FLAG_TOMBSTONE, RECORD_FLAGS, RECORD_HEADER_SIZE, RECORD_NODE_SIZE,
 )
 from rango._ext.match cimport TEST_MALFORMED, TEST_RAISED, program_run, step_place
+from rango._ext.record_header cimport document_start
 from rango._ext.siphash cimport node_tag
 
 from rango._ext.normal import filter_parse
@@ -52,14 +53,13 @@ cdef class Program:
     """A compiled filter. Immutable; any number of threads may run it."""
 
     cdef int run(self, const uint8_t *record, size_t size) noexcept nogil:
-        cdef const uint8_t *bson
+        cdef size_t start
         if size < RECORD_HEADER_SIZE or record[RECORD_NODE_SIZE] > size - RECORD_HEADER_SIZE:
             return TEST_MALFORMED
         if record[RECORD_FLAGS] & RECORD_FLAG_TOMBSTONE:
             return 0
-        bson = record + RECORD_HEADER_SIZE + record[RECORD_NODE_SIZE]
-        size -= RECORD_HEADER_SIZE + <size_t>record[RECORD_NODE_SIZE]
-        return program_run(&self.code.program, record, bson, size)
+        start = document_start(record, size)
+        return program_run(&self.code.program, record, record + start, size - start)
 
     def matches(self, bytes record not None):
         """Does this record (header, node id, BSON) match? Corrupted if it is malformed."""

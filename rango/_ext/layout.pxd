@@ -85,8 +85,10 @@ cdef enum:
     # u64: first ordinal of a commit. In a tree: the one that wrote this version. In the log: the
     # one that wrote the version before it, 0 = none.
     RECORD_ORDINAL = 20
-    RECORD_HEADER_SIZE = 28         # then the node id, then the BSON document
-    RECORD_FLAG_TOMBSTONE = 1
+    # then the node id, then the actor if there is one (size u8, and so many bytes), then the BSON
+    RECORD_HEADER_SIZE = 28
+    RECORD_FLAG_TOMBSTONE = 1       # what a tombstone has behind its node id is its actor
+    RECORD_FLAG_ACTOR = 2           # of a live record: there is an actor
 
     # --- oplog: segments and frames
     SEGMENT_MAGIC = 0               # 8 bytes "RANGOLOG"
@@ -184,7 +186,8 @@ cdef enum:
     SEGMENT_STEP_MAX = 4194304      # prewritten ahead in steps that double up to this
 
     # --- commit body: mutations, back to back
-    COMMIT_VERSION = 0              # u8, 1 or 2
+    COMMIT_VERSION = 0              # u8, 1 to 3
+    COMMIT_VERSION_ACTORS = 3       # that number: some record has an actor
     COMMIT_COUNT = 1                # u32: mutations
     COMMIT_HEADER_SIZE = 5
     MUTATION_SIZE = 0               # u32: bytes of this mutation, this field included
@@ -224,6 +227,7 @@ cdef enum:
     SLOT_FEATURES = 12              # u32: bits; an unknown one means refuse
     SLOT_FEATURE_MARKS = 1          # catalog values may have marks
     SLOT_FEATURE_ROOTS = 2          # SLOT_ROOTS names a page
+    SLOT_FEATURE_ACTORS = 4         # records may have an actor
     SLOT_DATABASE_ID = 16           # 16
     SLOT_EPOCH = 32                 # u32: key epoch
     SLOT_NONCE = 36                 # 12

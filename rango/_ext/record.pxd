@@ -1,5 +1,5 @@
-# BSON codec and raw field access. A record is a header (layout RECORD_*), the node id, and a BSON
-# document.
+# BSON codec and raw field access. A record is a header (layout RECORD_*), the node id, perhaps the
+# actor, and a BSON document.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from rango._ext.bson_element cimport Element
@@ -14,17 +14,20 @@ ctypedef struct RecordHeader:
     uint64_t ordinal
     const uint8_t *node
     size_t node_size
+    const uint8_t *actor
+    size_t actor_size           # 0: nobody was named
     const uint8_t *bson
     size_t bson_size
 
 
-# 0, or -1: too short
+# 0, or -1: too short, or a tombstone with something behind its actor
 cdef int record_header_read(
     const uint8_t *record, size_t size, RecordHeader *out
 ) noexcept nogil
 cdef int record_header_write(
     Buffer *out, uint8_t flags, uint64_t ms, uint16_t counter, int64_t updated_at,
-    uint64_t ordinal, const uint8_t *node, size_t node_size
+    uint64_t ordinal, const uint8_t *node, size_t node_size, const uint8_t *actor,
+    size_t actor_size
 ) except -1 nogil
 
 # top-level field of a document: 1 found, 0 not there, -1 malformed

@@ -23,11 +23,15 @@ def record_build(
     updated_at: int,
     ordinal: int,
     node: bytes,
+    actor: bytes = b"",
 ) -> bytes:
-    """Header, node id and document as one record."""
+    """Header, node id, actor and document as one record."""
 
 def record_parts(record: bytes) -> tuple[int, int, int, int, int, bytes, bytes]:
     """(flags, ms, counter, updated_at, ordinal, node, bson) of a record."""
+
+def record_actor(record: bytes) -> bytes:
+    """Who wrote a record, or the deletion, as UTF-8; b"" if nobody was named."""
 
 def record_fields(
     record: bytes, names: frozenset[str] | None = None, is_kept: bool = True

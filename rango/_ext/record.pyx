@@ -1,11 +1,11 @@
-"""Records: the header, the node id and the BSON document; the doors of the codec.
+"""Records: the header, the node id, the actor and the BSON document; the doors of the codec.
 
 Terms       record, document, node, revision, ordinal: see the glossary.
 Invariants  What encode writes, validate accepts; what validate accepts, decode can read.
 Layout      layout.pxd RECORD_*; drawn in docs/reference/format.md#record.
 Failure     Foreign bytes go through document_validate: InvalidDocument with the offset, or
-            LimitExceeded. A record that is too short for its header or its node id is refused by
-            record_header_read.
+            LimitExceeded. A record that is too short for its header, its node id or its actor is
+            refused by record_header_read.
 Sources     bsonspec.org, bson-corpus.md; bson_decode and bson_encode say which Python types are
             used.
 """
@@ -32,6 +32,8 @@ from rango._ext.bson_encode cimport element_encode, fields_encode
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
 from rango._ext.layout cimport (
     RECORD_COUNTER,
+    RECORD_FLAG_ACTOR,
+    RECORD_FLAG_TOMBSTONE,
     RECORD_FLAGS,
     RECORD_HEADER_SIZE,
     RECORD_MS,
@@ -52,11 +54,13 @@ cdef int record_header_read(
     const uint8_t *record, size_t size, RecordHeader *out
 ) noexcept nogil:
     cdef size_t node_size
+    cdef size_t left
     if size < RECORD_HEADER_SIZE:
         return -1
     node_size = record[RECORD_NODE_SIZE]
     if node_size > size - RECORD_HEADER_SIZE:
         return -1
+    left = size - RECORD_HEADER_SIZE - node_size
     out.flags = record[RECORD_FLAGS]
     out.counter = load_u16(record + RECORD_COUNTER)
     out.ms = load_u64(record + RECORD_MS)
@@ -65,7 +69,18 @@ cdef int record_header_read(
     out.node = record + RECORD_HEADER_SIZE
     out.node_size = node_size
     out.bson = out.node + node_size
-    out.bson_size = size - RECORD_HEADER_SIZE - node_size
+    out.actor = out.bson
+    out.actor_size = 0
+    if out.flags & RECORD_FLAG_ACTOR or (out.flags & RECORD_FLAG_TOMBSTONE and left):
+        if left == 0 or out.bson[0] > left - 1:
+            return -1
+        out.actor = out.bson + 1
+        out.actor_size = out.bson[0]
+        out.bson = out.actor + out.actor_size
+        left -= 1 + out.actor_size
+        if out.flags & RECORD_FLAG_TOMBSTONE and left:
+            return -1
+    out.bson_size = left
     return 0
 
 
@@ -76,12 +91,17 @@ cdef int raise_memory() except -1 nogil:
 
 cdef int record_header_write(
     Buffer *out, uint8_t flags, uint64_t ms, uint16_t counter, int64_t updated_at,
-    uint64_t ordinal, const uint8_t *node, size_t node_size
+    uint64_t ordinal, const uint8_t *node, size_t node_size, const uint8_t *actor,
+    size_t actor_size
 ) except -1 nogil:
-    assert node_size <= 255
-    cdef uint8_t *into = buffer_grow(out, RECORD_HEADER_SIZE + node_size)
+    assert node_size <= 255 and actor_size <= 255
+    cdef size_t more = 1 + actor_size if actor_size else 0
+    cdef uint8_t *into = buffer_grow(out, RECORD_HEADER_SIZE + node_size + more)
     if into == NULL:
         return raise_memory()
+    # a tombstone keeps its one flag, by which it is told from everything else
+    if actor_size and not flags & RECORD_FLAG_TOMBSTONE:
+        flags |= RECORD_FLAG_ACTOR
     into[RECORD_FLAGS] = flags
     into[RECORD_NODE_SIZE] = <uint8_t>node_size
     store_u16(into + RECORD_COUNTER, counter)
@@ -90,6 +110,10 @@ cdef int record_header_write(
     store_u64(into + RECORD_ORDINAL, ordinal)
     if node_size:
         memcpy(into + RECORD_HEADER_SIZE, node, node_size)
+    if actor_size:
+        into += RECORD_HEADER_SIZE + node_size
+        into[0] = <uint8_t>actor_size
+        memcpy(into + 1, actor, actor_size)
     return 0
 
 
@@ -184,16 +208,19 @@ def validate(bytes data not None):
 
 def record_build(
     bytes bson not None, uint8_t flags, uint64_t ms, uint16_t counter, int64_t updated_at,
-    uint64_t ordinal, bytes node not None
+    uint64_t ordinal, bytes node not None, bytes actor not None=b""
 ):
     cdef Buffer out
     if PyBytes_GET_SIZE(node) > 200:
         raise LimitExceeded("NODE_ID_SIZE_BYTES_MAX", PyBytes_GET_SIZE(node))
+    if PyBytes_GET_SIZE(actor) > 255:
+        raise LimitExceeded("ACTOR_SIZE_BYTES_MAX", PyBytes_GET_SIZE(actor))
     buffer_init(&out)
     try:
         record_header_write(
             &out, flags, ms, counter, updated_at, ordinal,
             <const uint8_t *>PyBytes_AS_STRING(node), <size_t>PyBytes_GET_SIZE(node),
+            <const uint8_t *>PyBytes_AS_STRING(actor), <size_t>PyBytes_GET_SIZE(actor),
         )
         if buffer_put(&out, PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson)) < 0:
             raise MemoryError
@@ -202,17 +229,28 @@ def record_build(
         buffer_free(&out)
 
 
+cdef int header_of(const uint8_t *record, size_t size, RecordHeader *out) except -1:
+    if record_header_read(record, size, out) < 0:
+        raise InvalidDocument("the record is shorter than its header; its bytes are damaged")
+    return 0
+
+
 def record_parts(bytes record not None):
     cdef RecordHeader header
-    if record_header_read(
-        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header
-    ) < 0:
-        raise InvalidDocument("the record is shorter than its header; its bytes are damaged")
+    header_of(
+        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header)
     return (
         header.flags, header.ms, header.counter, header.updated_at, header.ordinal,
         header.node[:header.node_size],
         header.bson[:header.bson_size],
     )
+
+
+def record_actor(bytes record not None):
+    cdef RecordHeader header
+    header_of(
+        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header)
+    return header.actor[:header.actor_size]
 
 
 cdef object record_some(const uint8_t *record, size_t size, object names, bint is_kept):
@@ -233,8 +271,6 @@ def record_fields(bytes record not None, frozenset names=None, bint is_kept=True
 
 def record_bson(bytes record not None):
     cdef RecordHeader header
-    if record_header_read(
-        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header
-    ) < 0:
-        raise InvalidDocument("the record is shorter than its header; its bytes are damaged")
+    header_of(
+        <const uint8_t *>PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record), &header)
     return header.bson[:header.bson_size]

@@ -24,6 +24,7 @@ cdef class Store:
     cdef object pending                     # of (ordinal, View): appended, not yet durable
     cdef readonly Clock clock
     cdef public bytes node
+    cdef public bint has_actors             # some record, now or earlier, says who acted
     cdef public bint is_base                # what is applied is a base's: records as in a tree
     cdef public bint visible_at_once        # "group" and "memory": seen before it is durable
     cdef readonly dict marks                # index tree -> what its documents did to it

@@ -20,6 +20,7 @@ class Store:
     head: View
     clock: Clock
     node: bytes
+    has_actors: bool
     is_base: bool
     visible_at_once: bool
     marks: dict[int, int]
@@ -29,7 +30,7 @@ class Store:
     def __init__(
         self, pager: Pager, generation: Generation, node: bytes, page_size: int = 0
     ) -> None: ...
-    def begin(self) -> Batch: ...
+    def begin(self, actor: bytes = b"") -> Batch: ...
     def commit(self, batch: Batch) -> int: ...
     def publish(self) -> None: ...
     def attach(

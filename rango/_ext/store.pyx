@@ -31,20 +31,11 @@ from rango._ext.clock cimport Clock
 from rango._ext.file_place cimport FilePlace
 from rango._ext.entries cimport ENTRY_ARRAY, INDEX_FIELDS_MAX, MARK_SHORTENED
 from rango._ext.layout cimport (
-    COMMIT_COUNT, COMMIT_HEADER_SIZE, COMMIT_VERSION,
-    INDEX_ADD,
-    INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE,
+    COMMIT_COUNT, COMMIT_HEADER_SIZE, COMMIT_VERSION, COMMIT_VERSION_ACTORS,
+    INDEX_ADD, INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE,
     INDEX_ENTRY_OP, INDEX_ENTRY_SPLIT, INDEX_ENTRY_TREE, INDEX_PUT, INDEX_REMOVE, INDEX_VALUE_SIZE,
-    MUTATION_DELETE,
-    MUTATION_FORGET,
-    MUTATION_HEADER_SIZE,
-    MUTATION_INDEX_COUNT,
-    MUTATION_INSERT,
-    MUTATION_KEY_SIZE,
-    MUTATION_OP,
-    MUTATION_PURGED,
-    MUTATION_SIZE,
-    MUTATION_TREE,
+    MUTATION_DELETE, MUTATION_FORGET, MUTATION_HEADER_SIZE, MUTATION_INDEX_COUNT, MUTATION_INSERT,
+    MUTATION_KEY_SIZE, MUTATION_OP, MUTATION_PURGED, MUTATION_SIZE, MUTATION_TREE,
     MUTATION_VALUE_SIZE,
     TREE_CATALOG,
 )
@@ -121,12 +112,12 @@ cdef class Store:
 
     # --- commits
 
-    def begin(self) -> Batch:
+    def begin(self, bytes actor not None=b"") -> Batch:
         """A batch on top of the newest commit.
 
         Under the append lock, which is held until commit or drop.
         """
-        return Batch(self.head, self.clock, self.node, self.appender.ordinal + 1)
+        return Batch(self.head, self.clock, self.node, self.appender.ordinal + 1, actor)
 
     def commit(self, Batch batch not None) -> int:
         """Append the batch and queue its view; returns its ordinal.
@@ -161,6 +152,8 @@ cdef class Store:
         view.ordinal = ordinal
         entry[0] = ordinal
         self.head = view
+        if batch.body.data[COMMIT_VERSION] == COMMIT_VERSION_ACTORS:
+            self.has_actors = True
         for tree, marks in batch.marks.items():
             self._mark(tree, marks)
         if self.visible_at_once:
@@ -317,11 +310,13 @@ cdef class Store:
         cdef uint32_t mutation_size
         if head == NULL:
             raise_body(first_ordinal)
-        if not 1 <= head[COMMIT_VERSION] <= 2:
+        if not 1 <= head[COMMIT_VERSION] <= COMMIT_VERSION_ACTORS:
             raise FormatTooNew(
                 f"oplog, commit {first_ordinal} has version {head[COMMIT_VERSION]}; this Rango "
-                "knows versions 1 and 2. Update Rango."
+                "knows versions 1 to 3. Update Rango."
             )
+        if head[COMMIT_VERSION] == COMMIT_VERSION_ACTORS:
+            self.has_actors = True
         count = load_u32(head + COMMIT_COUNT)
         for _at in range(count):
             if span.size - span.at < MUTATION_HEADER_SIZE:

@@ -30,8 +30,6 @@ from rango._ext.key cimport key_append_value, key_cap
 from rango._ext.layout cimport (
     RECORD_FLAG_TOMBSTONE,
     RECORD_FLAGS,
-    RECORD_HEADER_SIZE,
-    RECORD_NODE_SIZE,
     RECORD_ORDINAL,
 )
 from rango._ext.overlay cimport (
@@ -54,6 +52,7 @@ from rango._ext.overlay cimport (
 from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
 from rango._ext.page_cache cimport page_release
 from rango._ext.record cimport document_decode
+from rango._ext.record_header cimport document_start
 from rango._ext.span cimport store_u64
 from rango._ext.units cimport units_free, units_init
 
@@ -93,7 +92,7 @@ cdef int append_key_of(Buffer *out, object value) except -1:  # hot
 
 cdef object record_document(const uint8_t *record, size_t size):
     # the document of a record that the engine wrote
-    cdef size_t head = RECORD_HEADER_SIZE + <size_t>record[RECORD_NODE_SIZE]
+    cdef size_t head = document_start(record, size)
     return document_decode(record + head, size - head)
 
 

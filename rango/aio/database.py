@@ -164,9 +164,12 @@ class AsyncDatabase:
         """
         return watched(self, None, pipeline, options)
 
-    def transaction(self) -> AsyncTransaction:
-        """Several statements as one: `async with db.transaction(): ...`"""
-        return AsyncTransaction(self)
+    def transaction(self, *, actor: str | None = None) -> AsyncTransaction:
+        """Several statements as one: `async with db.transaction(): ...`
+
+        See Database.transaction().
+        """
+        return AsyncTransaction(self, self._target.transaction(actor=actor))
 
     async def snapshot(self) -> AsyncSnapshot:
         """The whole database as of now, read-only: `async with await db.snapshot() as past: ...`
@@ -233,6 +236,11 @@ class AsyncDatabase:
     def node_id(self) -> str:
         """This node's name in revisions."""
         return self._target.node_id
+
+    @property
+    def actor(self) -> str | None:
+        """Who acts through this handle, as it was said to open()."""
+        return self._target.actor
 
     @property
     def is_closed(self) -> bool:

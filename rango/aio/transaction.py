@@ -25,6 +25,7 @@ from rango.errors import TransactionError
 
 if TYPE_CHECKING:
     from rango.aio.database import AsyncDatabase
+    from rango.transaction import Transaction
 
 R = TypeVar("R")
 
@@ -41,9 +42,9 @@ class AsyncTransaction:
 
     __slots__ = ("_context", "_database", "_task", "_transaction", "_worker")
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(self, database: AsyncDatabase, transaction: Transaction) -> None:
         self._database = database
-        self._transaction: Any = None
+        self._transaction = transaction
         self._context = Context()
         self._task: asyncio.Task[Any] | None = None
         self._worker: ThreadPoolExecutor | None = None
@@ -51,7 +52,7 @@ class AsyncTransaction:
     @property
     def is_over(self) -> bool:
         """Whether it was committed or aborted."""
-        return self._transaction is not None and bool(self._transaction.is_over)
+        return self._transaction.is_over
 
     async def __aenter__(self) -> AsyncTransaction:
         if self._task is not None:
@@ -59,11 +60,9 @@ class AsyncTransaction:
         if running(self._database) is not None:
             raise TransactionError("transactions do not nest; use the one that is already open")
         self._task = asyncio.current_task()
-        target = self._database._target
         worker = ThreadPoolExecutor(1, "rango-aio-transaction")
         self._worker = worker
         self._database._transactions.add(self)
-        self._transaction = target.transaction()
         call = functools.partial(self._context.run, self._transaction.__enter__)
         try:
             await finished(self._database._pool.submit(call, is_write=True, executor=worker))

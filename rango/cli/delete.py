@@ -16,7 +16,7 @@ from rango.cli.session import Target, with_target
 @click.argument("filter")
 @click.option("--many", is_flag=True, help="Every document that matches, not only the first.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@with_target()
+@with_target(is_writing=True)
 def command(target: Target, collection: str, filter: str, many: bool, yes: bool) -> None:
     """Delete the first document of COLLECTION that matches FILTER.
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rango.cli.documents import id_of
-from rango.cli.output import document_line, value_text
+from rango.cli.output import by, document_line, value_text
 from rango.cli.session import Target, with_target
 from rango.errors import NotFound
 
@@ -21,9 +21,9 @@ from rango.errors import NotFound
 def command(target: Target, collection: str, id: str, limit: int | None) -> None:
     """Show every version of the document of COLLECTION whose _id is ID, newest first.
 
-    Each with the number of its commit, time, node, kind, and what it changed: `field = value` or
-    `- field`. Deletions are versions, too. With --json one version a line, with the whole document.
-    Exit code 1 if there never was such a document, or if it was purged.
+    Each with the number of its commit, time, node, kind, actor, and what it changed:
+    `field = value` or `- field`. Deletions are versions, too. With --json one version a line, with
+    the whole document. Exit code 1 if there never was such a document, or if it was purged.
 
     \b
     Examples:
@@ -45,7 +45,8 @@ def lines_of(version: dict[str, Any]) -> list[str]:
     if version["kind"] in ("purged", "gone"):
         return [f"{version['ordinal']:>8} {version['kind']}"]
     when = version["at"].strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
-    lines = [f"{version['ordinal']:>8} {when} {version['node']:<14} {version['kind']}"]
+    words = [f"{version['ordinal']:>8} {when} {version['node']:<14} {version['kind']}", by(version)]
+    lines = [" ".join(filter(None, words))]
     if version["kind"] == "delete":
         return lines
     for path, value in version["set"].items():

@@ -41,7 +41,7 @@ from rango.cli.session import Target, with_target
     metavar="FILE",
     help="The passphrase of that workspace, on the first line of FILE.",
 )
-@with_target()
+@with_target(is_writing=True)
 def command(
     target: Target,
     file: str,

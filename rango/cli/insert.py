@@ -12,7 +12,7 @@ from rango.cli.session import Target, with_target
 @click.command("insert")
 @click.argument("collection")
 @click.argument("documents", nargs=-1)
-@with_target()
+@with_target(is_writing=True)
 def command(target: Target, collection: str, documents: tuple[str, ...]) -> None:
     """Store DOCUMENTS in COLLECTION: JSON objects or arrays of them, "@file", or standard input.
 

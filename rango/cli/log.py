@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from rango.cli.output import document_line, value_text
+from rango.cli.output import by, document_line, value_text
 from rango.cli.session import PATH_ARGUMENT, Target, with_target
 
 
@@ -32,7 +32,7 @@ def command(
     values: bool,
     follow: bool,
 ) -> None:
-    """Show the commits of the oplog: number, time, node, collection, kind of change, `_id`.
+    """Show the commits of the oplog: number, time, node, collection, kind of change, `_id`, actor.
 
     Oldest first; with --json one commit a line. Reads the files of the log and takes no lock, so it
     works, --follow included, while another process has the database open (it looks twice a second;
@@ -76,7 +76,7 @@ def lines_of(commit: dict[str, Any]) -> list[str]:
         when = "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
         words = [f"{commit['ordinal']:>8}", f"{when:<24}", f"{change.get('node', '-'):<14}"]
         place = change["collection"] or ("" if change["kind"] == "purged" else "(database)")
-        words += [f"{change['kind']:<7}", place, subject_of(change)]
+        words += [f"{change['kind']:<7}", place, subject_of(change), by(change)]
         if "document" in change:
             words.append(document_line(change["document"]))
         lines.append(" ".join(word for word in words if word))

@@ -36,6 +36,11 @@ def value_text(value: object) -> str:
     return document_line({"": value})[len('{"": ') : -1]
 
 
+def by(change: Mapping[str, Any]) -> str:
+    """Who made a change, if somebody was named."""
+    return f"by {change['actor']}" if change.get("actor") else ""
+
+
 def print_object(value: Mapping[str, Any]) -> None:
     """One object as JSON."""
     click.echo(document_line(value))

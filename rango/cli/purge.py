@@ -14,7 +14,7 @@ from rango.cli.session import Target, with_target
 @click.argument("collection")
 @click.argument("filter")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask; needed without a terminal.")
-@with_target()
+@with_target(is_writing=True)
 def command(target: Target, collection: str, filter: str, yes: bool) -> None:
     """Delete every document of COLLECTION that matches FILTER, with all of its history.
 

@@ -21,7 +21,7 @@ from rango.limits import ROLLBACK_CHANGES_MAX
     "--limit", type=click.IntRange(0), default=ROLLBACK_CHANGES_MAX, help="Documents, at most."
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask; needed without a terminal.")
-@with_target()
+@with_target(is_writing=True)
 def command(
     target: Target, to: str, dry_run: bool, names: tuple[str, ...], limit: int, yes: bool
 ) -> None:

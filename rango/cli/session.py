@@ -33,6 +33,8 @@ class Target:
     path: str
     given: Given
     as_json: bool
+    actor: str | None = None
+    """Who acts; only commands that write documents ask."""
 
     def secret(self, *, is_new: bool = False) -> dict[str, Any]:
         """The arguments of rango.open for the secret; prompts if it has to."""
@@ -66,6 +68,7 @@ class Target:
             self.path,
             read_only=read_only,
             create=create,
+            actor=self.actor,
             **self.secret(is_new=create and not Path(self.path, "keys").exists()),
             **more,
         )
@@ -107,22 +110,39 @@ OTHER_PATH_OPTION: Final = click.option(
 )
 
 
-def with_target(where: Callable[[Any], Any] = PATH_OPTION) -> Callable[[Command], Any]:
+ACTOR_OPTION: Final = click.option(
+    "--actor",
+    envvar="RANGO_ACTOR",
+    show_envvar=True,
+    metavar="NAME",
+    help="Who acts, for the history.",
+)
+
+
+def with_target(
+    where: Callable[[Any], Any] = PATH_OPTION, *, is_writing: bool = False
+) -> Callable[[Command], Any]:
     """Give a command the shared options; it gets them as one `target`."""
 
     def decorate(function: Command) -> Any:
         @functools.wraps(function)
         def called(
-            path: str, given: Given, as_json: bool, other: str | None = None, **rest: Any
+            path: str,
+            given: Given,
+            as_json: bool,
+            other: str | None = None,
+            actor: str | None = None,
+            **rest: Any,
         ) -> Any:
             if other is not None:
                 source = click.get_current_context().get_parameter_source("path")
                 if source is click.core.ParameterSource.COMMANDLINE:
                     raise click.UsageError("give DIR or --path, not both")
                 path = other
-            return function(target=Target(path, given, as_json), **rest)
+            return function(target=Target(path, given, as_json, actor), **rest)
 
         made = with_secret("", "given")(JSON_OPTION(called))
+        made = ACTOR_OPTION(made) if is_writing else made
         return where(OTHER_PATH_OPTION(made) if where is PATH_ARGUMENT else made)
 
     return decorate

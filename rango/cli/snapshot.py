@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("create")
 @click.argument("name")
 @click.option("--note", metavar="TEXT", help="What it is for.")
-@with_target()
+@with_target(is_writing=True)
 def create(target: Target, name: str, note: str | None) -> None:
     """Give the newest commit the name NAME, for --at.
 
@@ -73,7 +73,7 @@ def listing(target: Target) -> None:
 
 @command.command("drop")
 @click.argument("name")
-@with_target()
+@with_target(is_writing=True)
 def drop(target: Target, name: str) -> None:
     """Take the name NAME back; the history stays. Exit code 1 if there is none.
 

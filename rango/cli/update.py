@@ -18,7 +18,7 @@ from rango.cli.session import Target, with_target
 @click.option("--many", is_flag=True, help="Every document that matches, not only the first.")
 @click.option("--upsert", is_flag=True, help="Insert one if none matches.")
 @click.option("--replace", is_flag=True, help="UPDATE is a whole document.")
-@with_target()
+@with_target(is_writing=True)
 def command(
     target: Target,
     collection: str,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rango import extended_json
-from rango.cli.output import document_line, value_text
+from rango.cli.output import by, document_line, value_text
 from rango.cli.session import PATH_ARGUMENT, Target, with_target
 from rango.errors import InvalidArgument
 
@@ -111,6 +111,7 @@ def line_of(event: dict[str, Any]) -> str:
         words.append(value_text(key["_id"]))
     elif "key" in event:
         words.append(f"key {event['key']}")
+    words.append(by(event))
     if "to" in event:
         words.append(f"to {event['to']['coll']}")
     for index in event.get("operationDescription", {}).get("indexes", ()):

@@ -42,7 +42,7 @@ def examine(
     Raises NotADatabase if there is none, IoFailed if the directory may not be read.
     """
     from rango._ext.vfs import POSIX
-    from rango.database import _options
+    from rango.arguments import options_of
     from rango.doctor.backups import examine_backup, is_backup
     from rango.doctor.datafile import examine_data_file
     from rango.doctor.examination import Examination
@@ -56,7 +56,7 @@ def examine(
     from rango.errors import IoFailed, NotADatabase
 
     # as rango.open: every argument is checked, and nothing is opened yet
-    options = _options(path, (passphrase, key, keyfile, token, keyring), read_only=True)
+    options = options_of(path, (passphrase, key, keyfile, token, keyring), read_only=True)
     directory = options.path
     try:
         names = frozenset(os.listdir(directory))

@@ -24,7 +24,7 @@ from bson.timestamp import Timestamp
 from rango._ext import layout
 from rango._ext.key import key_of
 from rango._ext.key_decode import key_decode
-from rango._ext.record import decode, record_parts
+from rango._ext.record import decode, record_actor, record_parts
 from rango.engine.catalog import READY
 from rango.engine.history import commit_read, difference
 from rango.engine.log import revision_text
@@ -192,9 +192,8 @@ class Teller:
         key = key_in(mutation, key_size)
         if op == layout.MUTATION_FORGET:
             return {"operationType": "purged", "ns": self._ns(name)} | document_key(key, None)
-        _flags, ms, counter, updated_at, previous, node, bson = record_parts(
-            value_of(mutation, key_size)
-        )
+        record = value_of(mutation, key_size)
+        _flags, ms, counter, updated_at, previous, node, bson = record_parts(record)
         after = decode(bson) if bson else None
         before: Document | None = None
         if op != layout.MUTATION_INSERT:
@@ -217,6 +216,8 @@ class Teller:
         event["ordinal"] = commit.ordinal
         event["revision"] = revision_text(ms, counter, writer)
         event["node"] = writer
+        if actor := record_actor(record):
+            event["actor"] = actor.decode()
         return event
 
     def _before(

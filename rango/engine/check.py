@@ -22,7 +22,7 @@ from rango._ext.generation import (
     generation_units,
 )
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
-from rango._ext.record import record_parts, validate
+from rango._ext.record import record_actor, record_parts, validate
 from rango.errors import Corrupted, RangoError
 from rango.storage.oplog import Oplog
 from rango.storage.segment import LogFinding, io_named
@@ -362,8 +362,12 @@ def digest(view: View) -> str:
         total.update(repr((name, sorted(index_described(each) for each in info.ready))).encode())
         for key, record in entries_of(view, info.tree_id):
             flags, ms, counter, updated_at, _ordinal, node, bson = record_parts(record)
-            total.update(repr((key, flags, ms, counter, updated_at, node, len(bson))).encode())
+            kind = flags & RECORD_FLAG_TOMBSTONE
+            total.update(repr((key, kind, ms, counter, updated_at, node, len(bson))).encode())
             total.update(bson)
+            # without one the digest is what it was before there were actors
+            if actor := record_actor(record):
+                total.update(repr(actor).encode())
     return total.hexdigest()
 
 

@@ -179,6 +179,7 @@ def run(core: Core, *, is_forced: bool = False, keeps_roots: bool = True) -> Non
         reach=ordinal,
         epoch=store.pager.epoch,
         roots_link=fields["roots_link"],
+        has_actors=store.has_actors or (core.slot is not None and core.slot.has_actors),
     )
     core.unadopted = generation, slot
     finish(core, generation, slot)

@@ -304,9 +304,9 @@ class Core:
 
     # --- writing
 
-    def begin(self) -> Txn:
-        """A transaction. Raises DatabaseClosed, ForkedHandle."""
-        return Txn(self)
+    def begin(self, actor: bytes = b"") -> Txn:
+        """A transaction, of somebody if it is said. Raises DatabaseClosed, ForkedHandle."""
+        return Txn(self, actor)
 
     insert_one = point.insert_one
     write_point = point.write_point

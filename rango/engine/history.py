@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from rango._ext import layout
 from rango._ext.key import key_of
-from rango._ext.record import decode, encode, record_parts
+from rango._ext.record import decode, encode, record_actor, record_parts
 from rango.engine.kept_state import record_of
 from rango.engine.log import KINDS, revision_text
 from rango.engine.mutation import MUTATION, VERSIONED, mutations, value_of
@@ -55,9 +55,11 @@ class Version(NamedTuple):
     ms: int
     """When it was written, milliseconds since the epoch; 0 of what was purged."""
     node: str
-    """Who wrote it; "" of what was purged."""
+    """Which node wrote it; "" of what was purged."""
     document: dict[str, Any] | None
     """None of a deletion, and of what was purged."""
+    actor: str = ""
+    """Who wrote it; "" if nobody was named, and of what was purged."""
 
 
 def newest_ordinal(view: View, name: str, id_value: object) -> tuple[int, int, bytes]:
@@ -104,7 +106,8 @@ def versions(core_of: Callable[[], Core], ordinal: int, tree: int, key: bytes) -
             kind: Any = KINDS[op]
             document = decode(bson) if bson else None
             revision = revision_text(ms, counter, writer)
-            yield Version(kind, number, revision, updated_at, writer, document)
+            actor = record_actor(record).decode()
+            yield Version(kind, number, revision, updated_at, writer, document, actor)
         if previous >= ordinal:
             raise LogCorrupted(
                 f"oplog, ordinal {ordinal}", f"a version says that {previous} came before it"
@@ -123,9 +126,8 @@ def kept_version(core: Core, ordinal: int, tree: int, key: bytes) -> Version:
         return Version("gone", ordinal, "", 0, "", None)
     writer = node.decode()
     document = decode(bson) if bson else None
-    return Version(
-        "kept", ordinal, revision_text(ms, counter, writer), updated_at, writer, document
-    )
+    revision, actor = revision_text(ms, counter, writer), record_actor(record).decode()
+    return Version("kept", ordinal, revision, updated_at, writer, document, actor)
 
 
 def commit_read(core: Core, ordinal: int) -> tuple[int, bytes]:

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
 from rango._ext.record import decode
-from rango.engine.mutation import HEAD, MUTATION, commit_of, mutation_of, mutations, value_of
+from rango.engine.mutation import (
+    HEAD,
+    MUTATION,
+    commit_of,
+    has_actor,
+    mutation_of,
+    mutations,
+    value_of,
+)
 from rango.storage.base_segment import BODY_SIZE, BaseWriter, base_commits, base_statement
 
 if TYPE_CHECKING:
@@ -42,19 +50,21 @@ def write_state(writer: BaseWriter, view: View, progress: Progress | None = None
     """Write all that a view holds. `progress`: (mutations done, of about so many)."""
     body = bytearray(layout.COMMIT_HEADER_SIZE)
     count = done = 0
+    has_actors = False
     definitions: dict[int, bytes] = view.catalog.definitions
     total = len(definitions) + sum(max(view.count(tree), 0) for tree in definitions)
     for mutation in state_mutations(view):
         if count and len(body) + len(mutation) > BODY_SIZE:
-            writer.put(commit_of(body, count))
+            writer.put(commit_of(body, count, has_actors=has_actors))
             done += count
             if progress is not None:
                 progress(done, max(total, done))
-            body, count = bytearray(layout.COMMIT_HEADER_SIZE), 0
+            body, count, has_actors = bytearray(layout.COMMIT_HEADER_SIZE), 0, False
         body += mutation
+        has_actors = has_actors or has_actor(mutation)
         count += 1
     if count:
-        writer.put(commit_of(body, count))
+        writer.put(commit_of(body, count, has_actors=has_actors))
     if progress is not None:
         progress(done + count, done + count)
 

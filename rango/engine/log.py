@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 from rango._ext import layout
-from rango._ext.record import decode, record_parts
+from rango._ext.record import decode, record_actor, record_parts
 from rango._ext.vfs import Vfs
 from rango.engine.kept_state import definitions_of
 from rango.engine.mutation import MUTATION, mutations, value_of
@@ -55,9 +55,11 @@ class Change(NamedTuple):
     ms: int
     """When it was written, milliseconds since the epoch; 0 where a change has none."""
     node: str
-    """Who wrote it."""
+    """Which node wrote it."""
     document: dict[str, Any] | None
     """What it is afterwards, if values were asked for."""
+    actor: str = ""
+    """Who wrote it; "" if nobody was named."""
 
 
 class Commit(NamedTuple):
@@ -166,6 +168,7 @@ class Reader:
             updated_at,
             writer,
             document if self._values else None,
+            record_actor(value).decode(),
         )
 
     def _id_before(self, ordinal: int, tree: int, key: bytes) -> tuple[dict[str, Any], str]:

@@ -40,12 +40,12 @@ def name_check(name: object) -> str:
     return name
 
 
-def create(core: Core, name: str, note: object) -> dict[str, Any]:
+def create(core: Core, name: str, note: object, actor: bytes = b"") -> dict[str, Any]:
     """Name the newest commit. Raises InvalidName, InvalidArgument, and what a write raises."""
     name_check(name)
     if note is not None and (not isinstance(note, str) or len(note) > NOTE_SIZE_MAX):
         raise InvalidArgument(f"note must be a str of at most {NOTE_SIZE_MAX} characters")
-    txn = core.begin()
+    txn = core.begin(actor)
     try:
         txn.lock()
         if find(txn.view, name) is not None:
@@ -68,9 +68,9 @@ def create(core: Core, name: str, note: object) -> dict[str, Any]:
     return shown(named)
 
 
-def drop(core: Core, name: str) -> None:
+def drop(core: Core, name: str, actor: bytes = b"") -> None:
     """Take a name back; the history stays. Raises NotFound, and what a write raises."""
-    txn = core.begin()
+    txn = core.begin(actor)
     try:
         txn.lock()
         info = txn.collections().get(NAMES)

@@ -41,12 +41,12 @@ class Point:
         self._batch.delete(info, old_record, self._core.clock())
 
 
-def insert_one(core: Core, info: CollectionInfo, bson: bytes) -> None:
+def insert_one(core: Core, info: CollectionInfo, bson: bytes, actor: bytes = b"") -> None:
     """One new document. Raises DuplicateKey, LimitExceeded, NotFound, LowDisk, IoFailed."""
     try:
         core.append_lock_take()
         store = core.store
-        batch = store.begin()
+        batch = store.begin(actor)
         current = batch.catalog.collections.get(info.name)
         if current is None:
             raise NotFound(
@@ -66,7 +66,11 @@ def insert_one(core: Core, info: CollectionInfo, bson: bytes) -> None:
 
 
 def write_point(
-    core: Core, name: str, key: bytes, change: Callable[[Point, CollectionInfo, bytes], object]
+    core: Core,
+    name: str,
+    key: bytes,
+    change: Callable[[Point, CollectionInfo, bytes], object],
+    actor: bytes = b"",
 ) -> None:
     """Let `change` write the document of a collection that has this key, if there is one.
 
@@ -75,7 +79,7 @@ def write_point(
     try:
         core.append_lock_take()
         store = core.store
-        batch = store.begin()
+        batch = store.begin(actor)
         try:
             info = batch.catalog.collections.get(name)
             record = None if info is None else store.leased(store.head).get(info.tree_id, key)

@@ -60,7 +60,9 @@ EFFECT: Final = {
 }
 
 
-def purge(core: Core, name: str, query: Query, progress: Progress | None = None) -> dict[str, int]:
+def purge(
+    core: Core, name: str, query: Query, progress: Progress | None = None, actor: bytes = b""
+) -> dict[str, int]:
     """Purge what the query finds in a collection; see the module for the steps.
 
     Returns {"documents", "commits", "segments"}: how many documents went, in how many commits of
@@ -68,7 +70,7 @@ def purge(core: Core, name: str, query: Query, progress: Progress | None = None)
     IoFailed, ReadOnly.
     """
     documents = 0
-    while forgotten := forget_batch(core, name, query):
+    while forgotten := forget_batch(core, name, query, actor):
         documents += forgotten
     if not documents and not is_purging(core):
         return {"documents": 0, "commits": 0, "segments": 0}
@@ -82,9 +84,9 @@ def is_purging(core: Core) -> bool:
     return bool(core.store.head.catalog.settings.get("is_purging"))
 
 
-def forget_batch(core: Core, name: str, query: Query) -> int:
+def forget_batch(core: Core, name: str, query: Query, actor: bytes = b"") -> int:
     """One commit: some documents are forgotten, a fact is written, the mark is set. How many."""
-    txn = core.begin()
+    txn = core.begin(actor)
     try:
         txn.lock()
         info = txn.collections().get(name)
@@ -102,6 +104,7 @@ def forget_batch(core: Core, name: str, query: Query) -> int:
             "documents": len(found),
             "at": datetime.fromtimestamp(core.clock() / 1000, UTC),
             "node": core.node_id,
+            **({"actor": actor.decode()} if actor else {}),
             "is_complete": False,
         }
         txn.insert(facts, encode(fact))

@@ -62,15 +62,22 @@ def purge_count(view: View) -> int:
 
 
 def rollback(
-    core: Core, then: View, names: frozenset[str] | None, limit: int, is_dry: bool, purges: int
+    core: Core,
+    then: View,
+    names: frozenset[str] | None,
+    limit: int,
+    is_dry: bool,
+    purges: int,
+    actor: bytes = b"",
 ) -> Done:
-    """Go back to `then`; `purges` is purge_count() from before `then` was made.
+    """Go back to `then`; `purges` is purge_count() from before `then` was made. What it writes is
+    `actor`'s, whoever wrote it then.
 
     Raises LimitExceeded, Conflict, DuplicateKey, DatabaseBusy, ReadOnly, LowDisk, IoFailed,
     QueryCancelled.
     """
     stop = stop_of(0)
-    txn = core.begin()
+    txn = core.begin(actor)
     try:
         txn.lock()
         now = txn.view

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 class Txn:
     """One transaction. One thread at a time; made by Core.begin."""
 
-    __slots__ = ("_base", "_batch", "_core", "_has_read", "_is_over", "_owner", "_view")
+    __slots__ = ("_actor", "_base", "_batch", "_core", "_has_read", "_is_over", "_owner", "_view")
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, actor: bytes = b"") -> None:
         self._core = core
+        self._actor = actor
         self._batch: Batch | None = None
         self._view: View | None = None
         self._has_read = False
@@ -208,7 +209,7 @@ class Txn:
         self._owner = threading.get_ident()
         try:
             core.append_lock_take()
-            batch = core.store.begin()
+            batch = core.store.begin(self._actor)
             if self._has_read and batch.base_ordinal != self._base.ordinal:
                 raise Conflict(
                     "another commit came between this transaction's first read and its first "

@@ -36,7 +36,9 @@ HEADER: Final = struct.Struct("<8sII16sI")
 BODY: Final = struct.Struct("<QQ32sQQQ16sBBxxIQHHQQ")
 EMPTY_LINK: Final = bytes(layout.LINK_SIZE)
 LINKS_OFFSET: Final = layout.SLOT_BITMAP
-FEATURES_KNOWN: Final = layout.SLOT_FEATURE_MARKS | layout.SLOT_FEATURE_ROOTS
+FEATURES_KNOWN: Final = (
+    layout.SLOT_FEATURE_MARKS | layout.SLOT_FEATURE_ROOTS | layout.SLOT_FEATURE_ACTORS
+)
 ROOT: Final = struct.Struct("<IH")
 
 
@@ -61,11 +63,14 @@ class Slot(NamedTuple):
     epoch: int
     roots_link: bytes = b""
     """Of the page that says which older generations are kept; empty if none is."""
+    has_actors: bool = False
+    """Records may say who wrote them. In the clear header, because older readers must refuse."""
 
 
 def slot_pack(slot: Slot, keyring: Keyring) -> bytes:
     """One unit, sealed, ready to be written at unit `slot.generation % 2`."""
     features = layout.SLOT_FEATURE_MARKS | (layout.SLOT_FEATURE_ROOTS if slot.roots_link else 0)
+    features |= layout.SLOT_FEATURE_ACTORS if slot.has_actors else 0
     header = HEADER.pack(MAGIC, layout.FORMAT_VERSION, features, keyring.database_id, slot.epoch)
     body = body_pack(slot).ljust(layout.SLOT_ROOTS, b"\0") + slot.roots_link
     key = keyring.superblock_key(slot.epoch)
@@ -125,7 +130,10 @@ def slot_unpack(data: bytes, number: int, path: str, keyring: Keyring) -> Slot |
     if slot is None or slot.generation % 2 != number:
         return None
     link = body[layout.SLOT_ROOTS : layout.SLOT_ROOTS + layout.LINK_SIZE]
-    return slot._replace(roots_link=link) if link != EMPTY_LINK else slot
+    return slot._replace(
+        roots_link=link if link != EMPTY_LINK else b"",
+        has_actors=bool(features & layout.SLOT_FEATURE_ACTORS),
+    )
 
 
 def body_unpack(body: bytes, epoch: int) -> Slot | None:

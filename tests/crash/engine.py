@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rango._ext.vfs import PythonVfs
-from rango.database import Database, _options
+from rango.arguments import options_of
+from rango.database import Database
 from rango.engine.check import index_described
 from rango.engine.core import Core, OpenOptions
 from rango.engine.rekey import rekey
@@ -77,7 +78,7 @@ class EngineSubject:
         self.digest = ""
 
     def options(self, disk: Disk) -> OpenOptions:
-        options = _options(
+        options = options_of(
             ROOT,
             (None, self.key, None),
             node_id=self.node_id,

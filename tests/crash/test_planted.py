@@ -300,12 +300,12 @@ def test_a_rollback_of_several_commits_is_found(monkeypatch: pytest.MonkeyPatch,
     whole = rollback.rollback
 
     def one_by_one(
-        core: Core, then: View, _names: object, limit: int, is_dry: bool, purges: int
+        core: Core, then: View, _names: object, limit: int, is_dry: bool, purges: int, actor: bytes
     ) -> rollback.Done:
         """One collection at a time."""
         for pair in diff.pairs(core.view(), then):
-            whole(core, then, frozenset([pair.name]), limit, is_dry, purges)
-        return whole(core, then, None, limit, is_dry, purges)
+            whole(core, then, frozenset([pair.name]), limit, is_dry, purges, actor)
+        return whole(core, then, None, limit, is_dry, purges, actor)
 
     monkeypatch.setattr(rollback, "rollback", one_by_one)
     assert crash_until_found("rollbacks", seed).violations

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from rango.database import Database, _options
+from rango.arguments import options_of
+from rango.database import Database
 from rango.difference import Change
 from rango.engine.core import Core
 from rango.engine.diff import diff_of, pairs
@@ -28,7 +29,7 @@ NAMES = ("alpha", "beta", "gamma")
 
 def open_small(path: Path) -> Database:
     """With pages that take a few documents."""
-    made = _options(path, (None, None, None), durability="memory")
+    made = options_of(path, (None, None, None), durability="memory")
     made = made._replace(**TINY, page_size=1024)
     return Database(Handle(Core.open(made), made.path, made.ids))
 

@@ -292,18 +292,23 @@ class FakeCore:
     def collections(self) -> dict[str, Info]:
         return self.current.collections
 
-    def begin(self) -> FakeTxn:
+    def begin(self, actor: bytes = b"") -> FakeTxn:
+        del actor
         return FakeTxn(self)
 
-    def insert_one(self, info: Info, bson: bytes) -> None:
-        txn = self.begin()
+    def insert_one(self, info: Info, bson: bytes, actor: bytes = b"") -> None:
+        txn = self.begin(actor)
         txn.insert(info, bson)
         txn.commit()
 
     def write_point(
-        self, name: str, key: bytes, change: Callable[[FakeTxn, Info, bytes], object]
+        self,
+        name: str,
+        key: bytes,
+        change: Callable[[FakeTxn, Info, bytes], object],
+        actor: bytes = b"",
     ) -> None:
-        txn = self.begin()
+        txn = self.begin(actor)
         info = txn.view.catalog.collections.get(name)
         record = None if info is None else txn.view.get(info.tree_id, key)
         if info is not None and record is not None:

@@ -16,12 +16,12 @@ PIECE_SIZE = 64 * 1024
 
 def segments_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several segments, so that there are places to cut at."""
-    made = database._options
+    made = database.options_of
 
     def options(*args: Any, **more: Any) -> Any:
         return made(*args, **more)._replace(segment_size_max=PIECE_SIZE)
 
-    monkeypatch.setattr(database, "_options", options)
+    monkeypatch.setattr(database, "options_of", options)
 
 
 def fill(db: rango.Database, count: int = 300) -> None:

@@ -23,12 +23,12 @@ from tests.unit.memory_disk import MemoryDisk
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Several segments, so that some are not copied again."""
-    made = database._options
+    made = database.options_of
 
     def options(*args: Any, **more: Any) -> Any:
         return made(*args, **more)._replace(segment_size_max=65536)
 
-    monkeypatch.setattr(database, "_options", options)
+    monkeypatch.setattr(database, "options_of", options)
     yield
 
 

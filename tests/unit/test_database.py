@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import rango
-from rango import database as database_module
+from rango import arguments as arguments_module
 from rango import errors
 from rango.database import Database
 from tests.corpus import ROOT
@@ -285,8 +285,8 @@ def test_a_forked_child_opens_anew(tmp_path: Path) -> None:
 
 
 def test_default_ids_work_after_a_fork() -> None:
-    database_module._default_ids_reset()
-    assert database_module._default_ids().version == 7
+    arguments_module._default_ids_reset()
+    assert arguments_module._default_ids().version == 7
 
 
 def test_collections_of_a_database(db: Database) -> None:  # noqa: F811

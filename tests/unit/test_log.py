@@ -29,12 +29,12 @@ KEY = b"k" * 32
 
 @pytest.fixture
 def tiny_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = database._options
+    made = database.options_of
 
     def options(*args: Any, **more: Any) -> Any:
         return made(*args, **more)._replace(segment_size_max=65536)
 
-    monkeypatch.setattr(database, "_options", options)
+    monkeypatch.setattr(database, "options_of", options)
 
 
 def changes(path: Path, **options: Any) -> list[tuple[Any, ...]]:

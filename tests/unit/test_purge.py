@@ -233,10 +233,10 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Several segments, so that a purge rewrites more than one."""
     from rango import database
 
-    made = database._options
+    made = database.options_of
 
     def options(*args: Any, **more: Any) -> Any:
         return made(*args, **more)._replace(segment_size_max=65536)
 
-    monkeypatch.setattr(database, "_options", options)
+    monkeypatch.setattr(database, "options_of", options)
     yield

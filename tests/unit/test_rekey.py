@@ -12,7 +12,7 @@ import pytest
 
 import rango
 from rango._ext.vfs import PythonVfs
-from rango.database import _options
+from rango.arguments import options_of
 from rango.engine import rekey as rekeying
 from rango.errors import (
     Corrupted,
@@ -279,7 +279,7 @@ def test_who_opens_it_meanwhile_is_told(place: Path) -> None:
 def test_no_space_changes_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = folder_disk(folder_read(place))
     monkeypatch.setattr(disk, "free_bytes", lambda _path: 1000)
-    options = _options(FOLDER, (None, ONE, None), vfs=PythonVfs(disk))
+    options = options_of(FOLDER, (None, ONE, None), vfs=PythonVfs(disk))
     before = disk_folder(disk)
     with pytest.raises(LowDisk, match="second copy"):
         rekeying.rekey(options, RawKey(TWO), removes=False, progress=None)

@@ -83,7 +83,7 @@ def test_a_slot_counts_only_in_its_place_and_its_database(keyring: Keyring, tmp_
     assert slot_unpack(data, 1, "data", other) is None
 
 
-@pytest.mark.parametrize(("version", "features"), [(2, 0), (1, 4)])
+@pytest.mark.parametrize(("version", "features"), [(2, 0), (1, 8)])
 def test_a_newer_slot_says_so(
     keyring: Keyring, monkeypatch: pytest.MonkeyPatch, version: int, features: int
 ) -> None:

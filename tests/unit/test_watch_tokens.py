@@ -32,12 +32,12 @@ def db(tmp_path: Path) -> Iterator[rango.Database]:
 
 @pytest.fixture
 def tiny_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = database._options
+    made = database.options_of
 
     def options(*args: Any, **more: Any) -> Any:
         return made(*args, **more)._replace(segment_size_max=65536)
 
-    monkeypatch.setattr(database, "_options", options)
+    monkeypatch.setattr(database, "options_of", options)
 
 
 def mixed_history(path: Path, seed: int) -> tuple[list[dict[str, Any]], list[Any]]:
