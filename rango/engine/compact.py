@@ -39,7 +39,13 @@ from rango.engine.shrink import shrink
 from rango.engine.signing import sign_base
 from rango.errors import HistoryGone, IoFailed, LowDisk
 from rango.events import INFO, WARNING, emit
-from rango.storage.base_segment import BaseWriter, all_headers, remove_given_up
+from rango.storage.base_segment import (
+    BaseWriter,
+    all_headers,
+    base_numbers,
+    last_commit,
+    remove_given_up,
+)
 from rango.storage.oplog import Oplog
 from rango.storage.segment import SegmentFiles, io_named, opened, scanner_for
 from rango.storage.superblock import DATA_FILE, slots_read
@@ -109,7 +115,7 @@ def compact(
             packing.need_space(core, all_headers(core.log))
         now = roll(core)
         cut = Cut(now.headers, cut_of(core, now.headers, keep))
-        lost = lost_of(core, cut, now.view, is_dry=False)
+        lost = lost_of(core, core.log, cut, now.view, is_dry=False)
         size = give_up(core, cut, now, progress) if cut.gone else 0
         # what the view pinned can be used again
         del now
@@ -137,7 +143,7 @@ def foreseen(core: Core, keep: Keep) -> dict[str, Any]:
     log = Oplog.open(core.vfs, core.path, core.keyring)
     headers = tuple(log.segments)
     index = len(headers) if is_now(core, keep) else cut_of(core, headers, keep)
-    lost = lost_of(core, Cut(headers, index), core.view(), is_dry=True)
+    lost = lost_of(core, log, Cut(headers, index), core.view(), is_dry=True)
     return {**lost, "base_bytes": 0, **packed_of(packing.PackedSum()), "data_bytes": 0}
 
 
@@ -196,14 +202,14 @@ def ordinal_kept(core: Core, name: str) -> int:
     """The commit of a snapshot that is to be kept. Raises NotFound, HistoryGone."""
     ordinal = ordinal_named(core.view(), name)
     # fresh: another process may have given history up
-    oldest = Oplog.open(core.vfs, core.path, core.keyring).start().ordinal
-    if ordinal < oldest:
+    first, oldest = base_numbers(Oplog.open(core.vfs, core.path, core.keyring))
+    if ordinal < first:
         raise HistoryGone(
             f"snapshot {name!r} cannot be kept: it is commit {ordinal}, and the history before "
             f"commit {oldest} was given up already; keep a later point, and drop that name",
             oldest,
         )
-    return ordinal
+    return max(ordinal, oldest)
 
 
 def cut_at(core: Core, headers: tuple[SegmentHeader, ...], ms: int) -> int:
@@ -232,7 +238,7 @@ def began_ms(core: Core, header: SegmentHeader) -> int | None:
     return None
 
 
-def lost_of(core: Core, cut: Cut, view: View, *, is_dry: bool) -> dict[str, Any]:
+def lost_of(core: Core, log: Oplog, cut: Cut, view: View, *, is_dry: bool) -> dict[str, Any]:
     """What goes: how many commits, segments and bytes, since when, which snapshots with them, and
     where history begins.
     """
@@ -248,14 +254,15 @@ def lost_of(core: Core, cut: Cut, view: View, *, is_dry: bool) -> dict[str, Any]
             core.vfs.close(fd)
     began = [ms for header in gone[:1] if (ms := began_ms(core, header)) is not None]
     first = cut.headers[0].first_ordinal
+    # the state at the cut stays, by every number that it has, and what went before had ended before
+    names = names_between(view, base_numbers(log)[0], last_commit(log, end - 1) - 1) if gone else []
     return {
         "ordinal": end - 1,
         "commits": max(end - first, 0) if gone else 0,
         "segments": len(gone),
         "bytes": size,
         "oldest": datetime.fromtimestamp(began[0] / 1000, UTC) if began else None,
-        # the state at the cut stays, and what went before had ended before
-        "snapshots": names_between(view, first - 1, end - 2),
+        "snapshots": names,
         "is_done": bool(gone) and not is_dry,
     }
 
@@ -299,6 +306,7 @@ def statement(core: Core, ordinal: int, head: bytes, state: Now) -> dict[str, An
     signed = b"rango base" + core.keyring.database_id + ordinal.to_bytes(8, "little") + head
     return {
         "ordinal": ordinal,
+        "commit": last_commit(core.log, ordinal),
         "chain": head,
         "at": datetime.fromtimestamp(core.clock() / 1000, UTC),
         "node": core.node_id,

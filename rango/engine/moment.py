@@ -22,6 +22,7 @@ from rango._ext.record import record_parts
 from rango.engine.mutation import MUTATION, mutations, value_of
 from rango.engine.named import ordinal_named
 from rango.errors import HistoryGone, NotFound
+from rango.storage.base_segment import base_statement
 
 if TYPE_CHECKING:
     from rango._ext.view import View
@@ -84,7 +85,8 @@ def last_by(log: Oplog, newest: int, revision: Revision) -> int:
 def last_begun(log: Oplog, newest: int, revision: Revision) -> int:
     """The last commit up to `newest` whose first revision is at or before this one."""
     lower, upper = log.start().ordinal, newest
-    is_any = lower == 0
+    # what the log begins with may be the last state by then
+    is_any = lower == 0 or (log.base is not None and base_revision(log) <= revision)
     while lower < upper:
         middle = (lower + upper + 1) // 2
         ordinal, first = first_from(log, middle, upper)
@@ -115,7 +117,15 @@ def first_from(log: Oplog, ordinal: int, upper: int) -> tuple[int, Revision | No
 
 def last_of(log: Oplog, ordinal: int) -> Revision:
     """The greatest revision of a commit; (0, 0) if it has none."""
+    if log.base is not None and ordinal <= log.start().ordinal:
+        return base_revision(log)
     return max(revisions(body_of(log, ordinal)[1]), default=(0, 0))
+
+
+def base_revision(log: Oplog) -> Revision:
+    """The greatest revision of the state where the log begins."""
+    said = base_statement(log)
+    return said["hlc_ms"], said["hlc_counter"]
 
 
 def body_of(log: Oplog, ordinal: int) -> tuple[int, bytes]:

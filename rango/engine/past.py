@@ -31,6 +31,7 @@ from rango.engine.moment import Moment, ordinal_of
 from rango.engine.purge import FACTS
 from rango.engine.stopping import stop_check, stop_of
 from rango.errors import HistoryGone, IoFailed, LogCorrupted, NotFound, PageCorrupted
+from rango.storage.base_segment import base_numbers
 from rango.storage.follow import Follower
 from rango.storage.oplog import LogMark, Oplog
 from rango.storage.segment import io_named
@@ -93,7 +94,7 @@ def view_at(core: Core, seen: View, moment: Moment, progress: Progress | None = 
 
 
 def _view_at(core: Core, log: Oplog, seen: View, moment: Moment, progress: Progress | None) -> View:
-    target = ordinal_of(core, log, seen, moment)
+    target = number_of(log, seen, ordinal_of(core, log, seen, moment))
     if target > seen.ordinal:
         raise NotFound(
             f"there is no commit {target} yet; the newest one is {seen.ordinal}: ask for that, or "
@@ -114,6 +115,18 @@ def _view_at(core: Core, log: Oplog, seen: View, moment: Moment, progress: Progr
                 raise
             # an older one, or the log alone, has the same
             damaged.add(root.generation)
+
+
+def number_of(log: Oplog, seen: View, target: int) -> int:
+    """The target, or of a number that means the state where the log begins the one that can be
+    replayed to. Raises LogCorrupted.
+    """
+    oldest = log.start().ordinal
+    if log.base is None or target > oldest or target == seen.ordinal:
+        return target
+    first, last = base_numbers(log)
+    is_same = first <= target and first <= seen.ordinal
+    return min(last, seen.ordinal) if is_same else target
 
 
 def view_from(

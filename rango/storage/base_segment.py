@@ -25,7 +25,7 @@ from rango._ext.frame import chain_step
 from rango._ext.record import decode, encode
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
-from rango.errors import LogCorrupted, RangoError
+from rango.errors import LogCorrupted, NotFound, RangoError
 from rango.storage.purge import PlacedFrame, frame_sealed
 from rango.storage.segment import (
     BASE_ORDINAL,
@@ -189,6 +189,26 @@ def base_statement(log: Oplog) -> dict[str, Any]:
     if found.get("ordinal") != header.first_ordinal - 1:
         raise LogCorrupted(where, "the statement of the base segment is that of another one")
     return found
+
+
+def base_numbers(log: Oplog) -> tuple[int, int]:
+    """The first and the last number that mean the state where the log begins: from the last commit
+    that changed something up to B. Raises LogCorrupted.
+    """
+    oldest = log.start().ordinal
+    # a base of before this field was written does not say
+    return int(base_statement(log).get("commit", oldest)), oldest
+
+
+def last_commit(log: Oplog, ordinal: int) -> int:
+    """The number of the last commit up to `ordinal`: others are those of closed frames."""
+    oldest = log.start().ordinal
+    while ordinal > oldest:
+        try:
+            return log.commit_of(ordinal)[0]
+        except NotFound:
+            ordinal -= 1
+    return base_numbers(log)[0]
 
 
 def base_commits(log: Oplog) -> Iterator[list[Commit]]:
