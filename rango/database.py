@@ -296,13 +296,16 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
     def checkpoint(self) -> None:
         """Bring the data file up to the log. It happens by itself as well.
 
-        The next open then has little to replay. An index whose builder died is dropped.
+        The next open then has little to replay. An index whose builder died is dropped, and a purge
+        that was interrupted goes on.
         """
         from rango.engine.index import drop_all_unfinished
+        from rango.engine.purge import resume
 
         core = self._handle.outside("checkpoint()")
         core.checkpoint()
         drop_all_unfinished(core)
+        resume(core)
 
     def flush(self) -> None:
         """Return when every commit so far is on disk; IoFailed if that could not be done."""

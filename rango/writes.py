@@ -380,7 +380,8 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         kept, and what other documents say stays.
 
         Costs one reading of the whole oplog. `progress(done, total)` is called for each segment.
-        If it is interrupted, the next open goes on. Raises InvalidFilter; DatabaseBusy while a
+        If it is interrupted, the next open goes on, or waits as long as others read old pages: see
+        purges(). Raises InvalidFilter; DatabaseBusy while a
         cursor reads old pages (close it, call purge again); LowDisk; TransactionError inside a
         transaction.
         """

@@ -239,7 +239,8 @@ def examine_end(case: Examination, log: Oplog, tail: Tail) -> None:
             "purge-unfinished",
             "oplog",
             "a purge was cut short: the documents are gone, what they were is still in the history",
-            "open the database for writing: it goes on by itself. Until then the files hold it",
+            "open the database for writing: it goes on by itself, once nobody reads older pages. "
+            "Until then the files hold it",
         )
     for tree in tail.catalog.building():
         case.find(

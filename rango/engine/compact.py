@@ -104,13 +104,13 @@ def compact(
     core: Core, keep: Keep, *, dry_run: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Give up the history before a point; see the module and Database.compact()."""
+    if purge.is_purging(core) and not dry_run:
+        purge.finish(core)
     with core.history_lock:
         if keep.name is not None:
             keep = Keep(ordinal=ordinal_kept(core, keep.name))
         if dry_run:
             return foreseen(core, keep)
-        if purge.is_purging(core):
-            purge.finish(core)
         if keep.is_all:
             packing.need_space(core, all_headers(core.log))
         now = roll(core)

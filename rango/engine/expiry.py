@@ -5,9 +5,10 @@ Terms       due: the earliest date that the index holds of a document is at leas
 Invariants  Deleting is an ordinary logged mutation (I-7, I-8), found through the index, under the
             append lock, EXPIRE_RECORDS at a time: writers go on in between, and a document that was
             given a later date meanwhile stays. Readers never expire anything.
-States      the thread: off (no index ends documents) -> waiting (interval_s, longer after a
-            failure, or until it is stopped) -> expiring -> waiting; over when it is stopped, its
-            core is collected, closed or latched.
+            A purge that had to wait (engine/purge.py) is tried again in each round as well.
+States      the thread: off (no index ends documents, no purge waits) -> waiting (interval_s, longer
+            after a failure, or until it is stopped) -> expiring -> waiting; over when it is
+            stopped, its core is collected, closed or latched.
 Failure     There is nobody to raise to here. Every failure is logged (logger "rango.expiry"), a
             finding of the core, and shown by stats() until a round succeeds. IoFailed and Corrupted
             are latched in the core, and the thread is over. After any other RangoError it tries
@@ -27,6 +28,7 @@ from bson.datetime_ms import DatetimeMS
 
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.key import key_of
+from rango.engine import purge
 from rango.errors import (
     Corrupted,
     DatabaseClosed,
@@ -149,9 +151,11 @@ class Expirer:
         self._error: str | None = None
 
     def start(self) -> None:
-        """Expire in the background from now on, if there is anything that can be due."""
+        """Work in the background from now on, if anything can be due or a purge waits."""
         core = self._core()
-        if core is not None and self._interval_s and has_expiring(core):
+        if core is None or not self._interval_s:
+            return
+        if has_expiring(core) or purge.is_purging(core):
             with self._lock:
                 if self._thread is None:
                     self._launch()
@@ -207,6 +211,8 @@ class Expirer:
                     self._deleted += expire(core, core.clock(), self._stopping)
                 finally:
                     core.expiry_lock.drop()
+            if not self._stopping.is_set():
+                purge.resume(core)
         except (DatabaseClosed, ForkedHandle):
             return False
         except (IoFailed, Corrupted) as error:

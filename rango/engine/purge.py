@@ -10,9 +10,11 @@ Invariants  The log is rewritten only when both superblock slots lie behind the 
 States      nothing -> forgotten (one commit: documents, fact, the mark `is_purging` among the
             settings) -> both slots past it -> free units zeroed -> segments rewritten -> fact
             complete, mark gone. Every step may be done again: an open that finds the mark goes on
-            from there.
+            from there, and if it has to wait a later open, a Database.checkpoint(), purge() or
+            compact(), or a round of the expirer does.
 Failure     A cursor or snapshot that still reads old pages: DatabaseBusy, close it and call purge()
-            again; everything else is as far as it came. LowDisk: likewise.
+            again; everything else is as far as it came. LowDisk: likewise. An open does not fail by
+            either: the purge waits, and `system.purges` says that it is not complete.
 Sources     architecture section 4 (Chain); storage/purge.py; ADR-0022.
 """
 
@@ -24,6 +26,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from rango._ext import layout
 from rango._ext.collection_info import CollectionInfo
@@ -33,7 +36,7 @@ from rango.engine import checkpoint, kept, signing
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.mutation import MUTATION, mutations
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
-from rango.events import INFO, emit
+from rango.events import INFO, WARNING, emit
 from rango.storage.base_segment import all_headers, all_limits, base_commits
 from rango.storage.purge import segment_purge
 from rango.storage.segment import io_named
@@ -45,6 +48,11 @@ if TYPE_CHECKING:
 
 FACTS: Final = "system.purges"
 """The collection of facts."""
+
+WAITS: Final = "a purge is not complete yet"
+
+_working: WeakSet[Core] = WeakSet()
+"""Those of whose threads one is in the middle of a purge."""
 
 BATCH_COUNT: Final = 1_000
 """Documents that one commit forgets."""
@@ -70,13 +78,12 @@ def purge(
     IoFailed, ReadOnly.
     """
     documents = 0
-    while forgotten := forget_batch(core, name, query, actor):
-        documents += forgotten
-    if not documents and not is_purging(core):
-        return {"documents": 0, "commits": 0, "segments": 0}
-    done = {"documents": documents, **finish(core, progress)}
-    emit("engine", INFO, "purged", "a purge is complete", path=core.path, **done)
-    return done
+    with working(core):
+        while forgotten := forget_batch(core, name, query, actor):
+            documents += forgotten
+        if not documents and not is_purging(core):
+            return {"documents": 0, "commits": 0, "segments": 0}
+        return {"documents": documents, **finish(core, progress, documents)}
 
 
 def is_purging(core: Core) -> bool:
@@ -145,8 +152,32 @@ def named_ids(query: Query) -> list[Any]:
     return []
 
 
-def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
+def finish(core: Core, progress: Progress | None = None, documents: int = 0) -> dict[str, int]:
     """Everything after the forgetting. Also what an open calls that finds the mark."""
+    with working(core):
+        done = finished(core, progress)
+    # those of earlier tries are not counted
+    figures = {"documents": documents, **done}
+    emit("engine", INFO, "purged", "a purge is complete", path=core.path, **figures)
+    forget_findings(core)
+    return done
+
+
+@contextmanager
+def working(core: Core) -> Iterator[None]:
+    """Let nothing else in this process take a purge up that is under way."""
+    if core in _working:
+        yield
+        return
+    _working.add(core)
+    try:
+        yield
+    finally:
+        _working.discard(core)
+
+
+def finished(core: Core, progress: Progress | None) -> dict[str, int]:
+    """Do the steps, each of them again. Raises DatabaseBusy, LowDisk, IoFailed."""
     core.checkpoint()
     # something to write, so that the other slot moves on as well
     core.change_catalog(lambda catalog: [(DATABASE_ID, database_changed(catalog, is_purging=True))])
@@ -154,16 +185,7 @@ def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
     checkpoint.forget_roots(core)
     core.store.pager.forget_cache()
     with core.history_lock, core.checkpoint_lock, latching(core):
-        # other processes may have made checkpoints meanwhile: their pages are no free ones
-        checkpoint.refresh(core)
-        checkpoint.keep_fallback(core)
-        kept.protect(core)
-        pinned = core.store.builder.pinned
-        if pinned:
-            raise DatabaseBusy(
-                "a cursor or snapshot still reads pages that hold what is to be purged; close it "
-                "and call purge() again: the documents are gone, their history not yet"
-            )
+        check_pins(core)
         with io_named("clearing free pages"):
             core.store.builder.scrub()
         # outside of io_named: whatever a flush says, its outcome is unknown
@@ -179,6 +201,19 @@ def finish(core: Core, progress: Progress | None = None) -> dict[str, int]:
         remove_cuts(core)
     complete(core)
     return done
+
+
+def check_pins(core: Core) -> None:
+    """DatabaseBusy if somebody reads pages that no slot names. Under the checkpoint lock."""
+    # other processes may have made checkpoints meanwhile: their pages are no free ones
+    checkpoint.refresh(core)
+    checkpoint.keep_fallback(core)
+    kept.protect(core)
+    if core.store.builder.pinned:
+        raise DatabaseBusy(
+            "a cursor or snapshot still reads pages that hold what is to be purged; close it "
+            "and call purge() again: the documents are gone, their history not yet"
+        )
 
 
 @contextmanager
@@ -339,10 +374,37 @@ def complete(core: Core) -> None:
 
 
 def resume(core: Core) -> None:
-    """Go on with a purge that a crash or a lack of space interrupted, if there is one."""
+    """Go on with a purge that was interrupted, if there is one. If it has to wait, because somebody
+    reads older pages or works on the history, or because space is missing, a finding and an event
+    say so: nobody was told that it is complete. Raises IoFailed, Corrupted.
+    """
+    if core in _working:
+        return
     if not is_purging(core):
+        # another process may have ended it
+        forget_findings(core)
         return
     try:
+        check_free(core)
         finish(core)
-    except LowDisk as error:
-        core.findings.append(f"a purge is not complete yet: {error}")
+    except (LowDisk, DatabaseBusy) as error:
+        forget_findings(core)
+        core.findings.append(f"{WAITS}: {error}")
+        kind = type(error).__name__
+        emit("engine", WARNING, "purge_waits", WAITS, path=core.path, error=kind)
+
+
+def check_free(core: Core) -> None:
+    """DatabaseBusy if finish() would end so, before it waits and writes checkpoints."""
+    if not core.history_lock.take(0):
+        raise DatabaseBusy("somebody works on the history at the moment")
+    try:
+        with core.checkpoint_lock, latching(core):
+            check_pins(core)
+    finally:
+        core.history_lock.drop()
+
+
+def forget_findings(core: Core) -> None:
+    """Nothing waits any more."""
+    core.findings[:] = [each for each in core.findings if not each.startswith(WAITS)]
