@@ -27,12 +27,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nacl.bindings import (
-    crypto_sign,
-    crypto_sign_open,
-    crypto_sign_seed_keypair,
-    sodium_memcmp,
-)
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair, sodium_memcmp
 from nacl.exceptions import BadSignatureError
 
 from rango._ext.layout import (
