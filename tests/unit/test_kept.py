@@ -21,6 +21,7 @@ from rango.database import Database
 from rango.engine import checkpoint, kept
 from rango.engine.core import Core
 from rango.engine.kept import Place, thinned
+from rango.errors import IoFailed
 from rango.storage.superblock import Slot, roots_pack
 from tests.engine_case import FOLDER, KEY, ROOT, SECRETS, open_tiny
 from tests.unit.memory_disk import MemoryDisk
@@ -335,3 +336,30 @@ def test_a_checkpoint_leaves_the_slot_of_a_rotation_whose_process_died(
         db.checkpoint()
         assert newest in (path / "data.rango").read_bytes()
         assert list(db.check()) == []
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_root_that_cannot_be_read_before_a_checkpoint_is_not_listed_after_it(
+    db: Database, seed: int, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """Its pages were left to the build, and the next slot listed it all the same."""
+    change(db, seed)
+    read = kept.generation_units_only
+    for turn in range(4):
+        left = dict.fromkeys((root.generation for root in roots(db)), failures)
+        assert left
+
+        def failing(
+            pager: Any, number: int, links: list[bytes], units: int, left: dict[int, int] = left
+        ) -> Any:
+            if left.get(number):
+                left[number] -= 1
+                raise IoFailed("a read that fails for once")
+            return read(pager, number, links, units)
+
+        monkeypatch.setattr(kept, "generation_units_only", failing)
+        db["a"].update_many({}, {"$set": {"turn": turn}})
+        db.checkpoint()
+        monkeypatch.undo()
+        assert list(db.check()) == []
+        change(db, seed + turn, 300)
