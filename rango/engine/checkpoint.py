@@ -138,7 +138,7 @@ def run(core: Core, *, is_forced: bool = False, keeps_roots: bool = True) -> Non
     keep_fallback(core)
     if core.unadopted is not None:
         finish(core, *core.unadopted)
-    listed = kept.protect(core)
+    protected = kept.protect(core)
     try:
         core.append_lock_take()
         view = store.head
@@ -153,7 +153,7 @@ def run(core: Core, *, is_forced: bool = False, keeps_roots: bool = True) -> Non
     # frames after the view's commit can only be closed frames: the slot names the log's end
     number = 1 if core.slot is None else core.slot.generation + 1
     if keeps_roots:
-        kept.choose(core, listed, view, LogMark(segment, offset, ordinal, chain))
+        kept.choose(core, protected, view, LogMark(segment, offset, ordinal, chain))
     else:
         store.builder.roots_content = b""
     generation = store.build(view, view.catalog.definitions, number, ordinal)

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from rango._ext.generation import generation_units, generation_units_only
 from rango.engine import named
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from rango.engine.past import Hold
     from rango.storage.oplog import Oplog
     from rango.storage.segment import LogMark
+
+R = TypeVar("R")
 
 ROOT_GAP: Final = 8 * 1024 * 1024
 """Bytes of log that are replayed without a root: some 50,000 small commits, a third of a second."""
@@ -117,20 +119,28 @@ def slots_of(core: Core) -> list[Slot]:
 
 def listed_by(pager: Pager, slot: Slot | None) -> list[Slot]:
     """The roots that a slot lists; none if that cannot be read."""
-    try:
-        return [] if slot is None else roots_of(pager, slot)
-    except (Corrupted, IoFailed):
-        return []
+    return [] if slot is None else tried(lambda: roots_of(pager, slot)) or []
 
 
 def units_of(pager: Pager, root: Slot) -> Generation | None:
     """A generation known by its units; None if its bitmap cannot be read."""
-    try:
-        return generation_units_only(
+    return tried(
+        lambda: generation_units_only(
             pager, root.generation, list(root.bitmap_links), root.file_units
         )
-    except (Corrupted, IoFailed):
-        return None
+    )
+
+
+def tried(read: Callable[[], R]) -> R | None:
+    """What is read; None if it cannot be. A read that failed is tried once more."""
+    for _ in range(2):
+        try:
+            return read()
+        except IoFailed:
+            continue
+        except Corrupted:
+            break
+    return None
 
 
 def pin(core: Core, root: Slot, hold: Hold) -> bool:
@@ -153,34 +163,44 @@ def is_any(core: Core) -> bool:
     return any(slot.roots_link for slot in slots_of(core))
 
 
-def protect(core: Core) -> list[Slot]:
-    """Before a build: its pages are those of no root that a slot lists. Under the checkpoint lock.
+class Protected(NamedTuple):
+    """The roots of the newest slot that are protected."""
 
-    Returns those of the newest slot.
+    roots: list[Slot]
+    is_whole: bool
+    """Whether these are all that it lists. Of the others the build may take pages, so the next slot
+    must not list them, though they could be read then."""
+
+
+def protect(core: Core) -> Protected:
+    """Before a build: its pages are those of no root that a slot lists.
+
+    Under the checkpoint lock.
     """
-    lists = [listed_by(core.store.pager, slot) for slot in slots_of(core)]
-    protect_listed(core.store, lists)
-    return lists[-1] if lists else []
+    slots = slots_of(core)
+    protected = protect_slots(core.store, *slots)
+    if not slots:
+        return Protected([], True)
+    newest = slots[-1]
+    found = tried(lambda: roots_of(core.store.pager, newest))
+    roots = [root for root in found or [] if root.generation in protected]
+    return Protected(roots, found is not None and len(roots) == len(found))
 
 
-def protect_slots(store: Store, *slots: Slot | None) -> None:
-    """The same, for these slots."""
-    protect_listed(store, [listed_by(store.pager, slot) for slot in slots])
-
-
-def protect_listed(store: Store, lists: list[list[Slot]]) -> None:
-    """The same, for what slots list."""
-    found = {root.generation: root for roots in lists for root in roots}
-    units = [units_of(store.pager, root) for root in found.values()]
-    store.builder.roots = [each for each in units if each is not None]
+def protect_slots(store: Store, *slots: Slot | None) -> set[int]:
+    """The same, for these slots; which generations are protected."""
+    found = {root.generation: root for slot in slots for root in listed_by(store.pager, slot)}
+    units = {number: units_of(store.pager, root) for number, root in found.items()}
+    store.builder.roots = [each for each in units.values() if each is not None]
     store.builder.roots_content = None
+    return {number for number, each in units.items() if each is not None}
 
 
-def choose(core: Core, listed: list[Slot], view: View, now: LogMark) -> None:
+def choose(core: Core, protected: Protected, view: View, now: LogMark) -> None:
     """Decide which roots the next slot lists: of the last ones, and of the newest slot. Right
     before the build of `view`, which holds the log up to the mark `now`.
     """
-    builder, log = core.store.builder, core.log
+    builder, log, listed = core.store.builder, core.log, protected.roots
     end = position_of(log, now.segment_id, now.offset)
     candidates = {root.ordinal: root for root in listed}
     if core.slot is not None and (listed or end > gap_of(core)):
@@ -196,7 +216,8 @@ def choose(core: Core, listed: list[Slot], view: View, now: LogMark) -> None:
     else:
         places = []
     wanted = [place.root for place in places]
-    builder.roots_content = None if wanted == listed else roots_pack(wanted)
+    is_same = protected.is_whole and wanted == listed
+    builder.roots_content = None if is_same else roots_pack(wanted)
 
 
 def names_of(view: View) -> list[int]:
