@@ -25,6 +25,7 @@ from rango._ext.generation import generation_load, roots_page
 from rango._ext.vfs import Vfs
 from rango.errors import FormatTooNew, PageCorrupted
 from rango.storage.keyring import Keyring
+from rango.storage.segment import io_named
 
 if TYPE_CHECKING:
     from rango._ext.pager import Pager
@@ -193,11 +194,15 @@ def roots_of(pager: Pager, slot: Slot) -> list[Slot]:
 
 
 def slots_read(vfs: Vfs, fd: int, path: str, keyring: Keyring) -> tuple[Slot | None, Slot | None]:
-    """Both slots; None for one that is not valid (I-3 included)."""
-    units = vfs.size(fd) // layout.UNIT_SIZE
+    """Both slots; None for one that is not valid (I-3 included). IoFailed."""
+    with io_named(f"reading {path}"):
+        units = vfs.size(fd) // layout.UNIT_SIZE
+        stored = [
+            vfs.read(fd, layout.UNIT_SIZE, number * layout.UNIT_SIZE)
+            for number in range(layout.SLOT_UNITS)
+        ]
     found: list[Slot | None] = []
-    for number in range(layout.SLOT_UNITS):
-        data = vfs.read(fd, layout.UNIT_SIZE, number * layout.UNIT_SIZE)
+    for number, data in enumerate(stored):
         slot = slot_unpack(data, number, path, keyring)
         found.append(slot if slot is not None and slot.file_units <= units else None)
     return found[0], found[1]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from rango._ext import layout
 from rango._ext.seal import Entropy
-from rango._ext.vfs import POSIX, VFS_CREATE, VFS_WRITE
-from rango.errors import FormatTooNew
+from rango._ext.vfs import POSIX, VFS_CREATE, VFS_WRITE, PythonVfs
+from rango.errors import FormatTooNew, IoFailed
 from rango.storage import superblock
 from rango.storage.keyring import Keyring, RawKey
 from rango.storage.superblock import (
@@ -120,3 +121,15 @@ def test_the_newest_valid_slot_counts_and_a_short_file_makes_it_invalid(
     slot_write(POSIX, fd, slot_of(3), keyring)
     assert slot_newest(slots_read(POSIX, fd, path, keyring))[0] == slot_of(3)
     POSIX.close(fd)
+
+
+def test_slots_that_cannot_be_read_are_a_failing_disk(keyring: Keyring) -> None:
+    class Failing:
+        def size(self, _fd: int) -> int:
+            return 8 * layout.UNIT_SIZE
+
+        def read(self, _fd: int, _size: int, _offset: int) -> bytes:
+            raise OSError(errno.EIO, "a bad sector")
+
+    with pytest.raises(IoFailed, match="data.rango"):
+        slots_read(PythonVfs(Failing()), 3, "data.rango", keyring)
