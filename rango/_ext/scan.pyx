@@ -48,10 +48,6 @@ cdef enum:
     HELD_MAX = 4194304              # bytes of them that are copies (from overflow pages)
 
 
-cdef int raise_memory() except -1 with gil:
-    raise MemoryError
-
-
 cdef int raise_overflow(Pager pager) except -1 with gil:
     raise PageCorrupted(pager.path, "a record is too short to hold its header")
 
@@ -292,6 +288,8 @@ cdef class Scan:
         return leaf_left(&self.base, overlay, bound)
 
     cdef int gone_over(self, uint32_t cells, uint32_t records) except -1 nogil:
+        if cells == 0:
+            return 0
         self.base.slots[self.base.height - 1] += cells
         self.keys_examined += cells
         self.records_examined += records
@@ -310,7 +308,8 @@ cdef class Scan:
         try:
             append_prefix(&key, self.tree)
             if buffer_put(&key, entry.key + split, entry.key_size - split) < 0:
-                raise_memory()
+                with gil:
+                    raise MemoryError
             found = self.view.find(key.data, key.size, out)
         finally:
             buffer_free(&key)
