@@ -25,18 +25,7 @@ from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
-from rango.engine import (
-    attach,
-    check,
-    checkpoint,
-    expiry,
-    index,
-    point,
-    purge,
-    recovery,
-    shrink,
-    signing,
-)
+from rango.engine import attach, check, checkpoint, expiry, index, point, purge, recovery, signing
 from rango.engine.catalog import collection_dropped, collection_renamed
 from rango.engine.check import Finding
 from rango.engine.figures import figures
@@ -97,7 +86,6 @@ class Core:
         self.key: object = None
         self.is_closed = False
         self.commits = self.checkpoints = 0
-        self.relief_due = 0  # see shrink.relieve
         self.flusher: Flusher | None = None
         self.expirer = expiry.Expirer(self)
         self.times = {name: Histogram() for name in ("recovery", "commit", "checkpoint")}
@@ -364,7 +352,6 @@ class Core:
         try:
             if self.checkpoint_lock.take(0) and checkpoint.is_due(self):
                 checkpoint.run_due(self)
-                shrink.relieve(self)
         finally:
             self.checkpoint_lock.drop()
 
@@ -374,7 +361,6 @@ class Core:
         with self.checkpoint_lock:
             checkpoint.guarded(self)
             self.checkpoints += 1
-            shrink.relieve(self)
 
     def flush(self) -> None:
         """Return when every commit so far is durable, those of other processes too."""

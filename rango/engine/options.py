@@ -35,8 +35,6 @@ class OpenOptions(NamedTuple):
     overlay_bytes_max: int = 0
     root_gap: int = 0
     """Bytes of log between two kept roots, at the least (engine/kept.py)."""
-    relief_units: int = 0
-    """A data file of up to so many units gives nothing back by itself (engine/shrink.py)."""
     page_size: int = 0
     cache_is_given: bool = True
     """False: a size that the database itself was given (engine/settings.py) counts instead."""

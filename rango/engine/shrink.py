@@ -17,7 +17,6 @@ from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units
 from rango._ext.relocate import generation_relocated
 from rango.engine import checkpoint, kept
-from rango.errors import DatabaseBusy, LowDisk, RangoError
 from rango.storage.superblock import DATA_FILE, slot_load, slots_read
 
 if TYPE_CHECKING:
@@ -33,12 +32,6 @@ SPARE_SHARE: Final = 8
 """Of the used units, so much is left free as well."""
 
 STEPS_MAX: Final = 100_000
-
-RELIEF_SHARE: Final = 2
-"""A file of more than so many times the units that are used gives some back by itself."""
-
-RELIEF_UNITS: Final = 4_096
-"""16 MiB: a file of up to so many units does not."""
 
 
 def shrink(core: Core) -> int:
@@ -68,39 +61,6 @@ def shrink(core: Core) -> int:
     return max(before - core.vfs.size(core.data_fd), 0)
 
 
-def relieve(core: Core) -> None:
-    """After a checkpoint: where most of the file is free, move some of its end into that.
-
-    A step reads all pages that are used, so it comes with one in so many checkpoints as there are
-    times RELIEF_UNITS of them. Under the checkpoint lock. The checkpoint is done: what fails here
-    is latched, or postponed, and not raised.
-    """
-    if core.is_latched:
-        return
-    used: int = core.store.pager.stats()["used_units"]
-    size = core.vfs.size(core.data_fd) // layout.UNIT_SIZE
-    few = core.options.relief_units or RELIEF_UNITS
-    if size <= max(RELIEF_SHARE * used, few):
-        return
-    core.relief_due += few
-    if core.relief_due < used:
-        return
-    core.relief_due = 0
-    path = os.path.join(core.path, DATA_FILE)
-
-    def work(core: Core) -> None:
-        step(core, path)
-
-    try:
-        checkpoint.guarded(core, work)
-    except (LowDisk, DatabaseBusy) as error:
-        core.findings.append(str(error))
-    except RangoError as error:
-        if core.error is None:
-            raise
-        core.findings.append(str(error))
-
-
 def settle(core: Core, generations: int) -> None:
     """Some generations that change nothing; none if the file is no larger than it has to be."""
     used: int = core.store.pager.stats()["used_units"]
@@ -121,6 +81,9 @@ def step(core: Core, path: str) -> int:
         checkpoint.finish(core, *core.unadopted)
     slot = core.slot
     if slot is None or slot not in slots_read(core.vfs, core.data_fd, path, core.keyring):
+        return 0
+    if store.head.generation_number != slot.generation:
+        # the store is further than the slot: what it holds besides would be lost
         return 0
     old, definitions = slot_load(store.pager, slot)
     used = int.from_bytes(generation_units(old), "little").bit_count()

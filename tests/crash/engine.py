@@ -58,7 +58,6 @@ class EngineSubject:
         overlay_entries_max: int = 60,
         overlay_bytes_max: int = 1 << 20,
         root_gap: int = 4 * 1024,
-        relief_units: int = 32,
         node_id: str | None = "node",
         wrap: Callable[[Disk], Any] | None = None,
         seed: int = 0,
@@ -70,7 +69,6 @@ class EngineSubject:
             "overlay_entries_max": overlay_entries_max,
             "overlay_bytes_max": overlay_bytes_max,
             "root_gap": root_gap,
-            "relief_units": relief_units,
         }
         self.node_id = node_id
         self.wrap = wrap

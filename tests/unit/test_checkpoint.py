@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from rango._ext import layout
-from rango._ext.key import key_of
-from rango._ext.record import encode
 from rango.engine import checkpoint
 from rango.engine import core as core_module
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
@@ -343,39 +341,4 @@ def test_a_close_that_can_give_nothing_back_is_a_close_all_the_same() -> None:
     core = opened(disk=disk)
     assert sorted(documents_of(core, "a")) == list(range(700))
     assert core.slot is not None and core.slot.reach >= 700
-    core.release()
-
-
-def test_a_file_that_is_mostly_free_is_cut_by_the_checkpoints_that_follow(tmp_path: Path) -> None:
-    """Once 83 MB of which 13 were used: the newest pages lay at the end, written there while what
-    was before them was still in use.
-    """
-    core = opened(tmp_path / "db", page_size=512, relief_units=64, root_gap=1 << 40)
-    insert(core, "kept", rows(0, 20))
-    insert(core, "a", rows(0, 2_000))
-    core.checkpoint()
-    path = tmp_path / "db" / DATA
-    info = core.collections()["a"]
-    txn = core.begin()
-    txn.lock()
-    for number in range(2_000):
-        record = txn.view.get(info.tree_id, key_of(number))
-        assert record is not None
-        txn.forget(info, key_of(number), record)
-    few = [encode(row) for row in rows(0, 100)]
-    txn.insert_run(info, few, 0, len(few))
-    txn.commit()
-    # what it read would stay
-    del txn
-    core.checkpoint()
-    full = path.stat().st_size
-    for turn in range(8):
-        replace(core, "kept", {"_id": 0, "text": str(turn)})
-        core.checkpoint()
-    used = core.stats()["pages"]["used_units"] * layout.UNIT_SIZE
-    assert path.stat().st_size <= 2 * used + 64 * layout.UNIT_SIZE < full
-    assert list(core.check()) == []
-    core.release()
-    core = opened(tmp_path / "db")
-    assert sorted(documents_of(core, "a")) == list(range(100))
     core.release()
