@@ -11,10 +11,6 @@ Failure     the walk stops at the first place where no frame continues; `reason`
 Sources     architecture section 4 (Chain); ADR-0031.
 """
 
-import os
-
-from rango.errors import IoFailed
-
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -31,7 +27,8 @@ from rango._ext.layout cimport (
 )
 from rango._ext.seal cimport SealKey, blake2b_256
 from rango._ext.segment_scan import purge_table
-from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_read_all
+from rango._ext.segment cimport raise_read
+from rango._ext.vfs cimport Vfs, vfs_read_all
 
 cdef enum:
     WINDOW_SIZE = 1048576       # 16 blocks in one read
@@ -45,14 +42,6 @@ cdef enum:
     WALK_PURGED = 6             # it says that it was purged, and the purge table does not know it
 
 cdef tuple REASONS = ("", "nothing", "tag", "ordinal", "chain", "parts", "purged")
-
-
-cdef int raise_read(
-        Vfs vfs, uint64_t segment_id, uint64_t offset, int64_t status) except -1 with gil:
-    vfs_kept_raise(vfs)
-    raise IoFailed(
-        f"oplog segment {segment_id} cannot be read at {offset}: {os.strerror(<int>-status)};"
-        " check the disk, then try again")
 
 
 @cython.final

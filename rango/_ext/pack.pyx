@@ -10,9 +10,7 @@ Failure     a frame that does not continue: LogCorrupted, with its place. IoFail
 Sources     ADR-0036.
 """
 
-import os
-
-from rango.errors import IoFailed, LogCorrupted
+from rango.errors import LogCorrupted
 
 cimport cython
 from libc.limits cimport INT_MAX
@@ -36,9 +34,10 @@ from rango._ext.layout cimport (
     PIECE_TAIL, SEGMENT_HEADER_SIZE, TAG_SIZE,
 )
 from rango._ext.seal cimport SealKey, blake2b_256
+from rango._ext.segment cimport raise_read
 from rango._ext.span cimport store_u16, store_u32, store_u64
 from rango._ext.unpacked cimport PIECE_AAD_SIZE, piece_aad_write
-from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_read_all
+from rango._ext.vfs cimport Vfs, vfs_read_all
 
 cdef enum:
     DIGEST_SIZE = 32
@@ -46,14 +45,6 @@ cdef enum:
 
 cdef int raise_memory() except -1 with gil:
     raise MemoryError("no memory to pack a block")
-
-
-cdef int raise_read(
-        Vfs vfs, uint64_t segment_id, uint64_t offset, int64_t status) except -1 with gil:
-    vfs_kept_raise(vfs)
-    raise IoFailed(
-        f"oplog segment {segment_id} cannot be read at {offset}: {os.strerror(<int>-status)};"
-        " check the disk, then try again")
 
 
 cdef int raise_damaged(uint64_t segment_id, uint64_t offset) except -1 with gil:

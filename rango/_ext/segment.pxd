@@ -1,7 +1,7 @@
 # Log segments: their header and their creation.
 
 from libc.errno cimport EDQUOT, ENOSPC
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from rango._ext.vfs cimport Vfs
 
@@ -27,6 +27,9 @@ cdef enum:
     STAGE_DIRECTORY = 4
 
 
+# raises IoFailed, or what a Python implementation raised, for a read that gave -errno
+cdef int raise_read(
+    Vfs vfs, uint64_t segment_id, uint64_t offset, int64_t status) except -1 with gil
 # Writes `size` zeros from `offset` on, in pieces: 0, or -errno.
 cdef int zeros_write(Vfs vfs, int fd, uint64_t offset, uint64_t size) noexcept nogil
 # Creates `temporary` (header, then zeros up to `size`), flushes, renames it to `path`, flushes the

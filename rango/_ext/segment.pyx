@@ -11,10 +11,10 @@ Sources     storage-notes scenario 10.
 
 import os
 
-from rango.errors import FormatTooNew
+from rango.errors import FormatTooNew, IoFailed
 
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from rango._ext.layout cimport (
@@ -32,6 +32,14 @@ cdef enum:
 cdef uint8_t[ZEROS_SIZE] zeros
 memset(zeros, 0, ZEROS_SIZE)
 cdef bytes MAGIC = b"RANGOLOG"
+
+
+cdef int raise_read(
+        Vfs vfs, uint64_t segment_id, uint64_t offset, int64_t status) except -1 with gil:
+    vfs_kept_raise(vfs)
+    raise IoFailed(
+        f"oplog segment {segment_id} cannot be read at {offset}: {os.strerror(<int>-status)};"
+        " check the disk, then try again")
 
 
 # --- the header ---

@@ -13,10 +13,6 @@ Failure     the walk stops at the first place where no frame continues; tail_jud
 Sources     architecture section 6 (I-11).
 """
 
-import os
-
-from rango.errors import IoFailed
-
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -33,8 +29,9 @@ from rango._ext.layout cimport (
     PURGE_FOOTER_SIZE, PURGE_MAGIC, PURGE_MAGIC_VALUE, PURGE_OFFSET, SEGMENT_HEADER_SIZE, TAG_SIZE,
 )
 from rango._ext.seal cimport SealKey
+from rango._ext.segment cimport raise_read
 from rango._ext.span cimport is_zeros, load_u32, load_u64
-from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_read_all
+from rango._ext.vfs cimport Vfs, vfs_read_all
 
 cdef enum:
     DIGEST_SIZE = 32
@@ -49,14 +46,6 @@ cdef enum:
 
 cdef int raise_memory() except -1 with gil:
     raise MemoryError("no memory for the frames of one commit")
-
-
-cdef int raise_read(
-        Vfs vfs, uint64_t segment_id, uint64_t offset, int64_t status) except -1 with gil:
-    vfs_kept_raise(vfs)
-    raise IoFailed(
-        f"oplog segment {segment_id} cannot be read at {offset}: {os.strerror(<int>-status)};"
-        " check the disk, then open again")
 
 
 @cython.final

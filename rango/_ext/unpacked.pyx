@@ -12,9 +12,7 @@ Failure     a piece that is not as it was written: LogCorrupted with its place i
 Sources     ADR-0036.
 """
 
-import os
-
-from rango.errors import IoFailed, LogCorrupted
+from rango.errors import LogCorrupted
 
 cimport cython
 from libc.errno cimport EBADF, EIO
@@ -36,10 +34,11 @@ from rango._ext.layout cimport (
     PIECE_TAIL, SEGMENT_HEADER_SIZE, TABLE_ENTRY_SIZE, TABLE_ORDINAL, TABLE_SIZE,
 )
 from rango._ext.seal cimport SealKey
+from rango._ext.segment cimport raise_read
 from rango._ext.span cimport (
     Span, load_u16, load_u32, load_u64, span_left, span_of, span_take, store_u64,
 )
-from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_read_all
+from rango._ext.vfs cimport Vfs, vfs_read_all
 
 cdef enum:
     FRAMES_MAX = 745            # of a block: 88 bytes each at least
@@ -69,14 +68,6 @@ cdef void piece_aad_write(
 
 cdef int raise_memory() except -1 with gil:
     raise MemoryError("no memory for a block of a packed segment")
-
-
-cdef int raise_read(
-        Vfs vfs, uint64_t segment_id, uint64_t offset, int64_t status) except -1 with gil:
-    vfs_kept_raise(vfs)
-    raise IoFailed(
-        f"oplog segment {segment_id} cannot be read at {offset}: {os.strerror(<int>-status)};"
-        " check the disk, then try again")
 
 
 cdef int64_t unpacked_read(

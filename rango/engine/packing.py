@@ -86,12 +86,7 @@ def pack_all(
                 done = done.with_one(size)
             if progress is not None:
                 progress(count + 1, len(chosen))
-        try:
-            # under the lock: others may begin a segment meanwhile, which this one has not followed
-            core.append_lock_take()
-            log.reread()
-        finally:
-            core.append_lock.drop()
+        purge.headers_reread(core)
     return done
 
 

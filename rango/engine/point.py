@@ -86,7 +86,7 @@ def write_point(
             if info is not None and record is not None:
                 change(Point(core, batch), info, record)
         except RangoError:
-            # the same
+            # the refusal speaks of commits that may not be durable yet
             core.stand_by(batch.base_ordinal)
             raise
         ordinal = store.commit(batch)

@@ -258,13 +258,18 @@ def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
         segments += purged.frames > 0
         if progress is not None:
             progress(at + 1, len(sealed))
+    headers_reread(core)
+    return {"commits": commits, "segments": segments}
+
+
+def headers_reread(core: Core) -> None:
+    """After segments were rewritten under their names."""
     try:
         # under the lock: others may begin a segment meanwhile, which this one has not followed
         core.append_lock_take()
-        log.reread()
+        core.log.reread()
     finally:
         core.append_lock.drop()
-    return {"commits": commits, "segments": segments}
 
 
 def bodies(core: Core) -> Iterator[bytes]:

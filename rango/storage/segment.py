@@ -234,10 +234,12 @@ def is_base(header: SegmentHeader) -> bool:
     return bool(header.features & SEGMENT_BASE)
 
 
-def header_with(header: SegmentHeader, features: int) -> SegmentHeader:
-    """The same header with other feature bits."""
+def header_with(
+    header: SegmentHeader, features: int, segment_id: int | None = None
+) -> SegmentHeader:
+    """The same header with other feature bits, and with another id if one is given."""
     return SegmentHeader(
-        header.id,
+        header.id if segment_id is None else segment_id,
         header.predecessor,
         header.predecessor_end,
         header.first_ordinal,
@@ -346,17 +348,7 @@ def salvage(
         if keyring.segment_mac(header.epoch, data[:-16]) != data[-16:]:
             lost.append(LogFinding(place_name(segment_id, 0), "the segment header is damaged"))
             # the name may be the only place where the id is right
-            header = SegmentHeader(
-                segment_id,
-                header.predecessor,
-                header.predecessor_end,
-                header.first_ordinal,
-                header.chain,
-                header.salt,
-                header.epoch,
-                header.database_id,
-                header.features & SEGMENT_BASE,
-            )
+            header = header_with(header, header.features & SEGMENT_BASE, segment_id)
         with opened(vfs, segment_path(folder, segment_id)) as fd:
             with io_named("reading the oplog"):
                 view = view_tolerant(vfs, fd, packed_keys(keyring, header))

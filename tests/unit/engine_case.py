@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rango._ext.collection_info import IndexInfo
@@ -120,3 +121,13 @@ def threads(*works: Callable[[], object]) -> Iterator[None]:
         yield
     for each in running:
         each.result()
+
+
+def two_cores(path: Path, **changes: Any) -> Iterator[list[Core]]:
+    """Two cores on one directory, as two processes have; for a fixture."""
+    cores = [Core(options_of(path, **changes)) for _ in range(2)]
+    for core in cores:
+        core.start()
+    yield cores
+    for core in cores:
+        core.release()

@@ -17,7 +17,7 @@ from rango.engine.core import Core
 from rango.engine.moment import Moment
 from rango.engine.past import view_at
 from rango.errors import HistoryGone
-from tests.unit.engine_case import delete, documents_of, insert, options_of, replace
+from tests.unit.engine_case import delete, documents_of, insert, options_of, replace, two_cores
 
 PIECE_SIZE = 64 * 1024
 
@@ -98,12 +98,7 @@ def test_pages_that_somebody_reads_stay_where_they_are(tmp_path: Path) -> None:
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[list[Core]]:
     """Two cores on one directory, as two processes have."""
-    cores = [Core(options_of(tmp_path / "db", segment_size_max=PIECE_SIZE)) for _ in range(2)]
-    for core in cores:
-        core.start()
-    yield cores
-    for core in cores:
-        core.release()
+    yield from two_cores(tmp_path / "db", segment_size_max=PIECE_SIZE)
 
 
 @pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")

@@ -25,7 +25,7 @@ from rango.engine.history import newest_ordinal, versions
 from rango.storage.oplog import Oplog
 from rango.storage.verification import Verifier
 from tests.unit.compact_case import digest, files, fill, segments_small
-from tests.unit.engine_case import documents_of, insert, options_of, replace
+from tests.unit.engine_case import documents_of, insert, replace, two_cores
 
 PIECE_SIZE = 64 * 1024
 
@@ -267,12 +267,7 @@ def test_a_damaged_packed_segment_is_found_and_the_present_stays(
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[list[Core]]:
     """Two cores on one directory, as two processes have."""
-    cores = [Core(options_of(tmp_path / "db", segment_size_max=PIECE_SIZE)) for _ in range(2)]
-    for core in cores:
-        core.start()
-    yield cores
-    for core in cores:
-        core.release()
+    yield from two_cores(tmp_path / "db", segment_size_max=PIECE_SIZE)
 
 
 @pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
