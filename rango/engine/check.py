@@ -10,7 +10,6 @@ Failure     check() yields findings and goes on; it raises only if the files can
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -353,7 +352,10 @@ def digest(view: View) -> str:
     lie does not matter. What Rango keeps itself (`system.`) is left out: an open that completes a
     purge writes there.
     """
-    total = hashlib.sha256()
+    # imported here: it loads OpenSSL
+    from hashlib import sha256
+
+    total = sha256()
     catalog: Any = view.catalog
     for name in sorted(catalog.collections):
         if name.startswith("system."):

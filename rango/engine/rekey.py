@@ -19,7 +19,6 @@ Sources     architecture sections 4 and 8 (Key rotation); ADR-0024; storage/rese
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -281,6 +280,9 @@ def kept_name(vfs: Vfs, path: str) -> str:
 
 def give_order(vfs: Vfs, half: str, order: Order) -> None:
     """Decide: from the flush of the order's name on the database is the new one."""
+    # here and below only when there is an order: every open looks for one
+    import json
+
     with io_named("deciding the change of keys"):
         vfs.flush_directory(os.path.dirname(half))
         place = os.path.join(half, READY)
@@ -300,6 +302,8 @@ def order_read(vfs: Vfs, half: str) -> tuple[Order, bool] | None:
         place = os.path.join(half, name)
         if not vfs.exists(place):
             continue
+        import json
+
         with opened(vfs, place) as fd, io_named(f"reading {place}"):
             data = vfs.read(fd, ORDER_SIZE_MAX, 0)
         try:

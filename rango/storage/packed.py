@@ -16,11 +16,10 @@ Sources     ADR-0036.
 from __future__ import annotations
 
 import struct
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rango._ext import layout
-from rango._ext.seal import SealKey
+from rango._ext.seal import SealKey, blake2b
 from rango._ext.segment import SegmentHeader
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import Vfs
@@ -194,4 +193,4 @@ def pieces_found(vfs: Vfs, fd: int) -> dict[int, tuple[int, int]]:
 def signed_message(header: bytes, rest: bytes) -> bytes:
     """What the signature covers. `rest`: what lies behind the pieces, signature and magic too."""
     covered = rest[: len(rest) - layout.PACKED_FOOTER_SIZE + layout.PACKED_SIGNATURE]
-    return PERSON + blake2b(header + covered, digest_size=32).digest()
+    return PERSON + blake2b(header + covered, 32)

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.frame import chain_step, header_unpack
-from rango._ext.seal import Entropy
+from rango._ext.seal import Entropy, blake2b
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.segment_scan import purge_table
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_WRITE, Vfs
@@ -131,7 +130,7 @@ def verified(
         raw = view.read(fd, layout.FRAME_OVERHEAD + len(frame.body), frame.offset)
         stored = header_unpack(raw)
         is_purged = raw[layout.FRAME_FLAGS] & layout.FRAME_PURGED
-        digest = digests.get(frame.offset) if is_purged else blake2b(raw, digest_size=32).digest()
+        digest = digests.get(frame.offset) if is_purged else blake2b(raw, 32)
         if stored is None or stored[5] != chain[:16] or digest is None:
             raise LogCorrupted(
                 place_name(header.id, frame.offset), "the frame here belongs to another history"
@@ -148,7 +147,7 @@ def verified(
 
 def linked(chain: bytes, digest: bytes) -> bytes:
     """The chain value after a frame with this digest."""
-    return blake2b(chain + digest, digest_size=32).digest()
+    return blake2b(chain + digest, 32)
 
 
 class Writer:

@@ -40,6 +40,20 @@ def test_import_loads_little() -> None:
     assert child(code).stdout.strip() == "[]"
 
 
+def test_a_first_open_loads_neither_openssl_nor_dataclasses(tmp_path: Path) -> None:
+    """They cost tens of milliseconds, and nothing of an open, a write and a read needs them."""
+    code = (
+        "import sys, rango\n"
+        f"with rango.open({str(tmp_path / 'db')!r}, key=bytes(32)) as db:\n"
+        "    db['notes'].insert_one({'_id': 1})\n"
+        "    db['notes'].update_one({'_id': 1}, {'$set': {'a': 1}})\n"
+        "    assert list(db['notes'].find_many({'a': 1})) == [{'_id': 1, 'a': 1}]\n"
+        "dear = {'_hashlib', 'hmac', 'dataclasses', 'inspect', 'pathlib', 'asyncio', 'json'}\n"
+        "print(sorted(dear & set(sys.modules)))"
+    )
+    assert child(code).stdout.strip() == "[]"
+
+
 def test_public_names_are_there() -> None:
     for name in rango.__all__:
         assert getattr(rango, name) is not None
