@@ -21,6 +21,7 @@ cdef class Builder:
 
     cdef int _begin_build(self, Generation old) except -1
     cdef int _keep_foreign(self) except -1
+    cdef bint _is_any_unknown(self) except -1
     cdef int _merge_all(
         self, Generation new, Generation old, dict definitions, dict marks, Cell **cells,
         size_t count, set dropped, set changed,

@@ -11,6 +11,7 @@ Sources     ADR-0006; storage-notes, scenario 4.
 
 import weakref
 
+from rango._ext.pins import pinned_by_others
 from rango.errors import LowDisk
 
 cimport cython
@@ -123,9 +124,11 @@ cdef class Builder:
         named = {(<Generation>generation).number for generation in self.named}
         alive = [reference() for reference in self.generations]
         found = {each.number for each in alive if each is not None and each.number not in named}
-        foreign = None if self.shared is None else self.shared.oldest_pin()
-        if foreign is not None and foreign < min(named):
-            found.add(foreign)
+        if self.shared is not None:
+            numbers, since = pinned_by_others(self.shared)
+            found |= numbers - named
+            if since is not None and since < min(named):
+                found.add(since)
         return sorted(found)
 
     def scrub(self) -> int:
@@ -216,23 +219,34 @@ cdef class Builder:
         return 0
 
     cdef int _keep_foreign(self) except -1:
-        # Another process reads a generation that neither slot names. Which units it uses is known
-        # to nobody any more, so none is given out again: the file grows until it lets go, at most
+        # Another process reads a generation that is neither named nor a kept root: its pin came
+        # before it had company, or its root could not be listed or read (kept.choose). Which units
+        # it uses is unknown, so none is given out again: the file grows until it lets go, at most
         # by pinned_units_max, then the reader gets SnapshotTooOld.
         cdef uint64_t units
-        if self.shared is None:
-            return 0
-        oldest = self.shared.oldest_pin()
-        named = min([(<Generation>generation).number for generation in self.named])
-        if oldest is None or oldest >= named:
+        if self.shared is None or not self._is_any_unknown():
             return 0
         units = <uint64_t>self.pager.vfs.size(self.pager.fd) // UNIT_SIZE
         if units > 2 * units_used(&self.pager.kept) + self.pinned_units_max:
-            self.shared.overruled = named
+            self.shared.overruled = min([(<Generation>each).number for each in self.named])
             return 0
         units_resize(&self.pager.kept, units)
         units_mark(&self.pager.kept, 0, units, True)
         return 0
+
+    cdef bint _is_any_unknown(self) except -1:
+        # whether others read a generation whose units are not among those that are kept
+        cdef set known = {(<Generation>each).number for each in self.named}
+        oldest = min(known)
+        numbers, since = pinned_by_others(self.shared)
+        if since is not None and since < oldest:
+            return True
+        known.update([(<Generation>each).number for each in self.roots])
+        for reference in self.generations:
+            generation = reference()
+            if generation is not None:
+                known.add((<Generation>generation).number)
+        return not known.issuperset(numbers)
 
     cdef int _merge_all(
         self, Generation new, Generation old, dict definitions, dict marks, Cell **cells,

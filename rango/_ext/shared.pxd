@@ -34,6 +34,15 @@ cdef enum:
     WORD_WATCH_SIGNAL = 64          # moves when watchers are woken
     WORD_WATCHED = 65               # 1: somebody sleeps until more is durable
 
+    # the table of users
+    TABLE_WORD = 128                # byte 1024
+    USER_WORDS = 16
+    USER_ID = 0
+    USER_PID = 1
+    USER_START = 2
+    USER_PINS = 3                   # generation + 1 each; 0: none
+    USER_MORE = 15                  # any number of generations from here on; 0: none
+
     TAKEN = 1
     TAKEN_FROM_DEAD = 2
 
@@ -51,7 +60,8 @@ cdef class Shared:
     cdef readonly uint64_t me               # this user's id, never used before; 0: not entered
     cdef int place                          # of this user in the table; -1: none
     cdef double flush_s                     # how long a flush takes, about
-    cdef dict pins                          # generation -> how many leases of it this process has
+    cdef dict pins                          # see pins.pyx
+    cdef uint64_t pins_more                 # how many of them have no word of their own
 
     cdef uint64_t load(self, int word) noexcept nogil
     cdef void store(self, int word, uint64_t value) noexcept nogil
@@ -73,10 +83,5 @@ cdef class Shared:
     # after WORD_DURABLE has moved: wake the watchers, if there are any
     cdef void watchers_tell(self) noexcept nogil
     cdef bint is_ours(self) noexcept nogil
-    cdef int pin_publish(self) except -1
-
-
-cdef class Lease:
-    # keeps the pages of one generation from being used again, whoever writes checkpoints
-    cdef Shared shared
-    cdef uint64_t generation
+    cdef int places(self) noexcept nogil            # of the table
+    cdef uint64_t *user(self, int place) noexcept nogil

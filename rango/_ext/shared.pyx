@@ -2,7 +2,7 @@
 
 Terms       word: an unsigned integer of 64 bits in the lock file, read and written whole. User: one
             open of the database by one process. Owner word: a lock; it holds the id of the user
-            that has it, 0 when it is free. Pin: the oldest generation that a user reads.
+            that has it, 0 when it is free. Pin: a generation that a user reads.
 Invariants  I-2 (pins), I-16. A user's id is never given out twice, and its place in the table is
             locked as a byte range as long as the user lives: the kernel lets go of it when the
             process dies, in whatever line. So an owner word whose user is not in the table, or
@@ -10,10 +10,10 @@ Invariants  I-2 (pins), I-16. A user's id is never given out twice, and its plac
             The words are a hint: whoever is alone rebuilds them from superblock and oplog.
             Nothing is unlocked by a forked child: it has other ids than its parent (fork_count).
 Layout      byte 64 on: the last writer's pid and start (storage/lock.py). From byte 128: the words
-            WORD_* (shared.pxd). From byte 1024: the table, 32 bytes a user: id, pid, start in
-            milliseconds since the epoch, pinned generation + 1 (0: none). Native byte order: the
-            file is only shared by processes of one machine. Locked byte ranges lie behind the end
-            of the file: place n of the table is byte 2^20 + n.
+            WORD_* (shared.pxd). From byte 1024: the table, 128 bytes a user: id, pid, start in
+            milliseconds since the epoch, pins (pins.pyx). Native byte order: the file is only
+            shared by processes of one machine. Locked byte ranges lie behind the end of the file:
+            place n of the table is byte 2^20 + n.
 States      of an owner word: free -> owned -> free; owned by the dead -> owned (taken over).
 Failure     A wait ends after its time, or with -EINTR. The table is full: DatabaseBusy.
 Sources     futex(2), fcntl_locking(2); architecture section 3; ADR-0024.
@@ -51,22 +51,17 @@ cdef extern from "shared_words.h":
 
 cdef enum:
     FIRST_WORD = 16                 # byte 128
-    TABLE_WORD = 128                # byte 1024
-    USER_WORDS = 4
-    USER_ID = 0
-    USER_PID = 1
-    USER_START = 2
-    USER_PIN = 3
     FIRST_PLACE = 1048576           # the lock of place n of the table is this byte + n
     SPINS = 200                     # about 1 us: a commit in the page cache takes as long
     WAKE_ALL = 2147483647
 
 cdef double LOOK_S = 0.005          # how often a waiter looks whether the owner lives
 
-SHARED_SIZE = 32768
-"""Bytes of the lock file: 992 users."""
+SHARED_SIZE = 65536
+"""Bytes of the lock file: 504 users."""
 
 TABLE_OFFSET = TABLE_WORD * 8
+USER_SIZE = USER_WORDS * 8
 PLACES_LOCK = FIRST_PLACE
 APPEND_OWNER_WORD = WORD_APPEND_OWNER
 
@@ -119,6 +114,12 @@ cdef class Shared:
         else:
             free(self.words)
 
+    cdef int places(self) noexcept nogil:
+        return <int>((self.size // 8 - TABLE_WORD) // USER_WORDS)
+
+    cdef uint64_t *user(self, int place) noexcept nogil:
+        return self.words + TABLE_WORD + place * USER_WORDS
+
     cdef bint is_ours(self) noexcept nogil:
         return self.forks == fork_count()
 
@@ -145,7 +146,8 @@ cdef class Shared:
     def enter(self, uint64_t start_ms) -> None:
         """Take a place in the table. Raises DatabaseBusy when all are taken."""
         cdef int place
-        cdef int count = <int>((self.size // 8 - TABLE_WORD) // USER_WORDS)
+        cdef int count = self.places()
+        cdef int word
         cdef uint64_t *user
         for place in range(count):
             # words of one process need no locks
@@ -155,8 +157,9 @@ cdef class Shared:
                 break
         else:
             raise DatabaseBusy(f"{count} processes have this database open; close one of them")
-        user = self.words + TABLE_WORD + place * USER_WORDS
-        rango_word_store(user + USER_PIN, 0)
+        user = self.user(place)
+        for word in range(USER_PINS, USER_WORDS):
+            rango_word_store(user + word, 0)
         rango_word_store(user + USER_PID, <uint64_t>getpid())
         rango_word_store(user + USER_START, start_ms)
         self.me = rango_word_add(self.words + WORD_NEXT_ID, 1) + 1
@@ -169,18 +172,17 @@ cdef class Shared:
         self.place = -1
         if place < 0 or not self.is_ours():
             return
-        rango_word_store(self.words + TABLE_WORD + place * USER_WORDS + USER_ID, 0)
+        rango_word_store(self.user(place) + USER_ID, 0)
         if self.is_mapped:
             # should this fail, the close of the descriptor does it
             self.vfs.table.lock(self.vfs.context, self.fd, FIRST_PLACE + place, 1, VFS_UNLOCK)
 
     cdef bint is_alive(self, uint64_t who) noexcept nogil:
         cdef int place
-        cdef int count = <int>((self.size // 8 - TABLE_WORD) // USER_WORDS)
         if who == self.me:
             return True
-        for place in range(count):
-            if rango_word_load(self.words + TABLE_WORD + place * USER_WORDS) == who:
+        for place in range(self.places()):
+            if rango_word_load(self.user(place)) == who:
                 return self.place_is_locked(place)
         return False
 
@@ -195,17 +197,16 @@ cdef class Shared:
         return False
 
     def users(self) -> list:
-        """(pid, start in ms, pinned generation or None, is this one) of every user that lives."""
+        """(pid, start in ms, is this one) of every user that lives."""
         cdef int place
         cdef uint64_t *user
         found = []
-        for place in range(<int>((self.size // 8 - TABLE_WORD) // USER_WORDS)):
-            user = self.words + TABLE_WORD + place * USER_WORDS
+        for place in range(self.places()):
+            user = self.user(place)
             if rango_word_load(user) and self.place_is_locked(place):
-                pin = rango_word_load(user + USER_PIN)
                 found.append((
                     rango_word_load(user + USER_PID), rango_word_load(user + USER_START),
-                    pin - 1 if pin else None, place == self.place,
+                    place == self.place,
                 ))
         return found
 
@@ -214,36 +215,11 @@ cdef class Shared:
         cdef uint64_t who = self.load(WORD_APPEND_OWNER)
         cdef int place
         cdef uint64_t *user
-        for place in range(<int>((self.size // 8 - TABLE_WORD) // USER_WORDS)):
-            user = self.words + TABLE_WORD + place * USER_WORDS
+        for place in range(self.places()):
+            user = self.user(place)
             if who and rango_word_load(user) == who:
                 return rango_word_load(user + USER_PID), rango_word_load(user + USER_START)
         return None
-
-    # --- pins
-
-    def oldest_pin(self):
-        """The oldest generation that another user reads, or None."""
-        cdef int place
-        cdef uint64_t pin
-        cdef uint64_t *user
-        oldest = None
-        for place in range(<int>((self.size // 8 - TABLE_WORD) // USER_WORDS)):
-            user = self.words + TABLE_WORD + place * USER_WORDS
-            if place == self.place or rango_word_load(user) == 0:
-                continue
-            pin = rango_word_load(user + USER_PIN)
-            if pin and (oldest is None or pin - 1 < oldest) and self.place_is_locked(place):
-                oldest = pin - 1
-        return oldest
-
-    cdef int pin_publish(self) except -1:
-        if self.place >= 0 and self.is_ours():
-            rango_word_store(
-                self.words + TABLE_WORD + self.place * USER_WORDS + USER_PIN,
-                <uint64_t>min(self.pins) + 1 if self.pins else 0
-            )
-        return 0
 
     # --- owner words
 
@@ -435,20 +411,6 @@ cdef class Shared:
         self.signal(WORD_FLUSH_SIGNAL)
         self.watchers_tell()
 
-    def lease(self, uint64_t generation) -> Lease:
-        """Keep the pages of a generation as long as the lease lives.
-
-        It holds only if the generation is still the newest one afterwards.
-        """
-        cdef Lease lease = Lease.__new__(Lease)
-        count = self.pins.get(generation, 0)
-        self.pins[generation] = count + 1
-        lease.shared = self
-        lease.generation = generation
-        if count == 0:
-            self.pin_publish()
-        return lease
-
     # --- watchers
 
     cdef void watchers_tell(self) noexcept nogil:
@@ -479,19 +441,3 @@ cdef class Shared:
         if self.is_ours():
             rango_word_add(self.words + WORD_WATCH_SIGNAL, 1)
             rango_wake(self.words + WORD_WATCH_SIGNAL, WAKE_ALL)
-
-
-@cython.final
-@cython.no_gc
-cdef class Lease:
-    """See Shared.lease."""
-
-    def __dealloc__(self):
-        if self.shared is None:
-            return
-        count = self.shared.pins.get(self.generation, 0)
-        if count > 1:
-            self.shared.pins[self.generation] = count - 1
-        elif count == 1:
-            del self.shared.pins[self.generation]
-            self.shared.pin_publish()

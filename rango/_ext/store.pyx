@@ -43,6 +43,7 @@ from rango._ext.overlay cimport (
     CELL_TOMBSTONE, Bloom, overlay_bytes, overlay_count, overlay_owner_next,
 )
 from rango._ext.pager cimport Pager
+from rango._ext.pins cimport lease_new
 from rango._ext.rebase cimport view_rebased
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.shared cimport (
@@ -216,22 +217,22 @@ cdef class Store:
     def view(self) -> View:
         """The same, and its pages stay as they are as long as it is held."""
         cdef View view
-        cdef object lease
+        cdef uint64_t known
         if self.shared is None:
             return self.seen
         while True:
-            view = self.current
-            lease = self.shared.lease(view.generation.number)
+            known = self.known_generation
+            view = self.leased(self.current)
             # whoever writes the next but one checkpoint looks at the pins after it has named one
-            if (self.shared.load(WORD_GENERATION) == self.known_generation
+            if (self.shared.load(WORD_GENERATION) == known == self.known_generation
                     or self.shared.load(WORD_STATE) != 1):
-                return view.leased(lease)
+                return view
 
     def leased(self, View view not None) -> View:
         """A view whose generation nobody can give up yet, with a lease."""
         if self.shared is None:
             return view
-        return view.leased(self.shared.lease(view.generation.number))
+        return view.leased(lease_new(self.shared, view.generation.number))
 
     def follow(self, bytes body not None, uint64_t first_ordinal, uint64_t ordinal) -> None:
         """One commit of another process, in order: the new head, to be seen once it is durable."""

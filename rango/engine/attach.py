@@ -12,6 +12,7 @@ Sources     architecture section 3.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import weakref
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.jump import store_jump
 from rango._ext.log_follow import appender_follow, appender_mend
+from rango._ext.pins import Lease, lease
 from rango._ext.vfs import VFS_WRITE
 from rango.engine import kept_state, recovery
 from rango.engine.catalog import Catalog
@@ -40,7 +42,7 @@ from rango.storage.superblock import DATA_FILE, slot_load, slot_newest, slots_re
 
 if TYPE_CHECKING:
     from rango._ext.segment import SegmentHeader
-    from rango._ext.shared import Lease, Shared
+    from rango._ext.shared import Shared
     from rango._ext.store import Store
     from rango.engine.core import Core
     from rango.engine.options import OpenOptions
@@ -103,12 +105,13 @@ def read_state(
 ) -> Opened:
     """Read once what attach() gives."""
     shared = lock.shared
-    number, lease = pinned_newest(shared)
     # what came between reading the names and having the pin
     keyring.refresh()
     # whoever changed them may have died before it told anybody
     shared.keys = keyring.generation
+    number = shared.generation
     slot, fallback, _torn = recovery.choose_slot(options, options.vfs, data_fd, keyring)
+    held = leased(shared, slot, os.path.join(options.path, DATA_FILE))
     # behind the slot, which may name a segment that has just been begun
     log.reread()
     pager = recovery.make_pager(options, keyring, data_fd)
@@ -119,7 +122,7 @@ def read_state(
         undo.append(store.appender.close)
     store.reached = follower.mark.ordinal
     store.known_generation = number
-    del lease
+    del held
     node_id = options.node_id or store.head.catalog.settings.get("node_id") or "reader"
     store.node = node_id.encode()
     seals = slot.seals if slot is not None and slot.epoch == keyring.epoch else 0
@@ -148,14 +151,21 @@ def read_newest(store: Store, log: Oplog, slot: Slot | None, shared: Shared) -> 
     return read_all(store, log, log.start(), shared)
 
 
-def pinned_newest(shared: Shared) -> tuple[int, Lease]:
-    """The newest generation, and what keeps its pages as long as it is held."""
-    while True:
-        number = shared.generation
-        lease = shared.lease(number)
-        # whoever writes the next but one checkpoint looks at the pins after it has named one
-        if shared.generation == number:
-            return number, lease
+def leased(shared: Shared, slot: Slot | None, path: str) -> Lease:
+    """What keeps the pages of the newest slot's generation as long as it is held.
+
+    Raises SuperblockCorrupted if there is a newer one: then the pages may be used again already,
+    and the slots have to be read again.
+    """
+    number = 0 if slot is None else slot.generation
+    held = lease(shared, number)
+    # whoever writes the next but one checkpoint looks at the pins after it has named one
+    if shared.generation > number:
+        raise SuperblockCorrupted(
+            path,
+            f"neither slot names generation {shared.generation}, which was there a moment ago",
+        )
+    return held
 
 
 def share(core: Core) -> None:
@@ -238,7 +248,7 @@ def busy_writer(path: str, lock: DatabaseLock) -> DatabaseBusy:
 
 def busy_users(path: str, lock: DatabaseLock) -> DatabaseBusy:
     """The error that names the other processes that have the database open."""
-    pids = sorted({pid for pid, _start, _pinned, is_this in lock.shared.users() if not is_this})
+    pids = sorted({pid for pid, _start, is_this in lock.shared.users() if not is_this})
     return DatabaseBusy(
         f"{path} is open in process {', '.join(map(str, pids)) or '?'}; close it there first",
         pid=pids[0] if pids else None,
@@ -387,9 +397,9 @@ def jump(core: Core) -> list[SegmentHeader]:
     """
     store = core.store
     take_keys(core)
-    path = os.path.join(core.path, DATA_FILE)
-    slot, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
+    slot, other, held = newest_leased(core)
     if slot is None:
+        path = os.path.join(core.path, DATA_FILE)
         raise SuperblockCorrupted(path, "neither superblock slot is whole")
     generation, definitions = slot_load(store.pager, slot)
     files = read_segments(core.vfs, core.log.directory, core.keyring)
@@ -402,6 +412,7 @@ def jump(core: Core) -> list[SegmentHeader]:
     core.follower.mark = LogMark(slot.log_segment, slot.log_offset, slot.ordinal, slot.chain)
     store.known_generation = slot.generation
     take_slot(core, slot, other, is_told=False)
+    del held
     return begun
 
 
@@ -417,15 +428,11 @@ def take_slot(core: Core, slot: Slot, other: Slot | None, *, is_told: bool) -> N
 def move_on(core: Core, number: int) -> None:
     """Go on from the generation that another process has made."""
     store = core.store
-    path = os.path.join(core.path, DATA_FILE)
-    slot, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
-    if slot is None or slot.generation < number:
-        # whoever rotated the keys may have died before it could tell
-        take_keys(core)
-        slot, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
+    slot, other, held = newest_leased(core)
     if slot is None or slot.generation < number:
         raise SuperblockCorrupted(
-            path, f"neither slot names generation {number}, which was there a moment ago"
+            os.path.join(core.path, DATA_FILE),
+            f"neither slot names generation {number}, which was there a moment ago",
         )
     if slot.ordinal > store.reached:
         # the slot is newer than what was followed
@@ -439,3 +446,24 @@ def move_on(core: Core, number: int) -> None:
         # one that nobody told of yet may be in the cache only
         take_slot(core, slot, other, is_told=slot.generation <= number)
     store.known_generation = number
+    del held
+
+
+def newest_leased(core: Core) -> tuple[Slot | None, Slot | None, Lease]:
+    """What the slots say now, the newest one first, and what keeps that one's pages.
+
+    Raises SuperblockCorrupted if neither is what others said a moment ago.
+    """
+    for _ in range(READINGS_MAX - 1):
+        with contextlib.suppress(SuperblockCorrupted):
+            return newest_leased_once(core)
+        # there is a newer one; whoever rotated the keys may have died before it could tell
+        take_keys(core)
+    return newest_leased_once(core)
+
+
+def newest_leased_once(core: Core) -> tuple[Slot | None, Slot | None, Lease]:
+    """The same from one reading."""
+    path = os.path.join(core.path, DATA_FILE)
+    slot, other = slot_newest(slots_read(core.vfs, core.data_fd, path, core.keyring))
+    return slot, other, leased(core.lock.shared, slot, path)

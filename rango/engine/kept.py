@@ -12,12 +12,14 @@ Invariants  I-2: who finds a root under the checkpoint lock pins it before the l
             lists; every root has a bitmap of its own, which marks its page of kept roots as well.
             I-6 and purge: before pages are cleared, and before history is given up, neither slot
             lists any (checkpoint.forget_roots). A data file that is built anew has none.
+            A generation that somebody reads when its slot is written over becomes a root, and
+            stays one until nobody does: so every process knows which units its readers need.
 Policy      The gap made by giving a root up must be worth it: more than `root_gap` bytes of log,
             and more than half the distance to now behind it, so that they lie at geometric
             distances. The root before a named snapshot stays. All together, pages that nothing but
             roots uses are at most a half of those in use (or ROOT_UNITS_MIN).
 Failure     A root that cannot be read is passed over: the log has everything.
-Sources     architecture section 8 (History); ADR-0028, ADR-0035.
+Sources     architecture section 8 (History); ADR-0028, ADR-0035, ADR-0038.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from rango._ext.generation import generation_units, generation_units_only
+from rango._ext.pins import lease, pinned_by_others, pinned_here
 from rango.engine import named
 from rango.errors import Corrupted, IoFailed
 from rango.storage.segment import io_named
@@ -150,8 +153,8 @@ def pin(core: Core, root: Slot, hold: Hold) -> bool:
     if generation is None:
         return False
     store.builder.watch(generation)
-    lease = None if store.shared is None else store.shared.lease(root.generation)
-    hold.pin = (hold.pin, generation, lease)
+    held = None if store.shared is None else lease(store.shared, root.generation)
+    hold.pin = (hold.pin, generation, held)
     return True
 
 
@@ -170,30 +173,53 @@ class Protected(NamedTuple):
     is_whole: bool
     """Whether these are all that it lists. Of the others the build may take pages, so the next slot
     must not list them, though they could be read then."""
+    pinned: tuple[Slot, ...] = ()
+    """Those that somebody reads, of what either slot lists and what the older one names: protected,
+    too."""
 
 
 def protect(core: Core) -> Protected:
-    """Before a build: its pages are those of no root that a slot lists.
+    """Before a build: its pages are those of no root that a slot lists, and of none that the older
+    slot names if somebody reads it.
 
     Under the checkpoint lock.
     """
     slots = slots_of(core)
-    protected = protect_slots(core.store, *slots)
+    pins = pins_of(core)
+    read = [slot for slot in slots[:-1] if slot.generation in pins]
+    protected = protect_slots(core.store, *slots, read=read)
     if not slots:
         return Protected([], True)
     newest = slots[-1]
     found = tried(lambda: roots_of(core.store.pager, newest))
     roots = [root for root in found or [] if root.generation in protected]
-    return Protected(roots, found is not None and len(roots) == len(found))
+    pinned = tuple(root for number, root in protected.items() if number in pins)
+    return Protected(roots, found is not None and len(roots) == len(found), pinned)
 
 
-def protect_slots(store: Store, *slots: Slot | None) -> set[int]:
-    """The same, for these slots; which generations are protected."""
-    found = {root.generation: root for slot in slots for root in listed_by(store.pager, slot)}
+def protect_slots(
+    store: Store, *slots: Slot | None, read: Collection[Slot] = ()
+) -> dict[int, Slot]:
+    """The same, for these slots; what is protected, by generation."""
+    listed = (root for slot in slots for root in listed_by(store.pager, slot))
+    found = {root.generation: root for root in (*listed, *read)}
     units = {number: units_of(store.pager, root) for number, root in found.items()}
     store.builder.roots = [each for each in units.values() if each is not None]
     store.builder.roots_content = None
-    return {number for number, each in units.items() if each is not None}
+    return {number: root for number, root in found.items() if units[number] is not None}
+
+
+def pins_of(core: Core) -> set[int]:
+    """The generations that somebody reads, here or elsewhere, and others have to be told of.
+
+    No pin of a generation comes once a newer one is named, but for roots, whose finder has the
+    checkpoint lock. So what is found under that lock is all there will be of older ones.
+    """
+    shared = core.store.shared
+    if shared is None or len(shared.users()) < 2:
+        return set()
+    numbers, _since = pinned_by_others(shared)
+    return numbers | pinned_here(shared)
 
 
 def choose(core: Core, protected: Protected, view: View, now: LogMark) -> None:
@@ -213,11 +239,24 @@ def choose(core: Core, protected: Protected, view: View, now: LogMark) -> None:
     if not view.catalog.settings.get("is_purging"):
         places = thinned(places, end, gap_of(core), names_of(view) if places else [])
         places = within_budget(core, places, end)
+        wanted = with_pinned([place.root for place in places], protected.pinned)
     else:
-        places = []
-    wanted = [place.root for place in places]
+        wanted = []
     is_same = protected.is_whole and wanted == listed
     builder.roots_content = None if is_same else roots_pack(wanted)
+
+
+def with_pinned(roots: list[Slot], pinned: Collection[Slot]) -> list[Slot]:
+    """These, and what somebody reads, as far as the page has room: what it cannot say costs space
+    until it is let go, not more (Builder._keep_foreign).
+    """
+    rest = sorted(pinned, key=lambda each: each.generation)
+    while True:
+        found = {root.generation: root for root in (*roots, *rest)}
+        wanted = sorted(found.values(), key=lambda each: each.generation)
+        if not rest or len(roots_pack(wanted)) <= LIST_SIZE_MAX:
+            return wanted
+        del rest[0]
 
 
 def names_of(view: View) -> list[int]:

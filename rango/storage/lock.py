@@ -35,6 +35,7 @@ from rango._ext.shared import (
     PLACES_LOCK,
     SHARED_SIZE,
     TABLE_OFFSET,
+    USER_SIZE,
     Shared,
 )
 from rango._ext.vfs import (
@@ -311,8 +312,8 @@ class LockState(NamedTuple):
 FLOCK: Final = struct.Struct("@hhqqi0q")
 """struct flock of 64-bit Linux: type, whence, start, size, pid."""
 
-USER: Final = struct.Struct("=QQQQ")
-"""A place in the table of users: id, pid, start, pinned generation + 1."""
+USER: Final = struct.Struct(f"={USER_SIZE // 8}Q")
+"""A place in the table of users: id, pid, start, pinned generations + 1."""
 
 
 def lock_state(directory: str) -> LockState:
@@ -351,9 +352,10 @@ def users_in(file: int, words: bytes) -> Iterator[User]:
         return
     (owner,) = struct.unpack_from("=Q", words, 8 * APPEND_OWNER_WORD)
     for place, at in enumerate(range(TABLE_OFFSET, SHARED_SIZE, USER.size)):
-        number, pid, start_ms, pin = USER.unpack_from(words, at)
+        number, pid, start_ms, *pins = USER.unpack_from(words, at)
         if number and locked_how(file, PLACES_LOCK + place) != fcntl.F_UNLCK:
-            yield User(pid, start_ms, pin - 1 if pin else None, number == owner)
+            oldest = min((pin - 1 for pin in pins if pin), default=None)
+            yield User(pid, start_ms, oldest, number == owner)
 
 
 def refuse_network(vfs: Vfs, directory: str) -> None:

@@ -34,7 +34,6 @@ from rango.engine.core import Core
 from rango.storage import superblock
 from rango.storage.base_segment import BaseWriter, remove_given_up
 from rango.storage.segment import segment_ids
-from rango.storage.superblock import Slot
 from tests.crash.engine import EngineSubject
 from tests.crash.fault_runs import counts_of, enumerate_faults
 from tests.crash.faults import every_plan
@@ -288,11 +287,11 @@ def test_events_that_are_told_before_they_are_durable_are_found(
 def test_kept_roots_whose_pages_are_given_out_are_found(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    def protect(core: Core) -> list[Slot]:
-        return kept.listed_by(core.store.pager, core.slot)
+    def protect(core: Core) -> kept.Protected:
+        return kept.Protected(kept.listed_by(core.store.pager, core.slot), True)
 
     monkeypatch.setattr(kept, "protect", protect)
-    monkeypatch.setattr(kept, "protect_slots", lambda *_arguments: None)
+    monkeypatch.setattr(kept, "protect_slots", lambda *_arguments, **_options: None)
     assert crash_until_found("named snapshots", seed).violations
 
 

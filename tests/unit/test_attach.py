@@ -21,11 +21,11 @@ from rango.engine import index as index_module
 from rango.engine import keys as keys_module
 from rango.engine.core import Core
 from rango.engine.query import Query
-from rango.errors import DatabaseBusy, IoFailed, SnapshotTooOld
+from rango.errors import DatabaseBusy, IoFailed
 from rango.indexes import asked_check
 from rango.storage.keyring import RawKey
 from rango.storage.lock import DatabaseLock
-from tests.unit.engine_case import documents_of, insert, options_of, replace
+from tests.unit.engine_case import documents_of, insert, options_of
 
 pytestmark = pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
 
@@ -388,35 +388,6 @@ def test_a_lock_file_that_is_deleted_while_it_is_open_ends_the_writing(
         insert(third, "a", [{"_id": 1}])
         assert list(third.check()) == []
         assert numbers(pair(durability=durability)) == [0, 1]
-
-
-def test_a_snapshot_that_pins_too_much_is_told_that_it_is_too_old(pair: Pair) -> None:
-    first, second = pair(durability="memory"), pair(cache_size=1 << 14)
-    first.store.builder.pinned_units_max = 64
-    insert(first, "a", [{"_id": n, "text": os.urandom(600)} for n in range(200)])
-    first.checkpoint()
-    view = second.view()
-    info = view.catalog.collections["a"]
-    seen = []
-    with pytest.raises(SnapshotTooOld, match="open it again"):
-        for turn in range(60):
-            for number in range(200):
-                replace(first, "a", {"_id": number, "text": os.urandom(600)})
-            first.checkpoint()
-            scan = view.scan(info.tree_id, None, None, False, None)
-            found = []
-            while documents := scan.next_documents(50):
-                found += [document["_id"] for document in documents]
-            scan.close()
-            assert found == list(range(200))
-            seen.append(turn)
-    assert seen
-    del view
-    # another one is as good as new
-    assert numbers(second) == list(range(200))
-    first.checkpoint()
-    for core in (first, second):
-        assert list(core.check()) == []
 
 
 def test_a_process_expires_what_an_index_of_another_one_ends(pair: Pair) -> None:

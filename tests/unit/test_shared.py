@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rango._ext.append_lock import AppendLock
+from rango._ext.pins import lease, pinned_by_others, pinned_here
 from rango._ext.process_lock import ProcessLock
 from rango._ext.shared import PLACES_LOCK, SHARED_SIZE, TABLE_OFFSET, Shared
 from rango._ext.vfs import POSIX, RANGE_LOCKS, VFS_CREATE, VFS_EXCLUSIVE_LOCK, VFS_WRITE
@@ -88,28 +89,48 @@ def test_a_full_table_says_so(file: File) -> None:
         file.user()
 
 
-def test_the_oldest_pin_of_others_counts_until_its_last_lease_is_gone(file: File) -> None:
+def test_the_pins_of_others_count_until_the_last_lease_is_gone(file: File) -> None:
     first, second, third = file.user(), file.user(), file.user()
-    lease, again, newer = second.lease(5), second.lease(5), second.lease(6)
-    other = third.lease(4)
-    assert (first.oldest_pin(), second.oldest_pin(), third.oldest_pin()) == (4, 4, 5)
-    del other, lease
-    assert first.oldest_pin() == 5
+    old, again, newer = lease(second, 5), lease(second, 5), lease(second, 6)
+    other = lease(third, 4)
+    assert pinned_by_others(first) == ({4, 5, 6}, None)
+    assert pinned_by_others(second) == ({4}, None) and pinned_here(second) == {5, 6}
+    assert pinned_by_others(third) == ({5, 6}, None)
+    del other, old
+    assert pinned_by_others(first) == ({5, 6}, None)
     del again
-    assert first.oldest_pin() == 6
+    assert pinned_by_others(first) == ({6}, None)
     first.overruled = 7
     assert second.is_overruled and not third.is_overruled
     del newer
-    assert first.oldest_pin() is None and not second.is_overruled
+    assert pinned_by_others(first) == (set(), None) and not second.is_overruled
+
+
+def test_pins_without_a_word_of_their_own_are_known_by_the_oldest(file: File) -> None:
+    first, second = file.user(), file.user()
+    leases = {number: lease(second, number) for number in range(100, 112)}
+    assert pinned_by_others(first) == (set(leases), None)
+    more = [lease(second, 50), lease(second, 40), lease(second, 60)]
+    assert pinned_by_others(first) == (set(leases), 40)
+    del leases[105], more[1]
+    # who was the oldest of those that are left is not known
+    assert pinned_by_others(first) == (set(leases), 40)
+    more.append(lease(second, 200))
+    assert pinned_by_others(first) == (set(leases) | {200}, 40)
+    more.clear()
+    assert pinned_by_others(first) == (set(leases), None)
+    leases.clear()
+    second.leave()
+    assert pinned_by_others(file.user()) == (set(), None)
 
 
 def test_the_pin_of_a_dead_user_holds_nothing(file: File) -> None:
     first, dead = file.user(), file.user()
-    lease = dead.lease(5)
-    assert first.oldest_pin() == 5
+    held = lease(dead, 5)
+    assert pinned_by_others(first) == ({5}, None)
     file.close(file.descriptors[-1])
-    assert first.oldest_pin() is None
-    del lease
+    assert pinned_by_others(first) == (set(), None)
+    del held
 
 
 def test_an_owner_that_lives_keeps_its_lock_and_a_killed_one_loses_it(file: File) -> None:
