@@ -25,7 +25,18 @@ from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.store import Store
 from rango._ext.view import View
-from rango.engine import attach, check, checkpoint, expiry, index, point, purge, recovery, signing
+from rango.engine import (
+    attach,
+    check,
+    checkpoint,
+    expiry,
+    index,
+    point,
+    purge,
+    recovery,
+    shrink,
+    signing,
+)
 from rango.engine.catalog import collection_dropped, collection_renamed
 from rango.engine.check import Finding
 from rango.engine.figures import figures
@@ -244,6 +255,8 @@ class Core:
             except LowDisk:
                 # the log has everything; the next open replays it
                 self.findings.append("no space for the checkpoint at close")
+        if self.commits:
+            shrink.at_close(self)
         if self.commits or self.checkpoints:
             # the checkpoint lock first, as everywhere: a checkpoint takes the append lock under it
             with self.checkpoint_lock:

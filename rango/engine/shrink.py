@@ -4,8 +4,10 @@ Terms       unit, generation, limit: see rango/_ext/relocate.pyx.
 Invariants  I-2, I-3, I-18, as for a checkpoint. The generations made here hold what the one before
             them holds, so the slot names the same commit and the same place in the log. Others read
             and write between two steps; one step moves at most STEP_UNITS.
-Failure     as of a checkpoint. LowDisk: what was moved has moved.
-Sources     ADR-0032.
+Failure     as of a checkpoint. LowDisk: what was moved has moved. A page that cannot be read is not
+            moved, nor is what the step would have moved with it: it is a finding, no reason to
+            latch, for nothing names what the step has written.
+Sources     ADR-0032, ADR-0038.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from rango._ext import layout
 from rango._ext.generation import generation_slot, generation_units
 from rango._ext.relocate import generation_relocated
 from rango.engine import checkpoint, kept
+from rango.errors import Corrupted, DatabaseBusy, LowDisk, RangoError
 from rango.storage.superblock import DATA_FILE, slot_load, slots_read
 
 if TYPE_CHECKING:
+    from rango._ext.view import Generation
     from rango.engine.core import Core
 
 STEP_UNITS: Final = 4_096
@@ -32,6 +36,52 @@ SPARE_SHARE: Final = 8
 """Of the used units, so much is left free as well."""
 
 STEPS_MAX: Final = 100_000
+
+LOOSE_RATIO: Final = 2
+"""A file that is so many times as long as what it holds is worth the work at close, ..."""
+
+LOOSE_UNITS: Final = 1_024
+"""... if it is 4 MiB longer than that: a few checkpoints need as much again, ..."""
+
+CLOSE_UNITS_MAX: Final = 16_384
+"""... and if there are not more than 64 MiB to read: compact() takes its time, close() does not."""
+
+
+def at_close(core: Core) -> None:
+    """Let a small file that is mostly free be small again. By the last one that has it open.
+
+    What cannot be done is a finding: the database loses nothing by its file's length.
+    """
+    if not is_loose(core):
+        return
+    try:
+        # should a write fail, no more of them come: nothing may wait for its flush then
+        core.store.appender.flush()
+        checkpoint.forget_roots(core)
+        shrink(core)
+    except (LowDisk, DatabaseBusy) as error:
+        core.findings.append(str(error))
+    except RangoError as error:
+        if core.error is None:
+            raise
+        core.findings.append(str(error))
+
+
+def is_loose(core: Core) -> bool:
+    """Whether the file is much longer than what its newest generation holds."""
+    slot = core.slot
+    if slot is None or slot.file_units <= LOOSE_UNITS:
+        return False
+    newest = kept.units_of(core.store.pager, slot)
+    if newest is None:
+        return False
+    used = units_in(newest)
+    return used <= CLOSE_UNITS_MAX and slot.file_units > LOOSE_RATIO * used + LOOSE_UNITS
+
+
+def units_in(generation: Generation) -> int:
+    """How many units it uses."""
+    return int.from_bytes(generation_units(generation), "little").bit_count()
 
 
 def shrink(core: Core) -> int:
@@ -82,21 +132,24 @@ def step(core: Core, path: str) -> int:
     slot = core.slot
     if slot is None or slot not in slots_read(core.vfs, core.data_fd, path, core.keyring):
         return 0
-    if store.head.generation_number != slot.generation:
-        # the store is further than the slot: what it holds besides would be lost
-        return 0
-    old, definitions = slot_load(store.pager, slot)
-    used = int.from_bytes(generation_units(old), "little").bit_count()
+    newest = kept.units_of(store.pager, slot)
+    used = slot.file_units if newest is None else units_in(newest)
     limit = used + used // SPARE_SHARE + SPARE_UNITS
-    if slot.file_units <= limit:
+    # a store that is further than the slot holds what would be lost
+    if slot.file_units <= limit or store.head.generation_number != slot.generation:
         return 0
     checkpoint.prove_slot(core)
     if not kept.protect(core).is_whole:
         # the next slot would list what this build may write over
         return 0
-    generation, moved = generation_relocated(
-        store.builder, old, dict(definitions), slot.generation + 1, limit, STEP_UNITS
-    )
+    try:
+        old, definitions = slot_load(store.pager, slot)
+        generation, moved = generation_relocated(
+            store.builder, old, dict(definitions), slot.generation + 1, limit, STEP_UNITS
+        )
+    except Corrupted as error:
+        core.findings.append(f"the data file cannot give back its end: {error}")
+        return 0
     if not moved:
         return 0
     fields = generation_slot(generation)

@@ -203,6 +203,7 @@ def shrinkings(session: Session) -> None:
         patch.setattr(checkpoint, "SHRINK_UNITS_MIN", 8)
         patch.setattr(shrink, "STEP_UNITS", 20)
         patch.setattr(shrink, "SPARE_UNITS", 8)
+        patch.setattr(shrink, "LOOSE_UNITS", 16)
         for turn in range(2):
             for n in range(24):
                 size = rng.choice((100, 3_000, 30_000))
@@ -214,7 +215,11 @@ def shrinkings(session: Session) -> None:
             scribe.compact("now" if turn else 0)
             scribe.verify()
             scribe.update("a", rng.choice(scribe.ids("a")), {"n": -1})
-        scribe.reopen()
+            # close() gives back what deletions have left
+            scribe.insert_many("b", [document(rng, 1_000 + n, 3_000) for n in range(30)])
+            scribe.checkpoint()
+            scribe.delete("b", scribe.ids("b"))
+            scribe.reopen()
         scribe.insert("a", document(rng, 1_000))
         scribe.verify()
 

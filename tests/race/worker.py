@@ -21,7 +21,6 @@ from rango.engine import kept
 from rango.errors import Conflict, DuplicateKey, HistoryGone, NotFound
 
 KEY = bytes(range(32))
-kept.ROOT_GAP = 128 * 1024
 ROWS_KEPT = 400
 """Newer rows than these are there; older ones are deleted, so the database does not only grow."""
 
@@ -194,6 +193,8 @@ class Worker:
 
 def main() -> None:
     """Work for ever."""
+    # roots come often here
+    kept.ROOT_GAP = 128 * 1024
     directory, number, seed, acknowledged = sys.argv[1:5]
     role = sys.argv[5] if len(sys.argv) > 5 else "writer"
     worker = Worker(directory, int(number), int(seed), acknowledged)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from rango._ext import layout
+from rango._ext.generation import generation_trees
 from rango._ext.key import key_of
-from rango.engine import recovery, shrink
-from rango.storage.superblock import DATA_FILE
-from tests.unit.engine_case import documents_of, insert, opened, replace
+from rango.engine import checkpoint, recovery, shrink
+from rango.engine.core import Core
+from rango.storage.superblock import DATA_FILE, slot_load
+from tests.unit.engine_case import DB, documents_of, insert, opened, options_of, replace
 from tests.unit.memory_disk import File, MemoryDisk
 
 
@@ -37,13 +41,7 @@ def test_a_store_that_is_further_than_its_slot_is_left_alone(
     # the newest pages lie at the end
     insert(core, "z", ({"_id": number, "text": "x" * 100} for number in range(60)))
     core.checkpoint()
-    info = core.collections()["a"]
-    txn = core.begin()
-    txn.lock()
-    for number in range(2_000):
-        txn.forget(info, key_of(number), txn.view.get(info.tree_id, key_of(number)))
-    txn.commit()
-    del txn
+    delete_all(core, "a")
     core.checkpoint()
     replace(core, "kept", {"_id": 0, "text": "y"})
     core.checkpoint()
@@ -63,3 +61,94 @@ def test_a_store_that_is_further_than_its_slot_is_left_alone(
     assert list(again.check()) == []
     again.release()
     core.release()
+
+
+def loose(disk: MemoryDisk) -> Core:
+    """A core whose data file is mostly free, but for its end."""
+    core = opened(disk=disk, page_size=512, root_gap=1 << 40)
+    insert(core, "a", ({"_id": number, "text": "x" * 3_000} for number in range(300)))
+    core.checkpoint()
+    # the newest pages lie at the end
+    insert(core, "z", ({"_id": number, "text": "y" * 300} for number in range(40)))
+    core.checkpoint()
+    delete_all(core, "a")
+    for number in range(3):
+        replace(core, "z", {"_id": number, "text": "z"})
+        core.checkpoint()
+    return core
+
+
+def delete_all(core: Core, name: str) -> None:
+    info = core.collections()[name]
+    txn = core.begin()
+    txn.lock()
+    for number in documents_of(core, name):
+        txn.forget(info, key_of(number), txn.view.get(info.tree_id, key_of(number)))
+    txn.commit()
+
+
+def size_of(disk: MemoryDisk) -> int:
+    return len(disk.names[f"{DB}/{DATA_FILE}"].data)
+
+
+def test_close_gives_back_what_nobody_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shrink, "LOOSE_UNITS", 64)
+    monkeypatch.setattr(checkpoint, "SHRINK_UNITS_MIN", 8)
+    disk = MemoryDisk()
+    core = loose(disk)
+    before = size_of(disk)
+    assert shrink.is_loose(core)
+    core.release()
+    assert size_of(disk) < before // 3
+    core = opened(disk=disk)
+    assert sorted(documents_of(core, "z")) == list(range(40)) and not documents_of(core, "a")
+    assert list(core.check()) == [] and not shrink.is_loose(core)
+    calls = len(disk.calls)
+    core.release()
+    assert not [call for call in disk.calls[calls:] if "truncate" in str(call)]
+
+
+def test_close_leaves_a_file_alone_that_takes_long_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shrink, "LOOSE_UNITS", 64)
+    monkeypatch.setattr(shrink, "CLOSE_UNITS_MAX", 8)
+    disk = MemoryDisk()
+    core = loose(disk)
+    before = size_of(disk)
+    core.release()
+    assert size_of(disk) == before
+
+
+def test_close_beside_others_leaves_the_file_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shrink, "is_loose", None)
+    first, second = (Core(options_of(tmp_path / "db")) for _ in range(2))
+    first.start()
+    second.start()
+    insert(first, "a", [{"_id": 1}])
+    first.release()
+    monkeypatch.undo()
+    second.release()
+
+
+def test_a_damaged_page_does_not_stop_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what moves the pages reads them all; nothing that was committed depends on it."""
+    monkeypatch.setattr(shrink, "LOOSE_UNITS", 64)
+    disk = MemoryDisk()
+    core = loose(disk)
+    core.store.pager.forget_cache()
+    disk.names[f"{DB}/{DATA_FILE}"].data[root_unit(core, "z") * layout.UNIT_SIZE + 40] ^= 1
+    core.release()
+    assert core.error is None
+    assert any("cannot give back its end" in each for each in core.findings)
+    again = opened(disk=disk)
+    assert not again.is_latched
+    again.release()
+
+
+def root_unit(core: Core, name: str) -> int:
+    """Where the root of a collection's tree lies."""
+    assert core.slot is not None
+    generation, _definitions = slot_load(core.store.pager, core.slot)
+    link = generation_trees(generation)[core.collections()[name].tree_id][0]
+    return int.from_bytes(link[layout.LINK_UNIT : layout.LINK_UNITS], "little")
