@@ -13,6 +13,7 @@ from rango._ext.generation import generation_units
 from rango._ext.pager import Pager
 from rango._ext.vfs import VFS_READ
 from rango.doctor.examination import Examination
+from rango.engine import kept
 from rango.engine.catalog import Catalog
 from rango.errors import Corrupted, FormatTooNew, IoFailed
 from rango.storage.keyring import Keyring
@@ -164,6 +165,7 @@ def examine_pages(case: Examination, keyring: Keyring, slot: Slot) -> Catalog | 
     try:
         generation, definitions = slot_load(pager, slot)
         catalog = Catalog(dict(definitions), {}, slot.tree_next)
+        roots = [kept.units_of(pager, root) for root in kept.listed_by(pager, slot)]
     except Corrupted as error:
         case.find(
             "page-damaged",
@@ -174,8 +176,11 @@ def examine_pages(case: Examination, keyring: Keyring, slot: Slot) -> Catalog | 
         return None
     finally:
         pager.close()
-    used = int.from_bytes(generation_units(generation), "little").bit_count()
-    free = (slot.file_units - used) * layout.UNIT_SIZE
+    used = 0
+    for each in (generation, *roots):
+        if each is not None:
+            used |= int.from_bytes(generation_units(each), "little")
+    free = (slot.file_units - used.bit_count()) * layout.UNIT_SIZE
     case.facts["reclaimable_bytes"] = free
     if free >= RECLAIMABLE_BYTES and 2 * free >= slot.file_units * layout.UNIT_SIZE:
         case.find(

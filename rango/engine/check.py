@@ -22,6 +22,7 @@ from rango._ext.generation import (
 )
 from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.record import record_actor, record_parts, validate
+from rango.engine import checkpoint
 from rango.errors import Corrupted, RangoError
 from rango.storage.oplog import Oplog
 from rango.storage.segment import LogFinding, io_named
@@ -94,6 +95,11 @@ def check_data_file(core: Core) -> Iterator[Finding]:
     path = os.path.join(core.path, DATA_FILE)
     with io_named(f"reading {path}"):
         slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
+        if None in slots:
+            # it may be sealed under an epoch that another process has begun
+            with core.follow_lock:
+                checkpoint.take_keys(core)
+            slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
         torn = slots_torn(core.vfs, core.data_fd, slots)
     newest = 0 if core.slot is None else core.slot.generation
     for number, slot in enumerate(slots):

@@ -171,7 +171,8 @@ def _(folder: Path) -> Report:
         for turn in range(3):
             notes.insert_one({"_id": 6000 + turn})
             db.checkpoint()
-    return looked(folder)
+        # closing would give it back
+        return looked(folder)
 
 
 @provokes("clock-behind")

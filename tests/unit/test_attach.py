@@ -390,6 +390,20 @@ def test_a_lock_file_that_is_deleted_while_it_is_open_ends_the_writing(
         assert numbers(pair(durability=durability)) == [0, 1]
 
 
+def test_check_beside_another_one_that_changed_the_epoch_finds_nothing(pair: Pair) -> None:
+    secret = RawKey(bytes(range(32)))
+    first, second = pair(secret=secret), pair(secret=secret)
+    insert(first, "a", [{"_id": 1}])
+    first.checkpoint()
+    assert list(second.check()) == []
+    keys_module.rotate(first)
+    insert(first, "a", [{"_id": 2}])
+    first.checkpoint()
+    # it has not looked at anything since
+    assert list(second.check()) == []
+    assert numbers(second) == [1, 2]
+
+
 def test_a_process_expires_what_an_index_of_another_one_ends(pair: Pair) -> None:
     first, second = pair(), pair(ttl_interval_s=3_600)
     insert(first, "a", [{"_id": 0}])

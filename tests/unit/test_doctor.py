@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -16,8 +17,12 @@ import pytest
 
 import rango
 from ci.environment import ROOT
+from rango._ext import layout
+from rango._ext.generation import generation_units
 from rango.doctor import CODES, SEVERITIES
+from rango.engine import kept
 from rango.errors import NotADatabase
+from tests.engine_case import open_tiny
 from tests.unit import doctor_damage_case
 from tests.unit.doctor_case import KEY, PROVOKED, healthy, looked, surroundings_now
 from tests.unit.test_cli import Answer, python, run
@@ -223,3 +228,26 @@ def test_the_surroundings_are_measured(tmp_path: Path) -> None:
     found = surroundings_now(tmp_path)
     assert found.versions["python"] and found.free_bytes > 0 and found.file_system
     assert not found.has_foreign_bson
+
+
+def test_what_older_states_need_is_not_free(tmp_path: Path) -> None:
+    """Free bytes are those that the next checkpoint may use."""
+    with open_tiny(tmp_path / "db", durability="memory", root_gap=16 * 1024) as db:
+        chance = random.Random(1)
+        for number in range(2_000):
+            key = chance.randrange(150)
+            document = {"_id": key, "n": number, "text": chance.randbytes(80)}
+            db["a"].replace_one({"_id": key}, document, upsert=True)
+        db.checkpoint()
+        core = db._handle.core
+        assert core.slot is not None
+        pager = core.store.pager
+        generations = [core.slot, *kept.listed_by(pager, core.slot)]
+        assert len(generations) > 3
+        used = 0
+        for each in generations:
+            found = kept.units_of(pager, each)
+            assert found is not None
+            used |= int.from_bytes(generation_units(found), "little")
+        free = (core.slot.file_units - used.bit_count()) * layout.UNIT_SIZE
+    assert looked(tmp_path / "db").facts["reclaimable_bytes"] == free
