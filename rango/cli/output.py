@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal
@@ -75,17 +76,26 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 
 def print_table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     """A table for people; columns of numbers are aligned to the right."""
-    from rich.console import Console
-    from rich.table import Table
-
     listed = [list(line) for line in lines]
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="bold")
+    columns: list[list[str]] = []
     for at, name in enumerate(head):
         is_number = bool(listed) and all(isinstance(line[at], (int, float)) for line in listed)
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-    for line in listed:
-        table.add_row(*[str(value) for value in line])
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+        cells = [name, *(str(line[at]) for line in listed)]
+        width = max(map(width_of, cells))
+        spaces = [" " * (width - width_of(cell)) for cell in cells]
+        pairs = zip(spaces, cells, strict=True)
+        columns.append([space + cell if is_number else cell + space for space, cell in pairs])
+    for row, cells in enumerate(zip(*columns, strict=True)):
+        text = "  ".join(cells).rstrip()
+        click.echo(text if row else click.style(text, bold=True))
+
+
+def width_of(text: str) -> int:
+    """Columns of a terminal that a text takes: wide characters take two, combining ones none."""
+    return sum(
+        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF")
+        for each in text
+    )
 
 
 class Progress:
@@ -97,8 +107,8 @@ class Progress:
         self._is_bytes = is_bytes
         self._start = time.monotonic()
         self._bar: Any = None
-        self._task: Any = None
         self._is_shown = sys.stderr.isatty()
+        self._is_counted = False
 
     def __call__(self, done: int, total: int | None = None) -> None:
         """Say that `done` of `total` are done."""
@@ -109,31 +119,36 @@ class Progress:
             is_much = not self._is_bytes and (total or 0) >= PROGRESS_COUNT_MIN
             if not is_much and time.monotonic() - self._start < PROGRESS_AFTER_S:
                 return
+            if not total:
+                self._is_counted = True
+                click.echo(f"\r{self._what}  {self._count(done, total)}", err=True, nl=False)
+                return
             self._begin(total)
-        self._bar.update(self._task, completed=done, total=total)
+        self._bar.length = total
+        self._bar.update(done - self._bar.pos, done)
 
-    def _begin(self, total: int | None) -> None:
-        from rich import progress as bars
-        from rich.console import Console
-
-        counts: list[bars.ProgressColumn] = [bars.MofNCompleteColumn()]
-        if self._is_bytes:
-            counts = [bars.DownloadColumn(binary_units=True), bars.TransferSpeedColumn()]
-        self._bar = bars.Progress(
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(),
-            *counts,
-            bars.TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
+    def _begin(self, total: int) -> None:
+        self._bar = click.progressbar(
+            length=total,
+            label=self._what,
+            file=sys.stderr,
+            item_show_func=lambda done: self._count(done or 0, self._bar.length),
         )
-        self._bar.start()
-        self._task = self._bar.add_task(self._what, total=total)
+        self._bar.__enter__()
+
+    def _count(self, done: int, total: int | None) -> str:
+        if not self._is_bytes:
+            return f"{done:,} of {total:,}" if total else f"{done:,}"
+        rate = size_text(done / max(time.monotonic() - self._start, 1e-3))
+        count = f"{size_text(done)} of {size_text(total)}" if total else size_text(done)
+        return f"{count}, {rate}/s"
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """End the line of the bar."""
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.__exit__(None, None, None)
+        elif self._is_counted:
+            click.echo(err=True)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ with rango.open(sys.argv[1], key=bytes(32)) as db:
 # What each would cost is in docs/adr/0033-installed-and-measured.md.
 SELDOM = {
     "asyncio", "click", "concurrent", "cryptography", "email", "gridfs", "http", "keyring",
-    "logging", "multiprocessing", "opentelemetry", "pydantic", "pymongo", "re2", "rich", "select",
+    "logging", "multiprocessing", "opentelemetry", "pydantic", "pymongo", "re2", "select",
     "selectors", "socket", "ssl", "subprocess", "tempfile", "yaml", "zoneinfo",
 }  # fmt: skip
 SELDOM_OWN = {
