@@ -49,6 +49,13 @@ class ModelCollection(Collection[M]):
         query = query_of(filter, projection, options)
         return ModelCursor(self._handle, self._name, query, self._model)
 
+    def find_many(
+        self, filter: Any = None, projection: ProjectionKeys | None = None, **options: Any
+    ) -> Any:
+        """See Collection.find_many()."""
+        found = super().find_many(filter, projection, **options)
+        return [self._returned(each, projection) for each in found]
+
     def _returned(self, document: Any, projection: ProjectionKeys | None) -> Any:
         if document is None or projection is not None:
             return document

@@ -19,6 +19,7 @@ from rango.engine.query import (
     SortKeys,
     count_check,
 )
+from rango.engine.sort import sort_of
 from rango.errors import InvalidArgument, PageCorrupted
 from rango.models import D
 from rango.names import path_check
@@ -83,6 +84,9 @@ REFUSED: Final[Mapping[str, str]] = {
 }
 
 
+PLAIN: Final = frozenset({"sort", "limit"})
+
+
 class CollectionReads(Generic[D]):
     """The methods of a Collection that read. Their options are those of FindOptions."""
 
@@ -133,26 +137,35 @@ class CollectionReads(Generic[D]):
 
     def _first(self, query: Query) -> Document | None:
         """The one document of a query."""
+        found = self._listed(query)
+        return found[0] if found else None
+
+    def _listed(self, query: Query) -> list[Document]:
+        """The documents of a query, without a cursor around them."""
         view, _ = self._handle.view()
         metrics = self._handle.metrics
         weight = 0 if metrics.queries % metrics.find_sample else metrics.find_sample
         metrics.queries += 1
         info = view.catalog.collections.get(self._name)
         query.start_clock()
+        documents: list[Document] = []
         if info is None:
-            return None
+            return documents
         started = perf_counter_ns() if weight else 0
         try:
             for batch in query.batches(view, info):
-                if batch:
-                    return batch[0]
+                if documents:
+                    documents += batch
+                else:
+                    documents = batch
         finally:
             if weight:
                 spent = perf_counter_ns() - started
-                noted(self._handle, "find", spent, self._name, query, weight=weight)
+                count = len(documents)
+                noted(self._handle, "find", spent, self._name, query, weight=weight, returned=count)
             for scan in query.scans:
                 scan.close()
-        return None
+        return documents
 
     @overload
     def find(
@@ -211,7 +224,7 @@ class CollectionReads(Generic[D]):
         **options: Unpack[FindOptions],
     ) -> Any:
         """The documents that match, as a list. Arguments as in find()."""
-        return self.find(filter, projection, **options).to_list()
+        return self._listed(query_of(filter, projection, options))
 
     def count_documents(
         self, filter: Any, *, skip: int = 0, limit: int = 0, **options: Unpack[CountOptions]
@@ -305,6 +318,13 @@ def query_of(filter: Any, projection: ProjectionKeys | None, options: Mapping[st
         query = Query(filter_of(filter))
         if projection is not None:
             query.project(projection)
+        return query
+    if projection is None and options.keys() <= PLAIN:
+        # most calls: the checks below would take as long as finding ten documents by an index
+        query = Query(filter_of(filter))
+        if (sort := options.get("sort")) is not None:
+            query.sort = sort_of(sort)
+        query.limit_to(options.get("limit", 0))
         return query
     for name, value in options.items():
         if name in REFUSED and value not in (None, False):

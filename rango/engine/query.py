@@ -58,6 +58,8 @@ JOIN_AFTER = 128
 """Keys of an index that are read before a second index is looked at. So many documents cost some
 40 us, the start of the second scan 2 us."""
 
+SCANNED: Final = ("scan", "index", "id_range")
+"""Plans that are one scan."""
 
 TIME_MS_MAX: Final = 2**31 - 1
 """The largest max_time_ms, milliseconds. MongoDB's limit."""
@@ -278,11 +280,7 @@ class Query:
         """What the plan does not give in order, sorted; with a limit only so many are held."""
         count = self.skip + self.limit if self.limit else 0
         sorter = sorter_of(self.sort, count, self.collation, self.stop)
-        if (
-            plan.kind in ("scan", "index", "id_range")
-            and plan.partner is None
-            and not self.narrows(plan)
-        ):
+        if plan.kind in SCANNED and plan.partner is None and not self.narrows(plan):
             sorter.add_scan(self._scan(view, info, plan))
         else:
             for batch in self._found(view, info, plan):
@@ -313,6 +311,16 @@ class Query:
     def batches(self, view: View, info: CollectionInfo) -> Iterator[list[Document]]:
         """The documents to return, in batches."""
         plan = self.choose(info)
+        if (
+            self.projection is None
+            and not (self.meta or self.skip)
+            and plan.is_sorted
+            and plan.kind in SCANNED
+        ):
+            return self._plain(view, info, plan, self.variables)
+        return self._returned(view, info, plan)
+
+    def _returned(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[Document]]:
         projection = self.projection
         is_plain = not (self.meta or self.skip) and (
             projection is None or not (projection.meta or projection.positional)
@@ -321,7 +329,7 @@ class Query:
         if is_plain and plan.is_sorted and self.is_covered(plan):
             yield from self._covered(view, info, plan)
             return
-        if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
+        if is_plain and plan.is_sorted and plan.kind in SCANNED:
             yield from self._plain(view, info, plan, variables)
             return
         returned = returner(self.projection, self.program, meta=self.meta, variables=variables)
@@ -337,7 +345,7 @@ class Query:
         if self.narrows(plan):
             return None
         is_plain = self.projection is None and not (self.meta or self.skip or plan.partner)
-        if is_plain and plan.is_sorted and plan.kind in ("scan", "index", "id_range"):
+        if is_plain and plan.is_sorted and plan.kind in SCANNED:
             return self._scan(view, info, plan)
         return None
 

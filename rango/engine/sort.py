@@ -16,6 +16,7 @@ Sources     MongoDB manual, "cursor.sort()"; keys: rango/_ext/key.pyx, rango/_ex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -47,6 +48,9 @@ INVERTED: Final = bytes(255 - value for value in range(256))
 
 NATURAL: Final = "$natural"
 
+KEPT_SIZE: Final = 256
+"""Longer names than this many characters are not kept for the next sort."""
+
 
 def sort_of(spec: object, direction: object = None) -> Sort:
     """The normal form of a sort: a name, a list of names or (name, direction) pairs, or a mapping.
@@ -56,6 +60,15 @@ def sort_of(spec: object, direction: object = None) -> Sort:
     """
     if spec is None:
         return ()
+    if type(spec) is list and len(spec) == 1 and direction is None:
+        pair = spec[0]
+        # exact types: True is 1 as a key of what is kept, and no direction
+        if type(pair) is tuple and [*map(type, pair)] == [str, int] and len(pair[0]) < KEPT_SIZE:
+            return _sort_of_one(pair)
+    return _sort_of(spec, direction)
+
+
+def _sort_of(spec: object, direction: object) -> Sort:
     pairs: Iterable[Any]
     if isinstance(spec, str):
         pairs = [(spec, 1 if direction is None else direction)]
@@ -77,6 +90,11 @@ def sort_of(spec: object, direction: object = None) -> Sort:
     if len(fields) > SORT_FIELDS_MAX:
         raise InvalidFilter(f"a sort has at most {SORT_FIELDS_MAX} fields, not {len(fields)}")
     return tuple(fields.items())
+
+
+@lru_cache(maxsize=256)
+def _sort_of_one(pair: tuple[str, int]) -> Sort:
+    return _sort_of([pair], None)
 
 
 def _field_of(pair: object) -> tuple[str, int]:

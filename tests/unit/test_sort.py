@@ -74,6 +74,20 @@ def names(records: list[dict[str, Any]], sort: Sort, limit: int = 0) -> list[Any
     return [decode(record_parts(record)[6])["n"] for record in found]
 
 
+def test_a_sort_that_is_known_says_nothing_about_one_that_only_compares_as_equal() -> None:
+    for direction in (True, 1.0, "1"):
+        assert sort_of([("known", 1)]) == (("known", 1),)
+        if direction == 1.0 and not isinstance(direction, bool):
+            assert sort_of([("known", direction)]) == (("known", 1),)
+        else:
+            with pytest.raises(InvalidFilter):
+                sort_of([("known", direction)])
+    assert sort_of([("$natural", -1)]) == sort_of([("$natural", -1)]) == (("_id", -1),)
+    for _ in range(2):
+        with pytest.raises(InvalidFilter):
+            sort_of([("$other", 1)])
+
+
 def test_missing_is_null_and_arrays_count_by_their_ends() -> None:
     documents: list[dict[str, Any]] = [
         {"n": 0, "a": 5},
