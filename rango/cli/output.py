@@ -85,8 +85,8 @@ def print_table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
         spaces = [" " * (width - width_of(cell)) for cell in cells]
         pairs = zip(spaces, cells, strict=True)
         columns.append([space + cell if is_number else cell + space for space, cell in pairs])
-    for row, cells in enumerate(zip(*columns, strict=True)):
-        text = "  ".join(cells).rstrip()
+    for row, line_cells in enumerate(zip(*columns, strict=True)):
+        text = "  ".join(line_cells).rstrip()
         click.echo(text if row else click.style(text, bold=True))
 
 
