@@ -31,6 +31,7 @@ from rango._ext.key import key_of
 from rango.engine import purge
 from rango.errors import (
     Corrupted,
+    DatabaseBusy,
     DatabaseClosed,
     ForkedHandle,
     IoFailed,
@@ -212,7 +213,7 @@ class Expirer:
                 finally:
                     core.expiry_lock.drop()
             if not self._stopping.is_set():
-                purge.resume(core)
+                purge.resume(core, self._go_on)
         except (DatabaseClosed, ForkedHandle):
             return False
         except (IoFailed, Corrupted) as error:
@@ -229,6 +230,11 @@ class Expirer:
         self._failures = 0
         self._error = None
         return True
+
+    def _go_on(self, _done: int, _total: int) -> None:
+        """Not beyond close(): another process may work on the same files then."""
+        if self._stopping.is_set():
+            raise DatabaseBusy("the database is being closed; the next open goes on")
 
     def _fail(self, core: Core | None, error: BaseException | None) -> None:
         """Say everywhere that documents stay which are due."""

@@ -57,6 +57,9 @@ _working: WeakSet[Core] = WeakSet()
 BATCH_COUNT: Final = 1_000
 """Documents that one commit forgets."""
 
+LOOK_COMMITS: Final = 1_000
+"""Commits that are read between two calls of `progress`, which may end the work."""
+
 Target = tuple[int, bytes]
 Progress = Callable[[int, int], object]
 
@@ -240,7 +243,9 @@ def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
     limits = all_limits(log, 0)
     targets: set[Target] = set()
     owners: dict[int, int] = {}
-    for body in bodies(core):
+    for at, body in enumerate(bodies(core)):
+        if progress is not None and at % LOOK_COMMITS == 0:
+            progress(0, len(sealed))
         for mutation in mutations(body):
             note(mutation, targets, owners)
     commits = segments = 0
@@ -378,10 +383,11 @@ def complete(core: Core) -> None:
         txn.abort()
 
 
-def resume(core: Core) -> None:
+def resume(core: Core, progress: Progress | None = None) -> None:
     """Go on with a purge that was interrupted, if there is one. If it has to wait, because somebody
     reads older pages or works on the history, or because space is missing, a finding and an event
-    say so: nobody was told that it is complete. Raises IoFailed, Corrupted.
+    say so: nobody was told that it is complete. `progress` may raise DatabaseBusy to end it early.
+    Raises IoFailed, Corrupted.
     """
     if core in _working:
         return
@@ -391,7 +397,7 @@ def resume(core: Core) -> None:
         return
     try:
         check_free(core)
-        finish(core)
+        finish(core, progress)
     except (LowDisk, DatabaseBusy) as error:
         forget_findings(core)
         core.findings.append(f"{WAITS}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -213,3 +214,44 @@ def test_a_failing_disk_still_ends_the_open(
         with pytest.raises(errors.IoFailed):
             rango.open(tmp_path / "db")
     insert(reader, "notes", [{"_id": "still"}])
+
+
+def test_close_ends_a_purge_in_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: Core
+) -> None:
+    """Nothing goes on in the files once they may be another process's."""
+    path = tmp_path / "db"
+    view: Any = reader.view()
+    db = waiting(path, monkeypatch, ttl_interval_s=0.05)
+    core = db._handle.core
+    begun, go_on = threading.Event(), threading.Event()
+    rewritten = purging.segment_purge
+    count = 0
+
+    def slow(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        begun.set()
+        assert go_on.wait(30)
+        return rewritten(*arguments)
+
+    for number in range(3):
+        db["notes"].insert_one({"_id": f"later {number}"})
+        try:
+            core.append_lock_take()
+            core.store.appender.roll_over()
+        finally:
+            core.append_lock.drop()
+    monkeypatch.setattr(purging, "segment_purge", slow)
+    del view
+    assert begun.wait(30)
+    stopping = core.expirer._stopping
+    closing = threading.Thread(target=db.close)
+    closing.start()
+    assert stopping.wait(30)
+    go_on.set()
+    closing.join(30)
+    assert not closing.is_alive() and count == 1
+    with rango.open(path) as again:
+        assert ended(again)
+    assert places_of(path, NEEDLE) == []
