@@ -142,6 +142,67 @@ def filled(store: str, folder: str) -> None:
         insert(f"r{number}", {"n": number, "text": TEXT})
 
 
+WORKS: Final = ("find_one", "insert, memory", "insert, commit")
+
+
+def alone(folder: str, *, may_share: bool) -> dict[str, float]:
+    """Microseconds of one process's work on a database that others may open, or that none can, as
+    on a system without range locks.
+    """
+    import rango
+    from rango.storage import lock
+
+    before, lock.RANGE_LOCKS = lock.RANGE_LOCKS, may_share
+    try:
+        found = {}
+        with rango.open(f"{folder}/db", key=KEY, durability="memory") as db:
+            rows = db["rows"]
+            rows.insert_many([{"_id": f"r{n}", "n": n, "text": TEXT} for n in range(ROWS)])
+            found["find_one"] = spent_on(lambda n: rows.find_one(f"r{n % ROWS}"), 20_000)
+            found["insert, memory"] = spent_on(
+                lambda n: rows.insert_one({"_id": f"m{n}", "n": n, "text": TEXT}), 5_000
+            )
+        with rango.open(f"{folder}/db", key=KEY) as db:
+            rows = db["rows"]
+            found["insert, commit"] = spent_on(
+                lambda n: rows.insert_one({"_id": f"c{n}", "n": n, "text": TEXT}), 2_000
+            )
+        return found
+    finally:
+        lock.RANGE_LOCKS = before
+
+
+def spent_on(work: Callable[[int], object], count: int) -> float:
+    """The median, in microseconds, of the pieces that the work is done in."""
+    pieces, each = 50, count // 50
+    spent = []
+    for piece in range(pieces):
+        began = time.perf_counter_ns()
+        for number in range(piece * each, piece * each + each):
+            work(number)
+        spent.append((time.perf_counter_ns() - began) / each / 1e3)
+    return statistics.median(spent)
+
+
+def compare_alone(rounds: int, folder: Path) -> None:
+    """What the possibility of other processes costs one that is alone."""
+    found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+    for turn in range(rounds):
+        for may_share in (True, False)[:: 1 if turn % 2 else -1]:
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                found[may_share].append(alone(place, may_share=may_share))
+    for work in WORKS:
+        ratios = [
+            ours[work] / lone[work] for ours, lone in zip(found[True], found[False], strict=True)
+        ]
+        medians = [statistics.median(each[work] for each in found[way]) for way in (True, False)]
+        print(
+            f"{work:15} {medians[0]:8.2f} us, {medians[1]:8.2f} where nobody else can come: "
+            f"ratio {statistics.median(ratios):.3f}",
+            flush=True,
+        )
+
+
 def main(argv: list[str]) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="asv_benchmarks.processes", description=__doc__)
@@ -149,8 +210,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--folder", type=Path, default=Path("build"), help="on a disk")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
+    parser.add_argument("--alone", action="store_true", help="what company could cost one process")
     options = parser.parse_args(argv)
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.alone:
+        compare_alone(options.rounds, options.folder)
+        return 0
     for writers, readers in ((1, 0), (2, 0), (4, 0), (1, 2)):
         rounds: dict[str, list[dict[str, Any]]] = {store: [] for store in options.stores}
         for turn in range(options.rounds):
