@@ -71,6 +71,7 @@ from rango._ext.view cimport TREE_PREFIX, Generation, View, prefix_write, tree_o
 cdef enum:
     PIECE_UNITS = 491520            # BITMAP_PIECE_SIZE * 8: units that one bitmap page speaks of
     PINNED_UNITS_MAX = 16384        # 64 MiB; see pinned_units_max
+    MORE_MAX = 1024                 # older generations that a pin without a word is looked for in
 
 
 cdef uint64_t bitmap_piece_size(uint64_t file_units, uint64_t piece) noexcept nogil:
@@ -126,7 +127,7 @@ cdef class Builder:
         found = {each.number for each in alive if each is not None and each.number not in named}
         if self.shared is not None:
             numbers, since = pinned_by_others(self.shared)
-            found |= numbers - named
+            found |= numbers - named - {0}
             if since is not None and since < min(named):
                 found.add(since)
         return sorted(found)
@@ -238,9 +239,12 @@ cdef class Builder:
         # whether others read a generation whose units are not among those that are kept
         cdef set known = {(<Generation>each).number for each in self.named}
         oldest = min(known)
+        known.add(0)        # it has no pages
         numbers, since = pinned_by_others(self.shared)
-        if since is not None and since < oldest:
+        if since is not None and oldest - since > MORE_MAX:
             return True
+        if since is not None:
+            numbers.update(range(since, oldest))
         known.update([(<Generation>each).number for each in self.roots])
         for reference in self.generations:
             generation = reference()

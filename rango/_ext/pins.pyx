@@ -5,58 +5,110 @@ Terms       pin, user, word: see shared.pyx. Lease: what keeps one pin. More: pi
 Invariants  I-2: every generation that a user reads is in its place of the table from before it is
             sure that the generation is still the newest one, until the last lease of it is gone.
             A pin is one word, written whole, so whoever looks finds each there or not.
+            What a pin does is C alone: the collector may run a lease's end wherever Python
+            allocates, and must not find half a change.
 Layout      of a user's place, from USER_PINS on: twelve words, generation + 1 each or 0; then the
-            word of those that found none free (USER_MORE): the oldest of them + 1, which stays
-            until all of them are gone.
-Failure     None: a forked child and a user that has left change no word.
+            word of those that found none free (USER_MORE): the oldest of them + 1.
+Failure     MemoryError: nothing is pinned. A forked child and a user that has left change no word.
 Sources     architecture section 3; ADR-0038.
 """
 
 cimport cython
 from libc.stdint cimport uint64_t
-from rango._ext.shared cimport TABLE_WORD, USER_MORE, USER_PINS, USER_WORDS, Shared
+from libc.stdlib cimport free, malloc, realloc
+from rango._ext.shared cimport (
+    TABLE_WORD, USER_MORE, USER_PINS, USER_WORDS, Pin, Shared,
+)
 
 
 cdef int word_of(int place, int word) noexcept nogil:
     return TABLE_WORD + place * USER_WORDS + word
 
 
-cdef int pin_put(Shared shared, uint64_t generation) noexcept nogil:
-    # the word that says it
+cdef bint says(Shared shared) noexcept nogil:
+    return shared.place >= 0 and shared.is_ours()
+
+
+cdef uint64_t oldest_more(Shared shared) noexcept nogil:
+    # of the pins without a word of their own, + 1; 0: there are none
+    cdef uint64_t oldest = 0
+    cdef size_t at
+    for at in range(shared.pin_count):
+        if shared.pins[at].word == USER_MORE and (
+            oldest == 0 or shared.pins[at].generation + 1 < oldest
+        ):
+            oldest = shared.pins[at].generation + 1
+    return oldest
+
+
+cdef Pin *pin_find(Shared shared, uint64_t generation) noexcept nogil:
+    cdef size_t at
+    for at in range(shared.pin_count):
+        if shared.pins[at].generation == generation:
+            return &shared.pins[at]
+    return NULL
+
+
+cdef int pin_take(Shared shared, uint64_t generation) noexcept nogil:
+    # 0, or -1: no memory
+    cdef Pin *pin = pin_find(shared, generation)
+    cdef Pin *grown
     cdef int word
-    cdef uint64_t oldest
-    if shared.place < 0 or not shared.is_ours():
+    if pin != NULL:
+        pin.count += 1
+        return 0
+    if shared.pin_count == shared.pin_capacity:
+        grown = <Pin *>realloc(shared.pins, (2 * shared.pin_capacity + 8) * sizeof(Pin))
+        if grown == NULL:
+            return -1
+        shared.pins = grown
+        shared.pin_capacity = 2 * shared.pin_capacity + 8
+    pin = &shared.pins[shared.pin_count]
+    shared.pin_count += 1
+    pin.generation = generation
+    pin.count = 1
+    pin.word = 0
+    if not says(shared):
         return 0
     for word in range(USER_PINS, USER_MORE):
         if shared.load(word_of(shared.place, word)) == 0:
+            pin.word = word
             shared.store(word_of(shared.place, word), generation + 1)
-            return word
-    oldest = shared.load(word_of(shared.place, USER_MORE))
-    if oldest == 0 or generation + 1 < oldest:
-        shared.store(word_of(shared.place, USER_MORE), generation + 1)
-    shared.pins_more += 1
-    return USER_MORE
+            return 0
+    pin.word = USER_MORE
+    shared.store(word_of(shared.place, USER_MORE), oldest_more(shared))
+    return 0
 
 
-cdef void pin_drop(Shared shared, int word) noexcept nogil:
-    if word == 0 or shared.place < 0 or not shared.is_ours():
+cdef void pin_drop(Shared shared, uint64_t generation) noexcept nogil:
+    cdef Pin *pin = pin_find(shared, generation)
+    cdef Pin *next
+    cdef int word
+    if pin == NULL:
         return
-    if word == USER_MORE:
-        shared.pins_more -= 1
-        if shared.pins_more:
+    pin.count -= 1
+    if pin.count:
+        return
+    word = pin.word
+    shared.pin_count -= 1
+    pin[0] = shared.pins[shared.pin_count]
+    if word == 0 or not says(shared):
+        return
+    if word != USER_MORE:
+        # one that has no word gets this one; whoever looks in between sees it twice
+        next = pin_find(shared, oldest_more(shared) - 1)
+        if next == NULL:
+            shared.store(word_of(shared.place, word), 0)
             return
-    shared.store(word_of(shared.place, word), 0)
+        next.word = word
+        shared.store(word_of(shared.place, word), next.generation + 1)
+    shared.store(word_of(shared.place, USER_MORE), oldest_more(shared))
 
 
 cdef Lease lease_new(Shared shared, uint64_t generation):
     cdef Lease lease = Lease.__new__(Lease)
-    cdef int word
-    cdef list pin = shared.pins.get(generation)
-    if pin is None:
-        word = pin_put(shared, generation)
-        shared.pins[generation] = [1, word]
-    else:
-        pin[0] += 1
+    if pin_take(shared, generation) < 0:
+        raise MemoryError
     lease.shared = shared
     lease.generation = generation
     return lease
@@ -75,28 +127,36 @@ def pinned_by_others(Shared shared not None) -> tuple:
     """(numbers of the generations that other users read, from which one on any may be: or None)."""
     cdef int place
     cdef int word
-    cdef uint64_t pin
     cdef set numbers = set()
     since = None
     for place in range(shared.places()):
         if place == shared.place or shared.load(word_of(place, 0)) == 0:
             continue
-        found = [
-            shared.load(word_of(place, word))
-            for word in range(USER_PINS, USER_WORDS)
-        ]
-        if not any(found) or not shared.place_is_locked(place):
+        # in this order: a pin may move from the last word to one before it
+        more = shared.load(word_of(place, USER_MORE))
+        found = [shared.load(word_of(place, word)) for word in range(USER_PINS, USER_MORE)]
+        if not (more or any(found)) or not shared.place_is_locked(place):
             continue
-        pin = found.pop()
-        if pin and (since is None or pin - 1 < since):
-            since = pin - 1
+        if more and (since is None or more - 1 < since):
+            since = more - 1
         numbers.update([pin - 1 for pin in found if pin])
     return numbers, since
 
 
 def pinned_here(Shared shared not None) -> set:
     """Numbers of the generations that this user reads."""
-    return set(shared.pins)
+    cdef size_t count = shared.pin_count
+    cdef uint64_t *numbers = <uint64_t *>malloc((count + 1) * sizeof(uint64_t))
+    cdef size_t at
+    if numbers == NULL:
+        raise MemoryError
+    # a copy: making a set allocates, and the end of a lease moves what is behind it
+    for at in range(count):
+        numbers[at] = shared.pins[at].generation
+    try:
+        return {numbers[at] for at in range(count)}
+    finally:
+        free(numbers)
 
 
 @cython.final
@@ -105,13 +165,5 @@ cdef class Lease:
     """See lease()."""
 
     def __dealloc__(self):
-        cdef list pin
-        if self.shared is None:
-            return
-        pin = self.shared.pins.get(self.generation)
-        if pin is None:
-            return
-        pin[0] -= 1
-        if pin[0] == 0:
-            del self.shared.pins[self.generation]
-            pin_drop(self.shared, pin[1])
+        if self.shared is not None:
+            pin_drop(self.shared, self.generation)

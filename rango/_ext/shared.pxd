@@ -47,6 +47,12 @@ cdef enum:
     TAKEN_FROM_DEAD = 2
 
 
+ctypedef struct Pin:
+    uint64_t generation
+    uint64_t count                  # leases of it that this process has
+    int word                        # of this user's place in the table; 0: none says it
+
+
 cdef class Shared:
     cdef Vfs vfs
     cdef int fd
@@ -60,8 +66,9 @@ cdef class Shared:
     cdef readonly uint64_t me               # this user's id, never used before; 0: not entered
     cdef int place                          # of this user in the table; -1: none
     cdef double flush_s                     # how long a flush takes, about
-    cdef dict pins                          # see pins.pyx
-    cdef uint64_t pins_more                 # how many of them have no word of their own
+    cdef Pin *pins                          # see pins.pyx
+    cdef size_t pin_count
+    cdef size_t pin_capacity
 
     cdef uint64_t load(self, int word) noexcept nogil
     cdef void store(self, int word, uint64_t value) noexcept nogil

@@ -81,7 +81,6 @@ cdef class Shared:
         self.size = SHARED_SIZE
         self.forks = fork_count()
         self.place = -1
-        self.pins = {}
         self.memory = memory
         if memory is not None:
             if len(memory) != SHARED_SIZE:
@@ -107,6 +106,7 @@ cdef class Shared:
             self.enter(0)
 
     def __dealloc__(self):
+        free(self.pins)
         if self.is_borrowed:
             return
         if self.words != NULL and self.is_mapped:
@@ -388,7 +388,12 @@ cdef class Shared:
     @property
     def is_overruled(self) -> bool:
         """Whether a generation that this user pins may have lost pages."""
-        return bool(self.pins) and min(self.pins) < self.load(WORD_OVERRULED)
+        cdef uint64_t overruled = self.load(WORD_OVERRULED)
+        cdef size_t at
+        for at in range(self.pin_count):
+            if self.pins[at].generation < overruled:
+                return True
+        return False
 
     @property
     def is_appending(self) -> bool:

@@ -92,6 +92,8 @@ class Core:
         self.overlay_entries_max = options.overlay_entries_max or checkpoint.OVERLAY_ENTRIES_MAX
         self.overlay_bytes_max = options.overlay_bytes_max or checkpoint.OVERLAY_BYTES_MAX
         self.findings: list[str] = []
+        self.read_elsewhere: dict[int, Generation] = {}
+        """Generations that somebody reads, and that were protected here (kept.remember)."""
         self.error: RangoError | None = None
         self.references = 1
         self.key: object = None
@@ -255,8 +257,10 @@ class Core:
             except LowDisk:
                 # the log has everything; the next open replays it
                 self.findings.append("no space for the checkpoint at close")
-        if self.commits:
-            shrink.at_close(self)
+        shrink.at_close(self)
+        if self.is_latched:
+            # everything is flushed: no closed frame, as after a crash
+            return
         if self.commits or self.checkpoints:
             # the checkpoint lock first, as everywhere: a checkpoint takes the append lock under it
             with self.checkpoint_lock:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from rango._ext.generation import generation_units, generation_units_only
@@ -103,7 +103,9 @@ def nearest(core: Core, target: int, hold: Hold, without: Collection[int] = ()) 
 def pinned(core: Core, target: int, hold: Hold, without: Collection[int]) -> Slot | None:
     """The same under the checkpoint lock."""
     slots = slots_of(core)
-    found = [*slots, *(root for slot in slots for root in listed_by(core.store.pager, slot))]
+    # of the older slot's list only what the newest one lists as well: a build that could not read
+    # one may have taken its pages
+    found = [*slots, *(root for slot in slots[-1:] for root in listed_by(core.store.pager, slot))]
     for root in sorted(found, key=lambda each: each.ordinal, reverse=True):
         if root.generation in without or root.ordinal > target:
             continue
@@ -186,15 +188,49 @@ def protect(core: Core) -> Protected:
     """
     slots = slots_of(core)
     pins = pins_of(core)
-    read = [slot for slot in slots[:-1] if slot.generation in pins]
+    read = [slot for slot in slots[:-1] if pins.has(slot.generation)]
     protected = protect_slots(core.store, *slots, read=read)
+    remember(core, pins)
     if not slots:
         return Protected([], True)
     newest = slots[-1]
     found = tried(lambda: roots_of(core.store.pager, newest))
     roots = [root for root in found or [] if root.generation in protected]
-    pinned = tuple(root for number, root in protected.items() if number in pins)
+    pinned = tuple(root for number, root in protected.items() if number in core.read_elsewhere)
     return Protected(roots, found is not None and len(roots) == len(found), pinned)
+
+
+def remember(core: Core, pins: Pins) -> None:
+    """Protect also what was protected before and is still read, though no slot lists it any more:
+    so that giving up history and moving pages take nothing from a reader.
+    """
+    roots = {each.number: each for each in core.store.builder.roots}
+    known = {**core.read_elsewhere, **roots}
+    read = [each for number, each in sorted(known.items(), reverse=True) if pins.has(number)]
+    core.read_elsewhere = {each.number: each for each in within_bound(core, read)}
+    core.store.builder.roots = list({**core.read_elsewhere, **roots}.values())
+
+
+def within_bound(core: Core, read: Iterable[Generation]) -> Iterator[Generation]:
+    """Of what somebody reads, the newest first, as much as readers may hold: the pages that nothing
+    else needs are at most twice as many as those in use, and 64 MiB.
+    """
+    used = used_by_newest(core)
+    bound = core.store.builder.pinned_units_max + 2 * used.bit_count()
+    held = used
+    for generation in read:
+        held |= units_in(generation)
+        if (held & ~used).bit_count() > bound:
+            return
+        yield generation
+
+
+def used_by_newest(core: Core) -> int:
+    """The units of the newest slot's generation, as the bits of a number; 0 if they cannot be
+    read.
+    """
+    newest = None if core.slot is None else units_of(core.store.pager, core.slot)
+    return 0 if newest is None else units_in(newest)
 
 
 def protect_slots(
@@ -209,7 +245,19 @@ def protect_slots(
     return {number: root for number, root in found.items() if units[number] is not None}
 
 
-def pins_of(core: Core) -> set[int]:
+class Pins(NamedTuple):
+    """The generations that somebody reads."""
+
+    numbers: set[int]
+    since: int | None
+    """Any from this one on may be one of them."""
+
+    def has(self, number: int) -> bool:
+        """Whether somebody reads it, or may."""
+        return number in self.numbers or (self.since is not None and number >= self.since)
+
+
+def pins_of(core: Core) -> Pins:
     """The generations that somebody reads, here or elsewhere, and others have to be told of.
 
     No pin of a generation comes once a newer one is named, but for roots, whose finder has the
@@ -217,9 +265,9 @@ def pins_of(core: Core) -> set[int]:
     """
     shared = core.store.shared
     if shared is None or len(shared.users()) < 2:
-        return set()
-    numbers, _since = pinned_by_others(shared)
-    return numbers | pinned_here(shared)
+        return Pins(set(), None)
+    numbers, since = pinned_by_others(shared)
+    return Pins(numbers | pinned_here(shared), since)
 
 
 def choose(core: Core, protected: Protected, view: View, now: LogMark) -> None:
@@ -236,27 +284,30 @@ def choose(core: Core, protected: Protected, view: View, now: LogMark) -> None:
         for _ordinal, root in sorted(candidates.items())
         if root.log_segment >= log.segments[0].id and root.ordinal < now.ordinal
     ]
+    wanted: list[Slot] = []
     if not view.catalog.settings.get("is_purging"):
         places = thinned(places, end, gap_of(core), names_of(view) if places else [])
-        places = within_budget(core, places, end)
-        wanted = with_pinned([place.root for place in places], protected.pinned)
-    else:
-        wanted = []
+        # what cannot be listed costs space until it is let go, not more (Builder._keep_foreign)
+        read = listable(protected.pinned)
+        wanted = joined(*within_budget(core, places, end, read), *read)
     is_same = protected.is_whole and wanted == listed
     builder.roots_content = None if is_same else roots_pack(wanted)
 
 
-def with_pinned(roots: list[Slot], pinned: Collection[Slot]) -> list[Slot]:
-    """These, and what somebody reads, as far as the page has room: what it cannot say costs space
-    until it is let go, not more (Builder._keep_foreign).
-    """
-    rest = sorted(pinned, key=lambda each: each.generation)
-    while True:
-        found = {root.generation: root for root in (*roots, *rest)}
-        wanted = sorted(found.values(), key=lambda each: each.generation)
-        if not rest or len(roots_pack(wanted)) <= LIST_SIZE_MAX:
-            return wanted
-        del rest[0]
+def listable(pinned: Collection[Slot]) -> list[Slot]:
+    """Of what somebody reads the newest, as far as the page of the list has room."""
+    found: list[Slot] = []
+    for root in sorted(pinned, key=lambda each: each.generation, reverse=True):
+        if len(roots_pack([*found, root])) > LIST_SIZE_MAX:
+            break
+        found.append(root)
+    return found
+
+
+def joined(*roots: Slot) -> list[Slot]:
+    """Each of them once, in their order."""
+    found = {root.generation: root for root in roots}
+    return sorted(found.values(), key=lambda each: each.generation)
 
 
 def names_of(view: View) -> list[int]:
@@ -307,25 +358,25 @@ def thinned(places: list[Place], end: int, gap: int, names: list[int]) -> list[P
     return places
 
 
-def within_budget(core: Core, places: list[Place], end: int) -> list[Place]:
-    """As many of them as may take space."""
+def within_budget(core: Core, places: list[Place], end: int, read: list[Slot]) -> list[Slot]:
+    """As many of them as may take space, beside those that somebody reads."""
     pager = core.store.pager
     found = [(place, units_of(pager, place.root)) for place in places]
-    rest = [
-        (place, int.from_bytes(generation_units(units), "little"))
-        for place, units in found
-        if units is not None
-    ]
-    newest = None if core.slot is None else units_of(pager, core.slot)
-    used = 0 if newest is None else int.from_bytes(generation_units(newest), "little")
+    rest = [(place, units_in(units)) for place, units in found if units is not None]
+    used = used_by_newest(core)
     budget = max(ROOT_UNITS_MIN, used.bit_count() // 2)
     while rest and (
         len(rest) > ROOTS_MAX
-        or len(roots_pack([place.root for place, _units in rest])) > LIST_SIZE_MAX
+        or len(roots_pack(joined(*[place.root for place, _units in rest], *read))) > LIST_SIZE_MAX
         or extra_of(rest, used) > budget
     ):
         del rest[least_worth([place for place, _units in rest], end)]
-    return [place for place, _units in rest]
+    return [place.root for place, _units in rest]
+
+
+def units_in(generation: Generation) -> int:
+    """Its units, as the bits of a number."""
+    return int.from_bytes(generation_units(generation), "little")
 
 
 def extra_of(rest: list[tuple[Place, int]], used: int) -> int:

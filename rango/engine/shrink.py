@@ -16,14 +16,14 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
-from rango._ext.generation import generation_slot, generation_units
+from rango._ext.generation import generation_slot
 from rango._ext.relocate import generation_relocated
 from rango.engine import checkpoint, kept
-from rango.errors import Corrupted, DatabaseBusy, LowDisk, RangoError
+from rango.errors import Corrupted, IoFailed, RangoError
+from rango.events import WARNING, emit
 from rango.storage.superblock import DATA_FILE, slot_load, slots_read
 
 if TYPE_CHECKING:
-    from rango._ext.view import Generation
     from rango.engine.core import Core
 
 STEP_UNITS: Final = 4_096
@@ -50,38 +50,39 @@ CLOSE_UNITS_MAX: Final = 16_384
 def at_close(core: Core) -> None:
     """Let a small file that is mostly free be small again. By the last one that has it open.
 
-    What cannot be done is a finding: the database loses nothing by its file's length.
+    Nothing is lost by a file's length, and all is flushed before, so what cannot be done is a
+    finding and an event: whoever closes is not told of a page that only this has read. Raises
+    IoFailed if the log cannot be flushed.
     """
     if not is_loose(core):
         return
+    core.store.appender.flush()
     try:
-        # should a write fail, no more of them come: nothing may wait for its flush then
-        core.store.appender.flush()
-        checkpoint.forget_roots(core)
         shrink(core)
-    except (LowDisk, DatabaseBusy) as error:
-        core.findings.append(str(error))
-    except RangoError as error:
-        if core.error is None:
-            raise
-        core.findings.append(str(error))
+        if is_loose(core):
+            # kept roots hold its end; they save time, the log has what they say
+            checkpoint.forget_roots(core)
+            shrink(core)
+    except (RangoError, OSError) as error:
+        core.findings.append(f"the data file was not made smaller: {error}")
+        kind = type(error).__name__
+        emit("engine", WARNING, "not_shrunk", str(error), path=core.path, error=kind)
 
 
 def is_loose(core: Core) -> bool:
-    """Whether the file is much longer than what its newest generation holds."""
+    """Whether the file is much longer than what its newest generation and the kept roots hold."""
     slot = core.slot
     if slot is None or slot.file_units <= LOOSE_UNITS:
         return False
-    newest = kept.units_of(core.store.pager, slot)
-    if newest is None:
+    pager = core.store.pager
+    newest = kept.units_of(pager, slot)
+    if newest is None or kept.units_in(newest).bit_count() > CLOSE_UNITS_MAX:
         return False
-    used = units_in(newest)
-    return used <= CLOSE_UNITS_MAX and slot.file_units > LOOSE_RATIO * used + LOOSE_UNITS
-
-
-def units_in(generation: Generation) -> int:
-    """How many units it uses."""
-    return int.from_bytes(generation_units(generation), "little").bit_count()
+    used = kept.units_in(newest)
+    for root in kept.listed_by(pager, slot):
+        units = kept.units_of(pager, root)
+        used |= 0 if units is None else kept.units_in(units)
+    return slot.file_units > LOOSE_RATIO * used.bit_count() + LOOSE_UNITS
 
 
 def shrink(core: Core) -> int:
@@ -133,7 +134,7 @@ def step(core: Core, path: str) -> int:
     if slot is None or slot not in slots_read(core.vfs, core.data_fd, path, core.keyring):
         return 0
     newest = kept.units_of(store.pager, slot)
-    used = slot.file_units if newest is None else units_in(newest)
+    used = slot.file_units if newest is None else kept.units_in(newest).bit_count()
     limit = used + used // SPARE_SHARE + SPARE_UNITS
     # a store that is further than the slot holds what would be lost
     if slot.file_units <= limit or store.head.generation_number != slot.generation:
@@ -147,7 +148,8 @@ def step(core: Core, path: str) -> int:
         generation, moved = generation_relocated(
             store.builder, old, dict(definitions), slot.generation + 1, limit, STEP_UNITS
         )
-    except Corrupted as error:
+    except (Corrupted, IoFailed) as error:
+        # nothing names what was written, and what cannot be read may never be read again
         core.findings.append(f"the data file cannot give back its end: {error}")
         return 0
     if not moved:

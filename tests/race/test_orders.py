@@ -382,9 +382,9 @@ def without_pins(pair: Pair) -> Core:
     return core
 
 
-def no_pins(_core: Core) -> set[int]:
+def no_pins(_core: Core) -> kept.Pins:
     """Nobody reads anything."""
-    return set()
+    return kept.Pins(set(), None)
 
 
 def without_wiping(_appender: object) -> None:

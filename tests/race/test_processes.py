@@ -22,7 +22,7 @@ import pytest
 import rango
 from rango._ext.layout import UNIT_SIZE
 from rango._ext.vfs import RANGE_LOCKS
-from rango.engine import kept, shrink
+from rango.engine import kept
 from tests.race.worker import KEY
 
 T = TypeVar("T")
@@ -159,7 +159,7 @@ def judge(crowd: Crowd) -> int:
         assert core.slot is not None
         newest = kept.units_of(core.store.pager, core.slot)
         assert newest is not None
-        live = shrink.units_in(newest) * UNIT_SIZE
+        live = kept.units_in(newest).bit_count() * UNIT_SIZE
         size = (crowd.database / "data.rango").stat().st_size
         assert size <= max(SIZE_SMALL, SIZE_RATIO_MAX * live)
     return len(lines)

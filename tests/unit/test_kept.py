@@ -250,7 +250,7 @@ def test_the_page_of_many_roots_of_a_large_file_is_no_larger_than_a_page_may_be(
     core = db._handle.core
     places = [Place(each.ordinal, each) for each in roots(db)]
     monkeypatch.setattr(kept, "LIST_SIZE_MAX", 3 * len(roots_pack([places[0].root])))
-    assert len(kept.within_budget(core, places, places[-1].position + 1)) == 3
+    assert len(kept.within_budget(core, places, places[-1].position + 1, [])) == 3
 
 
 def test_a_base_from_before_a_purge_brings_nothing_back(tmp_path: Path, seed: int) -> None:

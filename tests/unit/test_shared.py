@@ -110,13 +110,21 @@ def test_pins_without_a_word_of_their_own_are_known_by_the_oldest(file: File) ->
     first, second = file.user(), file.user()
     leases = {number: lease(second, number) for number in range(100, 112)}
     assert pinned_by_others(first) == (set(leases), None)
-    more = [lease(second, 50), lease(second, 40), lease(second, 60)]
+    more = {number: lease(second, number) for number in (50, 40, 60)}
     assert pinned_by_others(first) == (set(leases), 40)
-    del leases[105], more[1]
-    # who was the oldest of those that are left is not known
-    assert pinned_by_others(first) == (set(leases), 40)
-    more.append(lease(second, 200))
-    assert pinned_by_others(first) == (set(leases) | {200}, 40)
+    # a word that is free is given to the oldest of those that have none
+    del leases[105]
+    assert pinned_by_others(first) == (set(leases) | {40}, 50)
+    del more[50]
+    assert pinned_by_others(first) == (set(leases) | {40}, 60)
+    del more[40]
+    assert pinned_by_others(first) == (set(leases) | {60}, None)
+    more[200] = lease(second, 200)
+    assert pinned_by_others(first) == (set(leases) | {60}, 200)
+    again = lease(second, 200)
+    del more[200]
+    assert pinned_by_others(first) == (set(leases) | {60}, 200)
+    del again
     more.clear()
     assert pinned_by_others(first) == (set(leases), None)
     leases.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import pytest
 from rango._ext import layout
 from rango._ext.generation import generation_trees
 from rango._ext.key import key_of
-from rango.engine import checkpoint, recovery, shrink
+from rango.engine import checkpoint, kept, recovery, shrink
 from rango.engine.core import Core
 from rango.storage.superblock import DATA_FILE, slot_load
 from tests.unit.engine_case import DB, documents_of, insert, opened, options_of, replace
-from tests.unit.memory_disk import File, MemoryDisk
+from tests.unit.memory_disk import Fault, File, MemoryDisk
 
 
 def copied(disk: MemoryDisk) -> MemoryDisk:
@@ -129,6 +130,90 @@ def test_close_beside_others_leaves_the_file_alone(
     first.release()
     monkeypatch.undo()
     second.release()
+
+
+def test_close_keeps_the_roots_that_leave_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they hold is not free, and they make views of the past quick."""
+    monkeypatch.setattr(shrink, "LOOSE_UNITS", 64)
+    disk = MemoryDisk()
+    core = opened(disk=disk, page_size=512, root_gap=1 << 14, durability="memory")
+    insert(core, "a", ({"_id": number} for number in range(120)))
+    for turn in range(8):
+        for number in range(120):
+            replace(core, "a", {"_id": number, "turn": turn, "text": "x" * 600})
+        core.checkpoint()
+    assert core.slot is not None
+    before = [root.generation for root in kept.listed_by(core.store.pager, core.slot)]
+    assert len(before) > 2
+    core.release()
+    core = opened(disk=disk)
+    assert core.slot is not None
+    assert [root.generation for root in kept.listed_by(core.store.pager, core.slot)] == before
+    core.release()
+
+
+def test_close_gives_roots_up_that_hold_the_end_of_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shrink, "LOOSE_UNITS", 64)
+    monkeypatch.setattr(checkpoint, "SHRINK_UNITS_MIN", 8)
+    disk = MemoryDisk()
+    core = loose(disk)
+    core.options = core.options._replace(root_gap=1 << 10)
+    for number in range(40):
+        replace(core, "z", {"_id": number, "text": "w" * 300})
+        core.checkpoint()
+    before = size_of(disk)
+    assert core.slot is not None and kept.listed_by(core.store.pager, core.slot)
+    core.release()
+    assert size_of(disk) < before // 2
+    core = opened(disk=disk)
+    assert core.slot is not None and kept.listed_by(core.store.pager, core.slot) == []
+    assert sorted(documents_of(core, "z")) == list(range(40)) and list(core.check()) == []
+    core.release()
+
+
+def once(operation: str, number: int) -> Fault:
+    """The call of that number for the data file fails."""
+    left = number
+
+    def fault(what: str, path: str, _size: int) -> int | None:
+        nonlocal left
+        if what != operation or not path.endswith(DATA_FILE):
+            return None
+        left -= 1
+        return errno.EIO if left == -1 else None
+
+    return fault
+
+
+@pytest.mark.parametrize("operation", ["write", "flush", "truncate"])
+def test_a_disk_that_fails_while_close_tidies_up_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Any call for the data file fails once; all is in the log, so nobody has to be told."""
+    monkeypatch.setattr(shrink, "LOOSE_UNITS", 64)
+    monkeypatch.setattr(checkpoint, "SHRINK_UNITS_MIN", 8)
+    whole = MemoryDisk()
+    core = loose(whole)
+    insert(core, "late", [{"_id": 1}])
+    start = copied(whole)
+    before = len(whole.calls)
+    core.release()
+    calls = [each for each in whole.calls[before:] if each[:2] == (operation, DATA_FILE)]
+    assert len(calls) > 1
+    for number in range(0, len(calls), max(len(calls) // 8, 1)):
+        disk = copied(start)
+        core = opened(disk=disk, page_size=512, root_gap=1 << 40)
+        core.commits = 1
+        disk.fault = once(operation, number)
+        core.release()
+        disk.fault = None
+        again = opened(disk=disk)
+        assert sorted(documents_of(again, "z")) == list(range(40))
+        assert documents_of(again, "late") == {1: {"_id": 1}}
+        assert list(again.check()) == []
+        again.release()
 
 
 def test_a_damaged_page_does_not_stop_close(monkeypatch: pytest.MonkeyPatch) -> None:
