@@ -30,5 +30,5 @@ cdef inline const uint8_t *leaf_record(
 # how many of the `left` cells behind the cursor's do not match, up to the first that may; adds
 # those that are no tombstones to `records`
 cdef int leaf_pass(
-    const TreeCursor *cursor, int left, Program program, uint32_t *records
+    TreeCursor *cursor, int left, Program program, uint32_t *records
 ) noexcept nogil

@@ -11,7 +11,8 @@ Sources     rango/_ext/scan.pyx. A scan of 1,000 documents that gives none: 52 -
 
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.page cimport key_compare, leaf_key, page_cell, page_count
-from rango._ext.page_cache cimport page_bytes
+from rango._ext.page_cache cimport Column, page_bytes
+from rango._ext.page_column cimport VALUE_TOMBSTONE, Test, column_of, is_met, test_of
 
 
 cdef bint is_before(const uint8_t *leaf, int last, Limit limit) noexcept nogil:
@@ -33,12 +34,22 @@ cdef int leaf_left(TreeCursor *cursor, Limit overlay, Limit bound) noexcept nogi
 
 
 cdef int leaf_pass(
-    const TreeCursor *cursor, int left, Program program, uint32_t *records
+    TreeCursor *cursor, int left, Program program, uint32_t *records
 ) noexcept nogil:  # hot
+    cdef int first = cursor.slots[cursor.height - 1] + 1
     cdef int at
     cdef const uint8_t *record
     cdef size_t size = 0
+    cdef const Column *column = NULL
+    cdef Test test
+    if left > 0:
+        test_of(&program.code.program, &test)
+        if test.name != NULL:
+            column = column_of(cursor.pages[cursor.height - 1], test.name)
     for at in range(left):
+        if column != NULL and not is_met(&test, column, first + at):
+            records[0] += column.kinds[first + at] != VALUE_TOMBSTONE
+            continue
         record = leaf_record(cursor, at + 1, &size)
         if record == NULL or size == 0:
             return at

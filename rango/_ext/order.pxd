@@ -1,8 +1,10 @@
 # Sorting records: their keys, and the first of many.
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from rango._ext.buffer cimport Buffer
 from rango._ext.key cimport IndexPath
+from rango._ext.match cimport FilterName
+from rango._ext.page_cache cimport Column
 from rango._ext.scan cimport Scan
 from rango._ext.stop cimport Stop
 
@@ -19,11 +21,23 @@ ctypedef struct Item:
     size_t record_size
 
 
+ctypedef struct Bound:
+    # what the last of those that are held has in the first field of the sort
+    bint is_known
+    bint falling
+    uint64_t turn               # whose it is
+    uint8_t kind                # VALUE_NUMBER or VALUE_DATE
+    double value
+
+
 cdef class SortField:
     cdef IndexPath path
     cdef bint falling
     cdef SortField next
     cdef bint has_next
+    cdef bytes name_bytes       # of a field of the document itself, or None
+    cdef bint is_top            # it is one
+    cdef FilterName name
     # append the key of this field and of those behind it: KEY_MADE or KEY_LEFT
     cdef int append(
         self, const uint8_t *bson, size_t size, Buffer *out, Buffer *scratch, int arrays
@@ -52,6 +66,10 @@ cdef class Sorter:
     cdef int key_slow(self, const uint8_t *record, size_t size) except -1 with gil
     cdef int add(self, const uint8_t *record, size_t size) except -1 nogil
     cdef int add_leaf(self, Scan scan) except -1 nogil
+    cdef int pass_beyond(
+        self, const Bound *bound, const Column *column, int first, int left, uint32_t *records
+    ) noexcept nogil
+    cdef void bound_take(self, Bound *bound) noexcept nogil
     cdef int put(self, Item *item, const uint8_t *record, size_t size) except -1 nogil
     cdef int finish(self) except -1
     cdef int sort(self) except -1 nogil

@@ -22,7 +22,10 @@ from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, bu
 from rango._ext.key cimport KEY_HASH_SIZE, KEY_PREFIX_SIZE, IndexPath
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.leaf_run cimport leaf_record
+from rango._ext.match cimport name_wanted
 from rango._ext.page cimport key_compare
+from rango._ext.page_cache cimport Column
+from rango._ext.page_column cimport VALUE_DATE, VALUE_NUMBER, column_of, field_number
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.scan cimport Scan
 from rango._ext.span cimport load_u16
@@ -103,6 +106,16 @@ cdef void heap_sift_up(Item *items, size_t at) noexcept nogil:
     items[at] = item
 
 
+cdef inline bint is_beyond(const Bound *bound, const Column *column, int slot) noexcept nogil:
+    # a value of the same kind that comes behind the last of those that are held, whatever the
+    # other fields say. Everything else is compared by its key.
+    if not bound.is_known or column.kinds[slot] != bound.kind:
+        return False
+    if bound.falling:
+        return column.values[slot] < bound.value
+    return column.values[slot] > bound.value
+
+
 @cython.final
 cdef class SortField:
     def __init__(self, str path not None, bint falling, SortField behind=None):
@@ -110,6 +123,9 @@ cdef class SortField:
         self.falling = falling
         self.next = behind
         self.has_next = behind is not None
+        self.is_top = "." not in path
+        self.name_bytes = path.encode()
+        name_wanted(&self.name, PyBytes_AS_STRING(self.name_bytes), len(self.name_bytes))
 
     cdef int append(
         self, const uint8_t *bson, size_t size, Buffer *out, Buffer *scratch, int arrays
@@ -351,11 +367,26 @@ cdef class Sorter:
     cdef int add_leaf(self, Scan scan) except -1 nogil:
         # what is left of the scan's leaf, as far as it can be had without a step of the scan each
         cdef int left = scan.cells_left()
+        cdef int first = scan.base.slots[scan.base.height - 1] + 1
         cdef int at = 0
         cdef uint32_t records = 0
         cdef const uint8_t *record
         cdef size_t size = 0
+        cdef const Column *column = NULL
+        cdef Bound bound
+        cdef bint is_bound = self.limit > 0 and not self.is_slow and self.first.is_top
+        bound.is_known = False
+        bound.turn = <uint64_t>-1
         while at < left:
+            if is_bound:
+                self.bound_take(&bound)
+                if bound.is_known:
+                    column = column_of(scan.base.pages[scan.base.height - 1], &self.first.name)
+                    is_bound = column != NULL
+                    if is_bound:
+                        at += self.pass_beyond(&bound, column, first + at, left - at, &records)
+                        if at == left:
+                            break
             record = leaf_record(&scan.base, at + 1, &size)
             if record == NULL or size == 0:
                 break
@@ -365,6 +396,26 @@ cdef class Sorter:
             at += 1
         scan.matched += records
         return scan.gone_over(at, records)
+
+    cdef int pass_beyond(
+        self, const Bound *bound, const Column *column, int first, int left, uint32_t *records
+    ) noexcept nogil:
+        # how many slots from the first on hold what comes behind all that are held
+        cdef int at = 0
+        while at < left and is_beyond(bound, column, first + at):
+            at += 1
+        records[0] += at
+        return at
+
+    cdef void bound_take(self, Bound *bound) noexcept nogil:
+        cdef const Item *last = self.items
+        if self.size < self.limit or bound.turn == last.turn:
+            return
+        bound.kind = field_number(
+            last.bytes + last.key_size, last.record_size, &self.first.name, &bound.value)
+        bound.is_known = bound.kind == VALUE_NUMBER or bound.kind == VALUE_DATE
+        bound.falling = self.first.falling
+        bound.turn = last.turn
 
     def __len__(self):
         return self.size

@@ -5,6 +5,16 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
+ctypedef struct Column:
+    # one field of every record of a leaf: see page_column.pyx
+    Column *next                # another field's
+    double *values              # of each slot
+    uint8_t *kinds              # VALUE_*
+    char *name
+    uint32_t name_size
+    uint32_t size               # of all this, in bytes
+
+
 ctypedef struct Page:
     int refs                    # readers, and 1 for the cache while it holds the page
     uint8_t kind
@@ -14,6 +24,9 @@ ctypedef struct Page:
     uint64_t tag                # first 8 bytes of the image's tag
     uint64_t place              # index in the clock ring
     Page *chain                 # next in the same bucket
+    Column *columns             # added by readers, never removed
+    uint32_t columns_size       # bytes of them, ...
+    uint32_t counted            # ... and how many the cache has counted
 
 
 ctypedef struct PageCache:
@@ -48,6 +61,15 @@ cdef Page *page_new(uint8_t kind, uint32_t size, uint64_t unit, uint64_t tag) no
 # 0, or -1 when memory ran out
 cdef int cache_init(PageCache *cache, uint64_t bytes_max) noexcept nogil
 cdef void cache_free(PageCache *cache) noexcept nogil
+cdef void cache_recount(PageCache *cache, Page *page) noexcept nogil
+
+
+cdef inline void cache_count(PageCache *cache, Page *page) noexcept nogil:
+    # columns that were added to a page since it was last counted; the caller holds it
+    if page.columns_size != page.counted:
+        cache_recount(cache, page)
+
+
 # a page that cannot be kept (no memory for the tables, or there already) stays outside the cache
 cdef void cache_put(PageCache *cache, Page *page) noexcept nogil
 cdef void cache_trim(PageCache *cache) noexcept nogil      # evict what is over bytes_max

@@ -2,7 +2,8 @@
 
 Terms       page, link, unit: see the glossary. Ring: every page of the cache, in no order; the
             clock hand goes round it and takes the first page that nobody has read since it passed.
-Invariants  A page lies in the ring and in the chain of its bucket, or in neither. Readers hold
+Invariants  A page lies in the ring and in the chain of its bucket, or in neither. Its columns count
+            from the next time that it is read here on. Readers hold
             pages by reference, so that one that is evicted under them stays whole.
 Layout      A chained hash table over (unit, tag): a reused unit has another tag, so stale pages
             simply age out.
@@ -30,7 +31,12 @@ cdef void page_retain(Page *page) noexcept nogil:
 
 
 cdef void page_release(Page *page) noexcept nogil:
+    cdef Column *column
     if page != NULL and rango_add(&page.refs, -1) == 0:
+        while page.columns != NULL:
+            column = page.columns
+            page.columns = column.next
+            free(column)
         free(page)
 
 
@@ -46,6 +52,9 @@ cdef Page *page_new(uint8_t kind, uint32_t size, uint64_t unit, uint64_t tag) no
     page.tag = tag
     page.place = 0
     page.chain = NULL
+    page.columns = NULL
+    page.columns_size = 0
+    page.counted = 0
     return page
 
 
@@ -77,8 +86,15 @@ cdef void cache_put(PageCache *cache, Page *page) noexcept nogil:
     page.place = cache.ring_count
     cache.ring[cache.ring_count] = page
     cache.ring_count += 1
-    cache.bytes_used += page.size + sizeof(Page)
+    cache.bytes_used += page.size + sizeof(Page) + page.counted
     page_retain(page)
+    cache_trim(cache)
+
+
+cdef void cache_recount(PageCache *cache, Page *page) noexcept nogil:
+    cdef uint32_t size = page.columns_size
+    cache.bytes_used += size - page.counted
+    page.counted = size
     cache_trim(cache)
 
 
@@ -110,7 +126,7 @@ cdef void evict(PageCache *cache) noexcept nogil:
     cache.ring_count -= 1
     cache.ring[page.place] = cache.ring[cache.ring_count]
     cache.ring[page.place].place = page.place
-    cache.bytes_used -= page.size + sizeof(Page)
+    cache.bytes_used -= page.size + sizeof(Page) + page.counted
     page_release(page)
 
 

@@ -50,6 +50,7 @@ from rango._ext.page cimport page_check
 from rango._ext.page_cache cimport (
     Page,
     cache_clear,
+    cache_count,
     cache_trim,
     cache_find,
     cache_free,
@@ -183,6 +184,7 @@ cdef class Pager:
             page.recent = 1
             self.hits += 1
             page_retain(page)
+            cache_count(&self.cache, page)
             pthread_mutex_unlock(&self.mutex)
             return page
         pthread_mutex_unlock(&self.mutex)

@@ -1,0 +1,1 @@
+"""One field of every record of a leaf, as numbers: kernels only."""
