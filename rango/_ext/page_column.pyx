@@ -18,7 +18,7 @@ Sources     zone maps and columns of analytical stores; ADR-0039.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy
 
 from rango._ext.bson_element cimport (
