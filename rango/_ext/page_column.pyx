@@ -38,13 +38,13 @@ from rango._ext.span cimport load_double, load_u32, load_u64
 
 cdef extern from *:
     """
-    #define rango_pointer_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-    #define rango_pointer_swap(p, old, new) \\
+    #define rango_column_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    #define rango_column_swap(p, old, new) \\
         __atomic_compare_exchange_n((p), (old), (new), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
     #define rango_count_add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_ACQ_REL)
     """
-    Column *rango_pointer_load(Column **place) noexcept nogil
-    bint rango_pointer_swap(Column **place, Column **old, Column *new) noexcept nogil
+    Column *rango_column_load(Column **place) noexcept nogil
+    bint rango_column_swap(Column **place, Column **old, Column *new) noexcept nogil
     uint32_t rango_count_add(uint32_t *place, uint32_t amount) noexcept nogil
 
 cdef enum:
@@ -193,7 +193,7 @@ cdef Column *column_make(const Page *page, const FilterName *name) noexcept nogi
 
 
 cdef const Column *column_of(Page *page, const FilterName *name) noexcept nogil:
-    cdef Column *first = rango_pointer_load(&page.columns)
+    cdef Column *first = rango_column_load(&page.columns)
     cdef Column *column = first
     cdef int count = 0
     while column != NULL:
@@ -207,7 +207,7 @@ cdef const Column *column_of(Page *page, const FilterName *name) noexcept nogil:
     if column == NULL:
         return NULL
     column.next = first
-    while not rango_pointer_swap(&page.columns, &column.next, column):
+    while not rango_column_swap(&page.columns, &column.next, column):
         # `next` is what somebody else has put there meanwhile
         pass
     rango_count_add(&page.columns_size, column.size)

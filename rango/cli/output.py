@@ -80,7 +80,7 @@ def print_table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     columns: list[list[str]] = []
     for at, name in enumerate(head):
         is_number = bool(listed) and all(isinstance(line[at], (int, float)) for line in listed)
-        cells = [name, *(str(line[at]) for line in listed)]
+        cells = [name, *(" ".join(str(line[at]).split("\n")) for line in listed)]
         width = max(map(width_of, cells))
         spaces = [" " * (width - width_of(cell)) for cell in cells]
         pairs = zip(spaces, cells, strict=True)

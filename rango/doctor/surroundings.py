@@ -28,7 +28,6 @@ LIBRARIES: Final = (
     "lz4",
     "pymongo",
     "pynacl",
-    "rich",
 )
 """What Rango needs at run time, as PyPI calls it (pyproject.toml)."""
 

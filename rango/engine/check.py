@@ -94,12 +94,11 @@ def check_data_file(core: Core) -> Iterator[Finding]:
         return
     path = os.path.join(core.path, DATA_FILE)
     with io_named(f"reading {path}"):
-        slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
-        if None in slots:
-            # it may be sealed under an epoch that another process has begun
+        if core.lock.is_shared and core.lock.shared.keys > core.keyring.generation:
+            # they may be sealed under an epoch that another process has begun
             with core.follow_lock:
                 checkpoint.take_keys(core)
-            slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
+        slots = slots_read(core.vfs, core.data_fd, path, core.keyring)
         torn = slots_torn(core.vfs, core.data_fd, slots)
     newest = 0 if core.slot is None else core.slot.generation
     for number, slot in enumerate(slots):

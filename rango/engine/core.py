@@ -257,14 +257,12 @@ class Core:
             except LowDisk:
                 # the log has everything; the next open replays it
                 self.findings.append("no space for the checkpoint at close")
-        shrink.at_close(self)
-        if self.is_latched:
-            # everything is flushed: no closed frame, as after a crash
-            return
         if self.commits or self.checkpoints:
             # the checkpoint lock first, as everywhere: a checkpoint takes the append lock under it
             with self.checkpoint_lock:
                 self.end_log()
+            # last: all is recorded that an open wants to know
+            shrink.at_close(self)
 
     def end_log(self) -> None:
         """Append the closed frame and record how far the log reaches. Under the checkpoint lock."""

@@ -58,7 +58,10 @@ BATCH_COUNT: Final = 1_000
 """Documents that one commit forgets."""
 
 LOOK_COMMITS: Final = 1_000
-"""Commits that are read between two calls of `progress`, which may end the work."""
+"""Commits that are read between two calls of `progress`, which may end the work, ..."""
+
+LOOK_BYTES: Final = 16 * 1024 * 1024
+"""... or bytes of them."""
 
 Target = tuple[int, bytes]
 Progress = Callable[[int, int], object]
@@ -243,9 +246,12 @@ def rewrite(core: Core, progress: Progress | None) -> dict[str, int]:
     limits = all_limits(log, 0)
     targets: set[Target] = set()
     owners: dict[int, int] = {}
-    for at, body in enumerate(bodies(core)):
-        if progress is not None and at % LOOK_COMMITS == 0:
+    unseen = LOOK_BYTES
+    for body in bodies(core):
+        unseen += len(body) + LOOK_BYTES // LOOK_COMMITS
+        if progress is not None and unseen > LOOK_BYTES:
             progress(0, len(sealed))
+            unseen = 0
         for mutation in mutations(body):
             note(mutation, targets, owners)
     commits = segments = 0

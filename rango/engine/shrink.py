@@ -5,8 +5,9 @@ Invariants  I-2, I-3, I-18, as for a checkpoint. The generations made here hold 
             them holds, so the slot names the same commit and the same place in the log. Others read
             and write between two steps; one step moves at most STEP_UNITS.
 Failure     as of a checkpoint. LowDisk: what was moved has moved. A page that cannot be read is not
-            moved, nor is what the step would have moved with it: it is a finding, no reason to
-            latch, for nothing names what the step has written.
+            moved, nor is what the step would have moved with it, and so with a page that cannot be
+            written: a finding and an event, no reason to latch, for nothing names what the step
+            has written. A flush that fails latches.
 Sources     ADR-0032, ADR-0038.
 """
 
@@ -54,19 +55,24 @@ def at_close(core: Core) -> None:
     finding and an event: whoever closes is not told of a page that only this has read. Raises
     IoFailed if the log cannot be flushed.
     """
-    if not is_loose(core):
+    if core.is_latched or not is_loose(core):
         return
     core.store.appender.flush()
     try:
-        shrink(core)
-        if is_loose(core):
-            # kept roots hold its end; they save time, the log has what they say
+        shrink(core, is_patient=False)
+        if is_loose(core) and roots_hold_end(core):
+            # they save time, the log has what they say
             checkpoint.forget_roots(core)
-            shrink(core)
+            shrink(core, is_patient=False)
     except (RangoError, OSError) as error:
-        core.findings.append(f"the data file was not made smaller: {error}")
-        kind = type(error).__name__
-        emit("engine", WARNING, "not_shrunk", str(error), path=core.path, error=kind)
+        told(core, error)
+
+
+def told(core: Core, error: Exception) -> None:
+    """Say why the file is as long as it is."""
+    core.findings.append(f"the data file was not made smaller: {error}")
+    kind = type(error).__name__
+    emit("engine", WARNING, "not_shrunk", str(error), path=core.path, error=kind)
 
 
 def is_loose(core: Core) -> bool:
@@ -85,8 +91,25 @@ def is_loose(core: Core) -> bool:
     return slot.file_units > LOOSE_RATIO * used.bit_count() + LOOSE_UNITS
 
 
-def shrink(core: Core) -> int:
-    """Move what lies at the end and cut the file off. Returns by how many bytes it is smaller.
+def roots_hold_end(core: Core) -> bool:
+    """Whether a kept root has pages where the file could end."""
+    pager, slot = core.store.pager, core.slot
+    newest = None if slot is None else kept.units_of(pager, slot)
+    if newest is None:
+        return False
+    limit = limit_of(kept.units_in(newest).bit_count())
+    roots = [kept.units_of(pager, root) for root in kept.listed_by(pager, slot)]
+    return any(each is not None and kept.units_in(each).bit_length() > limit for each in roots)
+
+
+def limit_of(used: int) -> int:
+    """Where a file may end in which so many units are used."""
+    return used + used // SPARE_SHARE + SPARE_UNITS
+
+
+def shrink(core: Core, *, is_patient: bool = True) -> int:
+    """Move what lies at the end and cut the file off. Returns by how many bytes it is smaller. Not
+    patient: not if the first step moves nothing.
 
     Raises what a checkpoint raises.
     """
@@ -102,7 +125,7 @@ def shrink(core: Core) -> int:
     for _ in range(STEPS_MAX):
         with core.checkpoint_lock:
             checkpoint.guarded(core, work)
-        if not any(moved[-2:]):
+        if not any(moved[-2:]) or not (any(moved[1:]) or is_patient):
             break
         if not moved[-1]:
             # what the steps before have freed may be room enough
@@ -135,7 +158,7 @@ def step(core: Core, path: str) -> int:
         return 0
     newest = kept.units_of(store.pager, slot)
     used = slot.file_units if newest is None else kept.units_in(newest).bit_count()
-    limit = used + used // SPARE_SHARE + SPARE_UNITS
+    limit = limit_of(used)
     # a store that is further than the slot holds what would be lost
     if slot.file_units <= limit or store.head.generation_number != slot.generation:
         return 0
@@ -150,7 +173,7 @@ def step(core: Core, path: str) -> int:
         )
     except (Corrupted, IoFailed) as error:
         # nothing names what was written, and what cannot be read may never be read again
-        core.findings.append(f"the data file cannot give back its end: {error}")
+        told(core, error)
         return 0
     if not moved:
         return 0

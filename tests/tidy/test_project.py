@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 
+from rango.doctor.surroundings import LIBRARIES
 from tests.tidy.sources import ROOT, code_files, listed, name_of, text_of
 
 INVARIANTS = range(1, 19)
@@ -74,7 +75,7 @@ def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads(text_of(ROOT / "pyproject.toml"))
     pinned = {entry.split("==")[0] for entry in project["dependency-groups"]["run"]}
     wanted = {re.split(r"[<>=!~ ]", entry)[0] for entry in project["project"]["dependencies"]}
-    assert pinned == wanted
+    assert pinned == wanted == set(LIBRARIES)
     for name, group in project["dependency-groups"].items():
         loose = [entry for entry in group if isinstance(entry, str) and "==" not in entry]
         assert not loose, f"{name}: {loose}"

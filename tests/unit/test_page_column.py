@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,13 @@ def test_a_small_cache_stays_small(tmp_path: Path) -> None:
             assert pager.stats()["cache_bytes"] <= (1 << 20) * 1.1
 
 
+def compare_some(
+    db: rango.Database, expected: dict[int, dict[str, Any]], chance: random.Random
+) -> None:
+    for _ in range(40):
+        compare(db, expected, filters(chance))
+
+
 def test_threads_that_need_a_column_at_once(tmp_path: Path) -> None:
     db, expected = filled(tmp_path / "db", 3)
     with db:
@@ -177,11 +185,7 @@ def test_threads_that_need_a_column_at_once(tmp_path: Path) -> None:
         for _ in range(5):
             db._handle.core.store.pager.forget_cache()
 
-            def work(chance: random.Random) -> None:
-                for _ in range(40):
-                    compare(db, expected, filters(chance))
-
-            together(*[lambda chance=chance: work(chance) for chance in chances])  # type: ignore[misc]
+            together(*[partial(compare_some, db, expected, each) for each in chances])
 
 
 def test_decimals_are_compared_as_numbers(tmp_path: Path) -> None:
