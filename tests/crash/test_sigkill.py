@@ -57,7 +57,11 @@ def killed(process: subprocess.Popen[str], delay_s: float) -> list[int]:
     assert line_of(process) == "ready"
     time.sleep(delay_s)
     process.send_signal(signal.SIGKILL)
-    output, _errors = process.communicate(timeout=60)
+    assert process.stdout is not None
+    # by the reader of the first line, which may have taken some of what is behind it:
+    # communicate() would begin in the middle of a line then
+    output = process.stdout.read()
+    process.communicate(timeout=60)
     lines = output.split("\n")[:-1]  # what is behind the last newline is a torn line
     return [int(line) for line in lines]
 
