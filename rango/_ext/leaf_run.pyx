@@ -36,16 +36,18 @@ cdef int leaf_left(TreeCursor *cursor, Limit overlay, Limit bound) noexcept nogi
 cdef int leaf_pass(
     TreeCursor *cursor, int left, Program program, uint32_t *records
 ) noexcept nogil:  # hot
-    cdef int first = cursor.slots[cursor.height - 1] + 1
+    cdef int first
     cdef int at
     cdef const uint8_t *record
     cdef size_t size = 0
     cdef const Column *column = NULL
     cdef Test test
-    if left > 0:
-        test_of(&program.code.program, &test)
-        if test.name != NULL:
-            column = column_of(cursor.pages[cursor.height - 1], test.name)
+    if left == 0:
+        return 0
+    first = cursor.slots[cursor.height - 1] + 1
+    test_of(&program.code.program, &test)
+    if test.name != NULL:
+        column = column_of(cursor.pages[cursor.height - 1], test.name)
     for at in range(left):
         if column != NULL and not is_met(&test, column, first + at):
             records[0] += column.kinds[first + at] != VALUE_TOMBSTONE

@@ -38,6 +38,7 @@ cdef class SortField:
     cdef bytes name_bytes       # of a field of the document itself, or None
     cdef bint is_top            # it is one
     cdef FilterName name
+    cdef bint is_bound(self) noexcept nogil
     # append the key of this field and of those behind it: KEY_MADE or KEY_LEFT
     cdef int append(
         self, const uint8_t *bson, size_t size, Buffer *out, Buffer *scratch, int arrays

@@ -127,6 +127,11 @@ cdef class SortField:
         self.name_bytes = path.encode()
         name_wanted(&self.name, PyBytes_AS_STRING(self.name_bytes), len(self.name_bytes))
 
+    cdef bint is_bound(self) noexcept nogil:
+        # Whether the first field may decide alone. Of three the other two may both be arrays, which
+        # is an error that has to be seen
+        return self.is_top and not (self.has_next and self.next.has_next)
+
     cdef int append(
         self, const uint8_t *bson, size_t size, Buffer *out, Buffer *scratch, int arrays
     ) except -1 nogil:
@@ -367,14 +372,17 @@ cdef class Sorter:
     cdef int add_leaf(self, Scan scan) except -1 nogil:
         # what is left of the scan's leaf, as far as it can be had without a step of the scan each
         cdef int left = scan.cells_left()
-        cdef int first = scan.base.slots[scan.base.height - 1] + 1
+        cdef int first
         cdef int at = 0
         cdef uint32_t records = 0
         cdef const uint8_t *record
         cdef size_t size = 0
         cdef const Column *column = NULL
         cdef Bound bound
-        cdef bint is_bound = self.limit > 0 and not self.is_slow and self.first.is_top
+        cdef bint is_bound = self.limit > 0 and not self.is_slow and self.first.is_bound()
+        if left == 0:
+            return 0
+        first = scan.base.slots[scan.base.height - 1] + 1
         bound.is_known = False
         bound.turn = <uint64_t>-1
         while at < left:

@@ -12,7 +12,7 @@ Invariants  A column only says of a record that it does not match. Kinds do not 
             it; they are added by whoever needs one first, threads without a lock: two may make the
             same.
 Layout      see Column in page_cache.pxd; one piece of memory.
-Failure     Without memory, and for more than COLUMNS_MAX fields of one leaf, there is none: then
+Failure     Without memory, for a long name and for more than COLUMNS_MAX fields of a leaf: then
             every document is asked.
 Sources     zone maps and columns of analytical stores; ADR-0039.
 """
@@ -79,7 +79,6 @@ cdef void test_of(const FilterProgram *program, Test *out) noexcept nogil:
             and step.part == step.part_end
             and step.operand_end - step.operand == 1
             and program.fields[step.field].source == SOURCE_BODY
-            and program.fields[step.field].size <= NAME_SIZE_MAX
         ):
             out.opcode = step.opcode
             if operand.is_number:
@@ -196,6 +195,8 @@ cdef const Column *column_of(Page *page, const FilterName *name) noexcept nogil:
     cdef Column *first = rango_column_load(&page.columns)
     cdef Column *column = first
     cdef int count = 0
+    if name.size > NAME_SIZE_MAX:
+        return NULL
     while column != NULL:
         if column.name_size == name.size and memcmp(column.name, name.name, name.size) == 0:
             return column

@@ -80,7 +80,7 @@ def print_table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     columns: list[list[str]] = []
     for at, name in enumerate(head):
         is_number = bool(listed) and all(isinstance(line[at], (int, float)) for line in listed)
-        cells = [name, *(" ".join(str(line[at]).split("\n")) for line in listed)]
+        cells = [name, *(printable(str(line[at])) for line in listed)]
         width = max(map(width_of, cells))
         spaces = [" " * (width - width_of(cell)) for cell in cells]
         pairs = zip(spaces, cells, strict=True)
@@ -88,6 +88,11 @@ def print_table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     for row, line_cells in enumerate(zip(*columns, strict=True)):
         text = "  ".join(line_cells).rstrip()
         click.echo(text if row else click.style(text, bold=True))
+
+
+def printable(text: str) -> str:
+    """A text in one line, with nothing in it that moves a terminal's cursor."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def width_of(text: str) -> int:

@@ -258,11 +258,14 @@ class Core:
                 # the log has everything; the next open replays it
                 self.findings.append("no space for the checkpoint at close")
         if self.commits or self.checkpoints:
+            # before the closed frame, which has a number of its own: the slots that this makes name
+            # the last commit
+            shrink.at_close(self)
+            if self.is_latched:
+                return
             # the checkpoint lock first, as everywhere: a checkpoint takes the append lock under it
             with self.checkpoint_lock:
                 self.end_log()
-            # last: all is recorded that an open wants to know
-            shrink.at_close(self)
 
     def end_log(self) -> None:
         """Append the closed frame and record how far the log reaches. Under the checkpoint lock."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 from rango._ext import layout
 from rango._ext.generation import generation_slot
 from rango._ext.relocate import generation_relocated
-from rango.engine import checkpoint, kept
-from rango.errors import Corrupted, IoFailed, RangoError
+from rango.engine import checkpoint, kept, signing
+from rango.errors import Corrupted, IoFailed, LowDisk, RangoError
 from rango.events import WARNING, emit
 from rango.storage.superblock import DATA_FILE, slot_load, slots_read
 
@@ -51,21 +51,43 @@ CLOSE_UNITS_MAX: Final = 16_384
 def at_close(core: Core) -> None:
     """Let a small file that is mostly free be small again. By the last one that has it open.
 
-    Nothing is lost by a file's length, and all is flushed before, so what cannot be done is a
-    finding and an event: whoever closes is not told of a page that only this has read. Raises
-    IoFailed if the log cannot be flushed.
+    Nothing is lost by a file's length, and the end of the log is recorded before, so what cannot be
+    done is a finding and an event: whoever closes is not told of a page that only this has read.
+    Raises IoFailed if the end cannot be recorded.
     """
-    if core.is_latched or not is_loose(core):
+    if not is_loose(core):
         return
-    core.store.appender.flush()
+    try:
+        with core.checkpoint_lock:
+            record_end(core)
+    except LowDisk as error:
+        told(core, error)
+        return
+    findings = len(core.findings)
     try:
         shrink(core, is_patient=False)
-        if is_loose(core) and roots_hold_end(core):
+        # one that could not move everything finds no more with less
+        if len(core.findings) == findings and is_loose(core) and roots_hold_end(core):
             # they save time, the log has what they say
             checkpoint.forget_roots(core)
             shrink(core, is_patient=False)
     except (RangoError, OSError) as error:
         told(core, error)
+
+
+def record_end(core: Core) -> None:
+    """Record how far the log reaches, and sign it. Under the checkpoint lock.
+
+    Raises LowDisk, IoFailed.
+    """
+    try:
+        core.append_lock_take()
+        core.store.appender.flush()
+        core.store.publish()
+        checkpoint.guarded(core, checkpoint.record_reach)
+        signing.sign_end(core)
+    finally:
+        core.append_lock.drop()
 
 
 def told(core: Core, error: Exception) -> None:

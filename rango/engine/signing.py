@@ -61,7 +61,8 @@ def sign(core: Core, ordinal: int, chain: bytes) -> None:
         append(core.vfs, path, [each.line for each in heads])
         thin(core.vfs, path, {each.first_ordinal - 1 for each in core.log.segments})
     except OSError as error:
-        core.findings.append(f"the head of the log was not signed: {error}")
+        if (finding := f"the head of the log was not signed: {error}") not in core.findings:
+            core.findings.append(finding)
         emit(
             "engine",
             WARNING,

@@ -73,5 +73,7 @@ def test_columns_line_up_whatever_is_in_them(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == (
         "name  count  note\na         1  x\n日本   1000\ne\u0301        20  yy\n"
     )
+    output.print_table(["name", "count"], [("a\r\nb\x1b[2J\u2028c", 1)])
+    assert capsys.readouterr().out == "name        count\na  b [2J c      1\n"
     output.print_table(["name", "count"], [])
     assert capsys.readouterr().out == "name  count\n"

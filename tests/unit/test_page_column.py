@@ -18,6 +18,7 @@ import pytest
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 import rango
+from rango.errors import InvalidFilter
 from tests.race.model import together
 from tests.reference.filter import matches
 
@@ -195,3 +196,31 @@ def test_decimals_are_compared_as_numbers(tmp_path: Path) -> None:
         for _ in range(2):
             assert len(db["a"].find_many({"v": {"$gte": 20}})) == 20
             assert len(db["a"].find_many({"v": Decimal128("2.50")})) == 1
+
+
+def test_a_sort_sees_two_arrays_side_by_side_behind_the_last_that_is_held(tmp_path: Path) -> None:
+    with rango.open(tmp_path / "db") as db:
+        db["a"].insert_many([{"_id": n, "v": n, "a": 1, "b": 1} for n in range(20)])
+        db["a"].insert_one({"_id": 20, "v": 20, "a": [1, 2], "b": [1, 2]})
+        db["a"].insert_one({"_id": 21, "v": 21})
+        db.checkpoint()
+        for sort in ([("v", 1), ("a", 1), ("b", 1)], [("a", 1), ("b", 1)]):
+            with pytest.raises(InvalidFilter, match="side by side"):
+                db["a"].find_many({}, sort=sort, limit=3)
+
+
+def test_a_long_name_has_no_column(tmp_path: Path) -> None:
+    name = "n" * 10_000
+    with rango.open(tmp_path / "db", durability="memory") as db:
+        db["a"].insert_many([{"_id": n, "pad": "x" * 300, name: n} for n in range(50)])
+        db.checkpoint()
+        pager = db._handle.core.store.pager
+        db["a"].find_many({})
+        before = pager.stats()["cache_bytes"]
+        for _ in range(2):
+            assert len(db["a"].find_many({name: {"$gte": 40}})) == 10
+            assert [each["_id"] for each in db["a"].find_many({}, sort=[(name, -1)], limit=2)] == [
+                49,
+                48,
+            ]
+        assert pager.stats()["cache_bytes"] == before

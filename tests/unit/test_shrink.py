@@ -99,9 +99,12 @@ def test_close_gives_back_what_nobody_uses(monkeypatch: pytest.MonkeyPatch) -> N
     core = loose(disk)
     before = size_of(disk)
     assert shrink.is_loose(core)
+    last = core.store.head.ordinal
     core.release()
     assert size_of(disk) < before // 3
     core = opened(disk=disk)
+    # the last commit, not the closed frame behind it: what is asked for as the end of a session
+    assert core.slot is not None and core.slot.ordinal == last
     assert sorted(documents_of(core, "z")) == list(range(40)) and not documents_of(core, "a")
     assert list(core.check()) == [] and not shrink.is_loose(core)
     calls = len(disk.calls)
