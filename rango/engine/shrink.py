@@ -38,11 +38,12 @@ SPARE_SHARE: Final = 8
 
 STEPS_MAX: Final = 100_000
 
-LOOSE_RATIO: Final = 2
-"""A file that is so many times as long as what it holds is worth the work at close, ..."""
+LOOSE_RATIO: Final = 2.5
+"""A file that is so many times as long as what its newest generation holds is worth the work at
+close, ..."""
 
-LOOSE_UNITS: Final = 1_024
-"""... if it is 4 MiB longer than that: a few checkpoints need as much again, ..."""
+LOOSE_UNITS: Final = 4_096
+"""... if it is longer than 16 MiB (copy-on-write alone keeps three times a small database), ..."""
 
 CLOSE_UNITS_MAX: Final = 16_384
 """... and if there are not more than 64 MiB to read: compact() takes its time, close() does not."""
@@ -65,6 +66,7 @@ def at_close(core: Core) -> None:
         return
     findings = len(core.findings)
     try:
+        # its first generations give up the roots that are too many beside what is there now
         shrink(core, is_patient=False)
         # one that could not move everything finds no more with less
         if len(core.findings) == findings and is_loose(core) and roots_hold_end(core):
@@ -98,19 +100,15 @@ def told(core: Core, error: Exception) -> None:
 
 
 def is_loose(core: Core) -> bool:
-    """Whether the file is much longer than what its newest generation and the kept roots hold."""
+    """Whether the file is much longer than what its newest generation holds."""
     slot = core.slot
     if slot is None or slot.file_units <= LOOSE_UNITS:
         return False
-    pager = core.store.pager
-    newest = kept.units_of(pager, slot)
-    if newest is None or kept.units_in(newest).bit_count() > CLOSE_UNITS_MAX:
+    newest = kept.units_of(core.store.pager, slot)
+    if newest is None:
         return False
-    used = kept.units_in(newest)
-    for root in kept.listed_by(pager, slot):
-        units = kept.units_of(pager, root)
-        used |= 0 if units is None else kept.units_in(units)
-    return slot.file_units > LOOSE_RATIO * used.bit_count() + LOOSE_UNITS
+    used = kept.units_in(newest).bit_count()
+    return used <= CLOSE_UNITS_MAX and slot.file_units > LOOSE_RATIO * used
 
 
 def roots_hold_end(core: Core) -> bool:

@@ -135,9 +135,8 @@ def test_close_beside_others_leaves_the_file_alone(
     second.release()
 
 
-def test_close_keeps_the_roots_that_leave_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What they hold is not free, and they make views of the past quick."""
-    monkeypatch.setattr(shrink, "LOOSE_UNITS", 64)
+def test_close_keeps_the_roots_of_a_small_file() -> None:
+    """They make views of the past quick; three copies and more are nothing to it."""
     disk = MemoryDisk()
     core = opened(disk=disk, page_size=512, root_gap=1 << 14, durability="memory")
     insert(core, "a", ({"_id": number} for number in range(120)))
@@ -148,6 +147,9 @@ def test_close_keeps_the_roots_that_leave_room(monkeypatch: pytest.MonkeyPatch) 
     assert core.slot is not None
     before = [root.generation for root in kept.listed_by(core.store.pager, core.slot)]
     assert len(before) > 2
+    newest = kept.units_of(core.store.pager, core.slot)
+    assert newest is not None
+    assert core.slot.file_units > shrink.LOOSE_RATIO * kept.units_in(newest).bit_count()
     core.release()
     core = opened(disk=disk)
     assert core.slot is not None
