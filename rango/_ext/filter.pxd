@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t
 from rango._ext.assemble cimport Code
+from rango._ext.page_column cimport Test
 
 # raises what a negative answer of `run` stands for
 cdef int raise_failure(int answer, str where) except -1
@@ -14,6 +15,7 @@ cdef class Program:
     cdef readonly bint is_always
     cdef readonly object id_equals
     cdef readonly bint is_id_only
+    cdef Test test                      # what every document that matches meets
     cdef public bint is_kept            # the same filter gives this very program again
     # 1 = the record matches, 0 = it does not, TEST_MALFORMED, TEST_RAISED. record = header + node +
     # BSON.

@@ -24,6 +24,7 @@ from rango._ext.layout cimport (
     RECORD_FLAG_TOMBSTONE, RECORD_FLAGS, RECORD_HEADER_SIZE, RECORD_NODE_SIZE,
 )
 from rango._ext.match cimport TEST_MALFORMED, TEST_RAISED, program_run, step_place
+from rango._ext.page_column cimport test_of
 from rango._ext.record_header cimport document_start
 from rango._ext.siphash cimport node_tag
 
@@ -163,6 +164,7 @@ def compile_filter(filter, hooks=None, collation=None):
     program.normal = normal
     program.collation = collation
     program.code = code_of(normal, hooks, False)
+    test_of(&program.code.program, &program.test)
     program.is_always = normal == ("$and", ())
     program.id_equals = NO_VALUE
     program.is_id_only = False

@@ -12,7 +12,7 @@ Sources     rango/_ext/scan.pyx. A scan of 1,000 documents that gives none: 52 -
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.page cimport key_compare, leaf_key, page_cell, page_count
 from rango._ext.page_cache cimport Column, page_bytes
-from rango._ext.page_column cimport VALUE_TOMBSTONE, Test, column_of, is_met, test_of
+from rango._ext.page_column cimport VALUE_TOMBSTONE, column_of, is_met
 
 
 cdef bint is_before(const uint8_t *leaf, int last, Limit limit) noexcept nogil:
@@ -41,15 +41,13 @@ cdef int leaf_pass(
     cdef const uint8_t *record
     cdef size_t size = 0
     cdef const Column *column = NULL
-    cdef Test test
     if left == 0:
         return 0
     first = cursor.slots[cursor.height - 1] + 1
-    test_of(&program.code.program, &test)
-    if test.name != NULL:
-        column = column_of(cursor.pages[cursor.height - 1], test.name)
+    if program.test.name != NULL:
+        column = column_of(cursor.pages[cursor.height - 1], program.test.name)
     for at in range(left):
-        if column != NULL and not is_met(&test, column, first + at):
+        if column != NULL and not is_met(&program.test, column, first + at):
             records[0] += column.kinds[first + at] != VALUE_TOMBSTONE
             continue
         record = leaf_record(cursor, at + 1, &size)

@@ -1,10 +1,9 @@
 # Sorting records: their keys, and the first of many.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from rango._ext.buffer cimport Buffer
 from rango._ext.key cimport IndexPath
 from rango._ext.match cimport FilterName
-from rango._ext.page_cache cimport Column
 from rango._ext.scan cimport Scan
 from rango._ext.stop cimport Stop
 
@@ -24,7 +23,6 @@ ctypedef struct Item:
 ctypedef struct Bound:
     # what the last of those that are held has in the first field of the sort
     bint is_known
-    bint falling
     uint64_t turn               # whose it is
     uint8_t kind                # VALUE_NUMBER or VALUE_DATE
     double value
@@ -35,9 +33,9 @@ cdef class SortField:
     cdef bint falling
     cdef SortField next
     cdef bint has_next
-    cdef bytes name_bytes       # of a field of the document itself, or None
-    cdef bint is_top            # it is one
+    cdef bytes name_bytes       # what `name` points to
     cdef FilterName name
+    cdef bint is_top            # the path is one name
     cdef bint is_bound(self) noexcept nogil
     # append the key of this field and of those behind it: KEY_MADE or KEY_LEFT
     cdef int append(
@@ -67,9 +65,6 @@ cdef class Sorter:
     cdef int key_slow(self, const uint8_t *record, size_t size) except -1 with gil
     cdef int add(self, const uint8_t *record, size_t size) except -1 nogil
     cdef int add_leaf(self, Scan scan) except -1 nogil
-    cdef int pass_beyond(
-        self, const Bound *bound, const Column *column, int first, int left, uint32_t *records
-    ) noexcept nogil
     cdef void bound_take(self, Bound *bound) noexcept nogil
     cdef int put(self, Item *item, const uint8_t *record, size_t size) except -1 nogil
     cdef int finish(self) except -1

@@ -106,12 +106,14 @@ cdef void heap_sift_up(Item *items, size_t at) noexcept nogil:
     items[at] = item
 
 
-cdef inline bint is_beyond(const Bound *bound, const Column *column, int slot) noexcept nogil:
+cdef inline bint is_beyond(
+    const Bound *bound, bint falling, const Column *column, int slot
+) noexcept nogil:
     # a value of the same kind that comes behind the last of those that are held, whatever the
     # other fields say. Everything else is compared by its key.
-    if not bound.is_known or column.kinds[slot] != bound.kind:
+    if column.kinds[slot] != bound.kind:
         return False
-    if bound.falling:
+    if falling:
         return column.values[slot] < bound.value
     return column.values[slot] > bound.value
 
@@ -391,10 +393,13 @@ cdef class Sorter:
                 if bound.is_known:
                     column = column_of(scan.base.pages[scan.base.height - 1], &self.first.name)
                     is_bound = column != NULL
-                    if is_bound:
-                        at += self.pass_beyond(&bound, column, first + at, left - at, &records)
-                        if at == left:
-                            break
+                while is_bound and bound.is_known and at < left and is_beyond(
+                    &bound, self.first.falling, column, first + at
+                ):
+                    records += 1
+                    at += 1
+                if at == left:
+                    break
             record = leaf_record(&scan.base, at + 1, &size)
             if record == NULL or size == 0:
                 break
@@ -405,16 +410,6 @@ cdef class Sorter:
         scan.matched += records
         return scan.gone_over(at, records)
 
-    cdef int pass_beyond(
-        self, const Bound *bound, const Column *column, int first, int left, uint32_t *records
-    ) noexcept nogil:
-        # how many slots from the first on hold what comes behind all that are held
-        cdef int at = 0
-        while at < left and is_beyond(bound, column, first + at):
-            at += 1
-        records[0] += at
-        return at
-
     cdef void bound_take(self, Bound *bound) noexcept nogil:
         cdef const Item *last = self.items
         if self.size < self.limit or bound.turn == last.turn:
@@ -422,7 +417,6 @@ cdef class Sorter:
         bound.kind = field_number(
             last.bytes + last.key_size, last.record_size, &self.first.name, &bound.value)
         bound.is_known = bound.kind == VALUE_NUMBER or bound.kind == VALUE_DATE
-        bound.falling = self.first.falling
         bound.turn = last.turn
 
     def __len__(self):

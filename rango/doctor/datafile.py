@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 from rango._ext import layout
-from rango._ext.generation import generation_units
 from rango._ext.pager import Pager
 from rango._ext.vfs import VFS_READ
 from rango.doctor.examination import Examination
@@ -179,7 +178,7 @@ def examine_pages(case: Examination, keyring: Keyring, slot: Slot) -> Catalog | 
     used = 0
     for each in (generation, *roots):
         if each is not None:
-            used |= int.from_bytes(generation_units(each), "little")
+            used |= kept.units_in(each)
     free = (slot.file_units - used.bit_count()) * layout.UNIT_SIZE
     case.facts["reclaimable_bytes"] = free
     if free >= RECLAIMABLE_BYTES and 2 * free >= slot.file_units * layout.UNIT_SIZE:
