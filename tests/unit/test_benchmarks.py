@@ -8,7 +8,7 @@ from xml.etree.ElementTree import parse
 import bson
 import pytest
 
-from asv_benchmarks import board, runner
+from asv_benchmarks import board, runner, scale
 from asv_benchmarks.__main__ import unexplained
 from asv_benchmarks.benchmarks.workload import Workload
 from asv_benchmarks.peers import charts, table, targets
@@ -117,3 +117,15 @@ def test_the_bounds_of_a_board_are_for_what_is_measured(
         monkeypatch.setattr(board, "BOUNDS_MS", dict.fromkeys(board.BOUNDS_MS, most))
         assert board.main(str(tmp_path), 5) == code
         assert ("too slow" in capsys.readouterr().out) == bool(code)
+
+
+def test_scale_measures_and_judges_two_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--sizes", "60", "2500", "--rounds", "1", "--samples", "20"]
+    assert scale.main([*sizes, "--folder", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(" documents: find_one ") == 2
+    assert printed.count("  at most ") == 7
+    assert "entries replayed a second (2,50" in printed
+    assert not list(tmp_path.iterdir())
