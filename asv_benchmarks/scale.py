@@ -6,7 +6,8 @@ it and answers, with the default cache and with a small one, page reads a find w
 and how far over its size a cache went. Last, how fast commits are replayed after a crash.
 
 Method      The sizes take turns in every round, in one process, with all pages in the cache; the
-            medians of the rounds' medians are printed. Memory, page reads and replay come from processes of their own.
+            medians of the rounds' medians are printed. Memory, page reads and replay come from
+            processes of their own.
             Ten million documents take about ten minutes to make and 8 GB of disk.
 """
 
