@@ -101,6 +101,7 @@ class SnapshotHandle(Handle):
     def __init__(self, parent: Handle, view: View | None) -> None:
         super().__init__(cast("Core", Held(parent, view)), parent.path, parent.ids)
         self.metrics = parent.metrics
+        self.direct = None
 
     @property
     def is_closed(self) -> bool:

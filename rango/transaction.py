@@ -23,10 +23,13 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rango.cursor import POINT_TYPES
 from rango.errors import Conflict, DatabaseClosed, TransactionError
 from rango.metrics import NEVER, Metrics
+from rango.names import RESERVED_NAMES
 
 if TYPE_CHECKING:
+    from rango._ext.direct import DirectWrites
     from rango._ext.view import View
     from rango.engine.core import Core, Txn
     from rango.watch import ChangeStream
@@ -57,7 +60,17 @@ def _release(core: Core) -> None:
 class Handle:
     """What keeps a core open until it is closed, collected, or the interpreter exits."""
 
-    __slots__ = ("__weakref__", "actor", "core", "finalize", "ids", "metrics", "path", "streams")
+    __slots__ = (
+        "__weakref__",
+        "actor",
+        "core",
+        "direct",
+        "finalize",
+        "ids",
+        "metrics",
+        "path",
+        "streams",
+    )
 
     def __init__(
         self,
@@ -73,6 +86,14 @@ class Handle:
         # who acts; not the core's, which others in this process share
         self.actor = actor
         self.metrics = Metrics(slow_ns)
+        # the shorter way of the usual writes, if there is one
+        self.direct: DirectWrites | None = core.direct_writes(
+            self.metrics,
+            actor,
+            transactions=active_transactions,
+            reserved=RESERVED_NAMES,
+            id_types=POINT_TYPES,
+        )
         # change streams that may be reading
         self.streams: weakref.WeakSet[ChangeStream] = weakref.WeakSet()
         self.finalize = weakref.finalize(self, _release, core)
@@ -85,6 +106,7 @@ class Handle:
     def close(self) -> None:
         """Release the core, once; first let streams end what they read."""
         self.core = CLOSED
+        self.direct = None
         for stream in tuple(self.streams):
             stream._release()
         self.finalize()

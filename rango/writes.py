@@ -92,8 +92,15 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         LimitExceeded.
         """
         handle = self._handle
-        metrics = handle.metrics
+        metrics, direct = handle.metrics, handle.direct
+        if direct is not None and type(document) is dict and "_id" in document:
+            id_value = direct.insert(self._name, document)
+            if id_value is not None:
+                return InsertOneResult(id_value)
+            direct = None
         statement = inserting(handle, self._name, document)
+        if direct is not None and direct.insert_bson(self._name, statement.data):
+            return InsertOneResult(statement.id_value)
         if not metrics.inserts % metrics.insert_sample:
             return self._insert_timed(statement)
         if active_transactions.get() or not self._insert_alone(statement.data):
@@ -199,6 +206,20 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         InvalidUpdate, InvalidPipeline, InvalidExpression, ExpressionFailed, DuplicateKey (a unique
         index), LimitExceeded, NotFound (`hint`); then nothing was written.
         """
+        direct = self._handle.direct
+        if (
+            direct is not None
+            and upsert is False
+            and array_filters is None
+            and collation is None
+            and hint is None
+            and let is None
+            and sort is None
+            and max_time_ms is None
+        ):
+            done = direct.update(self._name, filter, update)
+            if done >= 0:
+                return UpdateResult(done and 1, done >> 1)
         stop = write_stop(max_time_ms)
         options = (array_filters, collation, hint, let, sort, stop)
         if upsert is False and type(update) is dict:
@@ -306,6 +327,17 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         session: None = None,  # noqa: ARG002
     ) -> DeleteResult:
         """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
+        direct = self._handle.direct
+        if (
+            direct is not None
+            and collation is None
+            and hint is None
+            and let is None
+            and max_time_ms is None
+        ):
+            done = direct.delete(self._name, filter)
+            if done >= 0:
+                return DeleteResult(done)
         stop = write_stop(max_time_ms)
         key = point_key(self._handle, filter, (collation, hint, let, stop))
         if key is not None:

@@ -14,5 +14,7 @@ cdef class AppendLock:
     cdef bint is_held
     cdef bint is_local              # held among the threads of this process only
     cdef int refused                # takes of the owner that were refused and not dropped yet
+    cdef bint take_now(self) noexcept
+    cdef void undo(self) noexcept
     cdef bint shared_take(self, double seconds) except -1
     cdef void let_go(self) noexcept

@@ -91,6 +91,19 @@ cdef class AppendLock:
         self.is_held = True
         return True
 
+    cdef bint take_now(self) noexcept:
+        # take() without waiting: whether it is held now
+        cdef int got = PyThread_acquire_lock_timed(self.lock, 0, 0)
+        if got != LOCK_ACQUIRED:
+            return False
+        self.is_local = self.shared is None
+        if not self.is_local and not self.shared.owner_take(WORD_APPEND_OWNER, 0):
+            PyThread_release_lock(self.lock)
+            return False
+        self.owner = PyThread_get_thread_ident()
+        self.is_held = True
+        return True
+
     cdef bint shared_take(self, double seconds) except -1:
         cdef int got = -EINTR
         while got == -EINTR:
@@ -112,6 +125,9 @@ cdef class AppendLock:
 
     def drop(self) -> None:
         """Undo one take(): let go if it was successful, nothing if it was refused or never ran."""
+        self.undo()
+
+    cdef void undo(self) noexcept:
         if self.is_held and self.owner == PyThread_get_thread_ident() and self.refused:
             self.refused -= 1
         elif self.is_held and self.owner == PyThread_get_thread_ident():

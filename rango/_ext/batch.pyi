@@ -2,7 +2,6 @@
 
 from typing import Any, final
 
-from rango._ext.clock import Clock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.view import View
 
@@ -11,11 +10,9 @@ class Batch:
     base_ordinal: int
     count: int
     is_broken: bool
+    is_over: bool
     marks: dict[int, int]
     catalog: Any
-    def __init__(
-        self, view: View, clock: Clock, node: bytes, first_ordinal: int, actor: bytes = b""
-    ) -> None: ...
     def insert(self, info: CollectionInfo, bson: bytes, now_ms: int) -> None: ...
     def replace(
         self, info: CollectionInfo, old_record: bytes, bson: bytes, now_ms: int

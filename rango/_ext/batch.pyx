@@ -22,92 +22,42 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 from rango._ext.bson_element cimport Element
-from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init, buffer_put
+from rango._ext.bson_set cimport SetFields
+from rango._ext.buffer cimport Buffer, buffer_grow, buffer_put
 from rango._ext.clock cimport Clock
 from rango._ext.collection_info cimport CollectionInfo, IndexInfo
 from rango._ext.entries cimport INDEX_FIELDS_MAX
 from rango._ext.key cimport key_append, key_cap
 from rango._ext.layout cimport (
-    COMMIT_COUNT,
-    COMMIT_HEADER_SIZE,
-    COMMIT_VERSION,
-    COMMIT_VERSION_ACTORS,
-    INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE,
-    INDEX_ENTRY_OP, INDEX_ENTRY_SPLIT, INDEX_ENTRY_TREE,
-    INDEX_PUT,
-    INDEX_REMOVE,
-    INDEX_VALUE_SIZE,
-    MUTATION_DELETE,
-    MUTATION_FORGET,
-    MUTATION_HEADER_SIZE,
-    MUTATION_INDEX_COUNT,
-    MUTATION_INSERT,
-    MUTATION_KEY_SIZE,
-    MUTATION_OP,
-    MUTATION_REPLACE,
-    MUTATION_SIZE,
-    MUTATION_TREE,
-    MUTATION_VALUE_SIZE,
-    RECORD_FLAG_TOMBSTONE,
-    RECORD_FLAGS,
-    RECORD_ORDINAL,
-    TREE_CATALOG,
+    COMMIT_COUNT, COMMIT_HEADER_SIZE, COMMIT_VERSION, COMMIT_VERSION_ACTORS,
+    INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE, INDEX_ENTRY_OP, INDEX_ENTRY_SPLIT,
+    INDEX_ENTRY_TREE, INDEX_PUT, INDEX_REMOVE, INDEX_VALUE_SIZE, MUTATION_DELETE, MUTATION_FORGET,
+    MUTATION_HEADER_SIZE, MUTATION_INDEX_COUNT, MUTATION_INSERT, MUTATION_KEY_SIZE, MUTATION_OP,
+    MUTATION_REPLACE, MUTATION_SIZE, MUTATION_TREE, MUTATION_VALUE_SIZE, RECORD_FLAG_TOMBSTONE,
+    RECORD_FLAGS, RECORD_ORDINAL, TREE_CATALOG,
 )
 from rango._ext.overlay cimport CELL_TOMBSTONE, overlay_owner_next
 from rango._ext.page cimport key_compare
 from rango._ext.record cimport (
-    RecordHeader,
-    document_decode,
-    document_find,
-    record_header_read,
-    record_header_write,
+    RecordHeader, document_decode, document_find, record_header_read, record_header_write,
 )
+from rango._ext.scratch cimport Scratch, buffer_lend, buffer_return, scratch_shrink
 from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32
-from rango._ext.view cimport (
-    TREE_PREFIX, Found, View, append_prefix, found_release, overlay_apply,
-)
+from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_release, overlay_apply
 
 cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
 
 
 @cython.final
+@cython.freelist(4)
 cdef class Batch:
     """Mutations that will be one commit. Made by Store.begin under the append lock."""
 
-    def __cinit__(
-        self, View view not None, Clock clock not None, bytes node not None,
-        uint64_t first_ordinal, bytes actor not None=b""
-    ):
-        cdef int at
-        cdef uint8_t *head
-        self.work = view.derive(view.root, view.counts.copy(), view.ordinal)
-        self.owner = overlay_owner_next()
-        self.clock = clock
-        self.node = node
-        self.actor = actor
-        self.first_ordinal = first_ordinal
-        self.base_ordinal = view.ordinal
-        self.marks = {}
-        buffer_init(&self.body)
-        buffer_init(&self.key)
-        buffer_init(&self.entry)
-        for at in range(INDEXES_MAX):
-            buffer_init(&self.fresh[at])
-            buffer_init(&self.stale[at])
-        head = buffer_grow(&self.body, COMMIT_HEADER_SIZE)
-        if head == NULL:
-            raise MemoryError
-        head[COMMIT_VERSION] = 2
-        store_u32(head + COMMIT_COUNT, 0)
-
     def __dealloc__(self):
-        cdef int at
-        buffer_free(&self.body)
-        buffer_free(&self.key)
-        buffer_free(&self.entry)
-        for at in range(INDEXES_MAX):
-            buffer_free(&self.fresh[at])
-            buffer_free(&self.stale[at])
+        if self.scratch is not None:
+            buffer_return(&self.scratch.body, &self.body)
+            buffer_return(&self.scratch.key, &self.key)
+            buffer_return(&self.scratch.entry, &self.entry)
 
     # --- doors
 
@@ -116,8 +66,13 @@ cdef class Batch:
 
         Raises DuplicateKey (`_id` or a unique index) or LimitExceeded before anything changes.
         """
-        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(bson)
-        cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
+        self.insert_bytes(
+            info, <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson), now_ms
+        )
+
+    cdef int insert_bytes(
+        self, CollectionInfo info, const uint8_t *data, size_t size, uint64_t now_ms
+    ) except -1:
         cdef Found found
         cdef uint64_t previous = 0
         cdef bint is_live = False
@@ -131,7 +86,7 @@ cdef class Batch:
         self._keys(info, data, size, self.fresh, True)
         self._check_unique(info, data, size)
         self._mutation(MUTATION_INSERT, info, data, size, previous, now_ms, False)
-        self.work.counts.add(info.tree_id, 1)
+        return self._counted(info.tree_id, 1)
 
     def replace(self, CollectionInfo info not None, bytes old_record not None, bytes bson not None,
                 uint64_t now_ms) -> None:
@@ -139,29 +94,39 @@ cdef class Batch:
 
         Raises as insert does.
         """
-        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(bson)
-        cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
         cdef RecordHeader old
         read_header(old_record, &old)
+        self.replace_bytes(
+            info, &old, <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson),
+            now_ms, NULL
+        )
+
+    cdef int replace_bytes(
+        self, CollectionInfo info, const RecordHeader *old, const uint8_t *data, size_t size,
+        uint64_t now_ms, const SetFields *changed
+    ) except -1:
         self._start(info, data, size)
-        self._keys(info, old.bson, old.bson_size, self.stale, False)
-        self._keys(info, data, size, self.fresh, True)
+        self._keys(info, old.bson, old.bson_size, self.stale, False, changed)
+        self._keys(info, data, size, self.fresh, True, changed)
         self._check_unique(info, data, size)
-        self._mutation(MUTATION_REPLACE, info, data, size, old.ordinal, now_ms, True)
+        return self._mutation(MUTATION_REPLACE, info, data, size, old.ordinal, now_ms, True)
 
     def delete(self, CollectionInfo info not None, bytes old_record not None,
                uint64_t now_ms) -> None:
         """A document becomes a tombstone."""
         cdef RecordHeader old
         read_header(old_record, &old)
+        self.delete_bytes(info, &old, now_ms)
+
+    cdef int delete_bytes(
+        self, CollectionInfo info, const RecordHeader *old, uint64_t now_ms
+    ) except -1:
         self._start(info, old.bson, old.bson_size)
         self._keys(info, old.bson, old.bson_size, self.stale, False)
         self._mutation(MUTATION_DELETE, info, NULL, 0, old.ordinal, now_ms, True)
-        self.work.counts.add(info.tree_id, -1)
+        return self._counted(info.tree_id, -1)
 
-    def forget(
-        self, CollectionInfo info not None, bytes id_key not None, bytes old_record
-    ) -> None:
+    def forget(self, CollectionInfo info not None, bytes id_key not None, bytes old_record) -> None:
         """A record goes with its index entries and leaves no tombstone: for a purge.
 
         `old_record` is the live one, None if there is only a tombstone.
@@ -172,9 +137,7 @@ cdef class Batch:
         cdef uint8_t *head
         self.key.size = 0
         append_prefix(&self.key, info.tree_id)
-        if buffer_put(
-            &self.key, PyBytes_AS_STRING(id_key), <size_t>PyBytes_GET_SIZE(id_key)
-        ) < 0:
+        if buffer_put(&self.key, PyBytes_AS_STRING(id_key), <size_t>PyBytes_GET_SIZE(id_key)) < 0:
             raise MemoryError
         self._room(MUTATION_HEADER_SIZE + self.key.size + 4096)
         if old_record is not None:
@@ -196,7 +159,7 @@ cdef class Batch:
         self._put(self.key.data, self.key.size, NULL, 0, CELL_TOMBSTONE, False)
         if old_record is not None:
             self._index_entries(info, False, True, &count)
-            self.work.counts.add(info.tree_id, -1)
+            self._counted(info.tree_id, -1)
         store_u32(self.body.data + start + MUTATION_INDEX_COUNT, count)
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
         self.count += 1
@@ -225,9 +188,9 @@ cdef class Batch:
         store_u16(head + MUTATION_KEY_SIZE, TREE_PREFIX)
         store_u32(head + MUTATION_VALUE_SIZE, <uint32_t>size)
         store_u32(head + MUTATION_INDEX_COUNT, 0)
-        if buffer_put(
-            &self.body, self.key.data + TREE_PREFIX, TREE_PREFIX
-        ) < 0 or buffer_put(&self.body, value, size) < 0:
+        if buffer_put(&self.body, self.key.data + TREE_PREFIX, TREE_PREFIX) < 0 or buffer_put(
+            &self.body, value, size
+        ) < 0:
             raise MemoryError
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
         self._put(
@@ -271,11 +234,10 @@ cdef class Batch:
 
     def snapshot(self):
         """A View that sees what this batch has done so far."""
-        cdef View view = self.work.derive(
-            self.work.root, self.work.counts.copy(), self.work.ordinal
-        )
-        # the nodes are shared from now on
+        cdef View view = self.work.derive(self.work.root, self.work.counts, self.work.ordinal)
+        # the nodes are shared from now on, and the counts
         self.owner = overlay_owner_next()
+        self.has_counts = False
         return view
 
     @property
@@ -294,11 +256,16 @@ cdef class Batch:
 
     # --- kernels
 
+    cdef int _counted(self, uint32_t tree, int amount) except -1:
+        if not self.has_counts:
+            self.work.counts = self.work.counts.copy()
+        self.has_counts = True
+        return self.work.counts.add(tree, amount)
+
     cdef int _room(self, size_t more) except -1:
         if self.is_broken:
-            raise RangoError(
-                "this transaction ran out of memory half-way through a write; abort it"
-            )
+            raise RangoError("this transaction ran out of memory half-way; abort it")
+        assert not self.is_over
         if self.body.size + more > BODY_SIZE_MAX:
             raise LimitExceeded(
                 "TRANSACTION_SIZE_BYTES_MAX", self.body.size + more,
@@ -320,13 +287,19 @@ cdef class Batch:
         return self._room(MUTATION_HEADER_SIZE + self.key.size + size + 4096)
 
     cdef int _keys(
-        self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new
+        self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new,
+        const SetFields *changed=NULL
     ) except -1:  # hot
         cdef int at
         cdef uint64_t marks
         cdef IndexInfo index
         for at, index in enumerate(info.maintained):
             marks = 0
+            if changed != NULL and not index.reads(changed) and index in info.ready:
+                # it has its entries, and they stay
+                into[at].size = 0
+                continue
+            scratch_shrink(&into[at])
             try:
                 index.make(bson, size, &into[at], &marks)
             except InvalidDocument:
@@ -489,6 +462,34 @@ cdef class Batch:
             self.work, self.owner, key, key_size, value, value_size, flags, self.first_ordinal,
             is_record
         )
+
+
+cdef Batch batch_begin(
+    View view, Clock clock, bytes node, Scratch scratch, uint64_t first_ordinal, bytes actor
+):
+    # on top of a view, whose counts it shares until it changes them
+    cdef Batch batch = Batch.__new__(Batch)
+    cdef uint8_t *head
+    batch.scratch = scratch
+    batch.fresh = scratch.fresh
+    batch.stale = scratch.stale
+    buffer_lend(&scratch.body, &batch.body)
+    buffer_lend(&scratch.key, &batch.key)
+    buffer_lend(&scratch.entry, &batch.entry)
+    batch.work = view.derive(view.root, view.counts, view.ordinal)
+    batch.owner = overlay_owner_next()
+    batch.clock = clock
+    batch.node = node
+    batch.actor = actor
+    batch.marks = {}
+    batch.first_ordinal = first_ordinal
+    batch.base_ordinal = view.ordinal
+    head = buffer_grow(&batch.body, COMMIT_HEADER_SIZE)
+    if head == NULL:
+        raise MemoryError
+    head[COMMIT_VERSION] = 2
+    store_u32(head + COMMIT_COUNT, 0)
+    return batch
 
 
 cdef int read_header(bytes record, RecordHeader *out) except -1:

@@ -1,6 +1,7 @@
 # What a collection and its indexes are: names, trees, paths.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from rango._ext.bson_set cimport SetFields
 from rango._ext.filter cimport Program
 from rango._ext.entries cimport EntryMaker
 from rango._ext.buffer cimport Buffer
@@ -25,6 +26,8 @@ cdef class IndexInfo:
     cdef int make(
         self, const uint8_t *bson, size_t size, Buffer *out, uint64_t *marks
     ) except -1
+    # whether its entries of a document may depend on one of these fields
+    cdef bint reads(self, const SetFields *changed) except -1
 
 
 cdef class CollectionInfo:

@@ -12,6 +12,7 @@ Failure     InvalidName, LimitExceeded: a path that cannot be one. InvalidFilter
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from rango._ext.bson_set cimport SetFields
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init
 from rango._ext.entries cimport INDEX_FIELDS_MAX, MARK_SHORTENED, EntryMaker
 from rango._ext.filter cimport raise_failure
@@ -59,6 +60,9 @@ cdef class IndexInfo:
             if answer < 0:
                 raise_failure(answer, "document")
         return self.maker.entries(bson, size, out, marks) if answer else 0
+
+    cdef bint reads(self, const SetFields *changed) except -1:  # hot
+        return self.program is not None or self.maker.reads(changed)
 
     def entries(self, bytes bson not None) -> list[tuple[bytes, bytes]]:
         """The entries of a document: keys, ascending, each with the type bytes of its fields.

@@ -1,6 +1,7 @@
 # Index entries: what an index holds of one document.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from rango._ext.bson_set cimport SetFields
 from rango._ext.buffer cimport Buffer
 
 cdef enum:
@@ -28,5 +29,7 @@ cdef class EntryMaker:
     cdef int entries(
         self, const uint8_t *bson, size_t size, Buffer *out, uint64_t *marks
     ) except -1
+    # whether one of these fields is the beginning of a path
+    cdef bint reads(self, const SetFields *changed) except -1
     # the values of the entry with this key in the document, as {path: value}
     cdef dict values(self, const uint8_t *bson, size_t size, const uint8_t *key, size_t key_size)

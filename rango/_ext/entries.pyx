@@ -44,6 +44,7 @@ from rango._ext.bson_element cimport (
     document_span,
     element_next,
 )
+from rango._ext.bson_set cimport SetFields, set_names
 from rango._ext.buffer cimport (
     Buffer,
     buffer_free,
@@ -406,6 +407,15 @@ cdef class EntryMaker:
         if gather.count > 1:
             return entries_sort(out, start, gather.count, <size_t>self.count)
         return gather.count
+
+    cdef bint reads(self, const SetFields *changed) except -1:  # hot
+        cdef const uint8_t *part
+        cdef int at
+        for at in range(self.count):
+            part = <const uint8_t *>PyBytes_AS_STRING(self.parts[at])
+            if set_names(changed, part + 2, load_u16(part)):
+                return True
+        return False
 
     cdef dict values(self, const uint8_t *bson, size_t size, const uint8_t *key, size_t key_size):
         cdef Gather gather

@@ -2,10 +2,11 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from rango._ext.appender cimport Appender
-from rango._ext.batch cimport Clock
+from rango._ext.batch cimport Batch, Clock
 from rango._ext.builder cimport Builder
 from rango._ext.file_place cimport FilePlace
 from rango._ext.pager cimport Pager
+from rango._ext.scratch cimport Scratch
 from rango._ext.shared cimport Shared
 from rango._ext.span cimport Span
 from rango._ext.view cimport Generation, View
@@ -30,8 +31,12 @@ cdef class Store:
     cdef readonly dict marks                # index tree -> what its documents did to it
     cdef readonly Builder builder
     cdef uint64_t bloom_keys
+    cdef Scratch scratch                    # of its batches
     cdef FilePlace place                    # of the lock file; None: it is no system's file
 
+    # what the doors begin and commit do
+    cdef Batch begun(self, bytes actor)
+    cdef uint64_t committed(self, Batch batch) except? 0
     cdef int _apply(
         self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t owner,
         list changes

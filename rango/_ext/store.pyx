@@ -7,12 +7,11 @@ Invariants  I-1, I-16: `current` moves only to commits that are durable (or, in 
             I-2: a generation is built into units that no reachable generation uses. I-5: its bitmap
             marks what it reaches.
             Between the write of a frame and the moment when its view is queued no Python bytecode
-            runs, so that neither a
-            signal nor another thread finds the log ahead of the memory.
+            runs, so that neither a signal nor another thread finds the log ahead of the memory.
 States      replaying (apply) -> open (begin, commit, publish) ; build -> adopt is one checkpoint.
 Failure     A commit that raises has changed nothing in memory; the appender says whether the log
-            may have it (IoFailed) or
-            not (LowDisk). A build that raises leaves garbage in units that nothing names.
+            may have it (IoFailed) or not (LowDisk). A build that raises leaves garbage in units
+            that nothing names.
 Sources     architecture sections 3 and 8; ADR-0006.
 """
 
@@ -25,7 +24,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport ESTALE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from rango._ext.batch cimport Batch
+from rango._ext.batch cimport Batch, batch_begin
 from rango._ext.builder cimport Builder
 from rango._ext.clock cimport Clock
 from rango._ext.file_place cimport FilePlace
@@ -36,8 +35,7 @@ from rango._ext.layout cimport (
     INDEX_ENTRY_OP, INDEX_ENTRY_SPLIT, INDEX_ENTRY_TREE, INDEX_PUT, INDEX_REMOVE, INDEX_VALUE_SIZE,
     MUTATION_DELETE, MUTATION_FORGET, MUTATION_HEADER_SIZE, MUTATION_INDEX_COUNT, MUTATION_INSERT,
     MUTATION_KEY_SIZE, MUTATION_OP, MUTATION_PURGED, MUTATION_SIZE, MUTATION_TREE,
-    MUTATION_VALUE_SIZE,
-    TREE_CATALOG,
+    MUTATION_VALUE_SIZE, TREE_CATALOG,
 )
 from rango._ext.overlay cimport (
     CELL_TOMBSTONE, Bloom, overlay_bytes, overlay_count, overlay_owner_next,
@@ -46,6 +44,7 @@ from rango._ext.pager cimport Pager
 from rango._ext.pins cimport lease_new
 from rango._ext.rebase cimport view_rebased
 from rango._ext.record cimport RecordHeader, record_header_read
+from rango._ext.scratch cimport Scratch
 from rango._ext.shared cimport (
     WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_FAILED, WORD_GENERATION, WORD_SEGMENT,
     WORD_STATE, WORD_VISIBLE, Shared,
@@ -92,6 +91,7 @@ cdef class Store:
         self.node = node
         self.clock = Clock()
         self.pending = deque()
+        self.scratch = Scratch()
         self.marks = {}
         self.bloom_keys = BLOOM_KEYS_MIN
         self.head = self._view_of(generation)
@@ -118,49 +118,54 @@ cdef class Store:
 
         Under the append lock, which is held until commit or drop.
         """
-        return Batch(self.head, self.clock, self.node, self.appender.ordinal + 1, actor)
+        return self.begun(actor)
+
+    cdef Batch begun(self, bytes actor):
+        return batch_begin(
+            self.head, self.clock, self.node, self.scratch, self.appender.ordinal + 1, actor)
 
     def commit(self, Batch batch not None) -> int:
         """Append the batch and queue its view; returns its ordinal.
 
         Under the append lock. Durable only after a flush.
         """
+        return self.committed(batch)
+
+    cdef uint64_t committed(self, Batch batch) except? 0:
         cdef uint64_t ordinal = 0
-        cdef View view
-        cdef size_t size = batch.body.size
+        cdef View view = batch.work
+        cdef list entry
         if batch.is_broken:
-            raise MemoryError(
-                "this transaction ran out of memory half-way through a write; abort it"
-            )
+            raise MemoryError("this transaction ran out of memory half-way; abort it")
         if batch.count == 0:
             return self.head.ordinal
         if batch.first_ordinal != self.appender.ordinal + 1:
-            raise AssertionError(
-                "somebody appended while this transaction was open: the append lock was lost"
-            )
+            raise AssertionError("somebody appended meanwhile: the append lock was lost")
         store_u32(batch.body.data + COMMIT_COUNT, batch.count)
         # whatever may fail for want of memory comes before the append
-        view = batch.work.derive(batch.work.root, batch.work.counts, 0)
-        entry = [0, view]
-        self.pending.append(entry)
+        if not self.visible_at_once:
+            entry = [0, view]
+            self.pending.append(entry)
         try:
-            self.appender.append(batch.body.data, size, &ordinal)
+            self.appender.append(batch.body.data, batch.body.size, &ordinal)
         except BaseException:
-            self.pending.pop()
+            if not self.visible_at_once:
+                self.pending.pop()
             raise
         # before any other thread runs: it would take the commit for that of another process
         self.reached = ordinal
+        batch.is_over = True
         view.ordinal = ordinal
-        entry[0] = ordinal
         self.head = view
         if batch.body.data[COMMIT_VERSION] == COMMIT_VERSION_ACTORS:
             self.has_actors = True
         for tree, marks in batch.marks.items():
             self._mark(tree, marks)
         if self.visible_at_once:
-            self.pending.pop()
             self.seen = view
             self.appender.shared.raise_to(WORD_VISIBLE, ordinal)
+        else:
+            entry[0] = ordinal
         return ordinal
 
     def publish(self) -> None:
@@ -275,9 +280,7 @@ cdef class Store:
     def build(
         self, View view not None, dict definitions not None, uint64_t number, uint64_t ordinal
     ) -> Generation:
-        """What `view` has on top of its generation, written as generation `number`
-        (Builder.build).
-        """
+        """What `view` has on top of its generation, as generation `number` (Builder.build)."""
         return self.builder.build(view, definitions, self.marks, number, ordinal)
 
     def keep(self, Generation generation not None) -> None:

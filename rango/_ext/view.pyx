@@ -143,6 +143,7 @@ cdef class Generation:
 
 
 @cython.final
+@cython.freelist(4)
 cdef class Counts:
     """Documents inserted minus documents deleted since the checkpoint, by tree id."""
 
@@ -178,6 +179,7 @@ cdef class Counts:
 
 
 @cython.final
+@cython.freelist(8)
 cdef class View:
     """An immutable snapshot: read from it as long as it is held. Threads may share it."""
 

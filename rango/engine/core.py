@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
+from rango._ext.core_state import CoreState
 from rango._ext.store import Store
 from rango._ext.view import View
 from rango.engine import (
@@ -79,7 +80,7 @@ _secluded: set[object] = set()
 _cores_lock = threading.RLock()
 
 
-class Core:
+class Core(CoreState):
     """See the module. Made by Core.open; release() as often as it was opened."""
 
     def __init__(self, options: OpenOptions) -> None:
@@ -328,6 +329,8 @@ class Core:
 
     insert_one = point.insert_one
     write_point = point.write_point
+    direct_writes = point.direct_writes
+    catch_up = attach.catch_up
 
     def append_lock_take(self) -> None:
         """Wait for the append lock, bounded.
@@ -342,7 +345,7 @@ class Core:
         if not self.append_lock.take(APPEND_WAIT_S):
             raise attach.busy_writer(self.path, self.lock)
         if self.store.must_follow():
-            attach.catch_up(self)
+            self.catch_up()
 
     def stand_by(self, ordinal: int) -> None:
         """Before an answer about this commit: wait for durability as the mode says, show it."""

@@ -10,10 +10,15 @@ Failure     Whatever is raised, nothing was written.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
+from rango._ext.direct import DirectWrites
+from rango.engine.checkpoint import SHARED_BYTES_MAX, SHARED_ENTRIES_MAX
 from rango.engine.settings import document_check
+from rango.engine.stopping import scope_stop
 from rango.errors import DuplicateKey, NotFound, RangoError
+from rango.metrics import NEVER, Metrics
 
 if TYPE_CHECKING:
     from rango._ext.batch import Batch
@@ -63,6 +68,32 @@ def insert_one(core: Core, info: CollectionInfo, bson: bytes, actor: bytes = b""
     finally:
         core.append_lock.drop()
     core.settle(ordinal)
+
+
+def direct_writes(
+    core: Core,
+    metrics: Metrics,
+    actor: bytes,
+    *,
+    transactions: ContextVar[Any],
+    reserved: frozenset[str],
+    id_types: frozenset[type],
+) -> DirectWrites | None:
+    """The shorter way of a handle's usual writes; None if what is slow is logged."""
+    if metrics.slow_ns != NEVER:
+        return None
+    return DirectWrites(
+        core,
+        metrics,
+        actor,
+        transactions=transactions,
+        scope=scope_stop,
+        reserved=tuple(sorted(reserved)),
+        id_types=id_types,
+        calm_entries=SHARED_ENTRIES_MAX,
+        calm_bytes=SHARED_BYTES_MAX,
+        waits=core.durability == "commit",
+    )
 
 
 def write_point(

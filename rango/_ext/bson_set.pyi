@@ -1,0 +1,3 @@
+"""`$set` of fields at the top of a document, on its bytes."""
+
+def bson_set(bson: bytes, fields: bytes) -> bytes | None: ...

@@ -1,0 +1,28 @@
+"""Writes of one document, each in one call from Python."""
+
+from contextvars import ContextVar
+from typing import Any, final
+
+from rango._ext.core_state import CoreState
+from rango.metrics import Metrics
+
+@final
+class DirectWrites:
+    def __init__(
+        self,
+        core: CoreState,
+        metrics: Metrics,
+        actor: bytes,
+        *,
+        transactions: ContextVar[Any],
+        scope: ContextVar[Any],
+        reserved: tuple[str, ...],
+        id_types: frozenset[type],
+        calm_entries: int,
+        calm_bytes: int,
+        waits: bool,
+    ) -> None: ...
+    def insert(self, name: str, document: object) -> Any: ...
+    def insert_bson(self, name: str, bson: bytes) -> bool: ...
+    def update(self, name: str, filter: object, update: object) -> int: ...
+    def delete(self, name: str, filter: object) -> int: ...
