@@ -29,6 +29,10 @@ cdef class Batch:
     cdef readonly uint32_t count
     cdef readonly bint is_broken    # a mutation was half applied: only good for abort
     cdef readonly dict marks        # index tree -> marks that its documents set
+    # what insert does, of bytes
+    cdef int insert_bytes(
+        self, CollectionInfo info, const uint8_t *data, size_t size, uint64_t now_ms
+    ) except -1
     cdef int _room(self, size_t more) except -1
     cdef int _start(self, CollectionInfo info, const uint8_t *bson, size_t size) except -1
     cdef int _mutation(

@@ -56,11 +56,7 @@ from rango._ext.layout cimport (
 from rango._ext.overlay cimport CELL_TOMBSTONE, overlay_owner_next
 from rango._ext.page cimport key_compare
 from rango._ext.record cimport (
-    RecordHeader,
-    document_decode,
-    document_find,
-    record_header_read,
-    record_header_write,
+    RecordHeader, document_decode, document_find, record_header_read, record_header_write,
 )
 from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32
 from rango._ext.view cimport (
@@ -116,22 +112,8 @@ cdef class Batch:
 
         Raises DuplicateKey (`_id` or a unique index) or LimitExceeded before anything changes.
         """
-        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(bson)
-        cdef size_t size = <size_t>PyBytes_GET_SIZE(bson)
-        cdef Found found
-        cdef uint64_t previous = 0
-        cdef bint is_live = False
-        self._start(info, data, size)
-        if self.work.find(self.key.data, self.key.size, &found):
-            is_live = found.value[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE
-            previous = load_u64(found.value + RECORD_ORDINAL)
-            found_release(&found)
-            if is_live:
-                raise DuplicateKey("_id_", {"_id": document_decode(data, size)["_id"]})
-        self._keys(info, data, size, self.fresh, True)
-        self._check_unique(info, data, size)
-        self._mutation(MUTATION_INSERT, info, data, size, previous, now_ms, False)
-        self.work.counts.add(info.tree_id, 1)
+        self.insert_bytes(
+            info, <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson), now_ms)
 
     def replace(self, CollectionInfo info not None, bytes old_record not None, bytes bson not None,
                 uint64_t now_ms) -> None:
@@ -293,6 +275,25 @@ cdef class Batch:
         return self.body.size
 
     # --- kernels
+
+    cdef int insert_bytes(
+        self, CollectionInfo info, const uint8_t *data, size_t size, uint64_t now_ms
+    ) except -1:  # hot
+        cdef Found found
+        cdef uint64_t previous = 0
+        cdef bint is_live = False
+        self._start(info, data, size)
+        if self.work.find(self.key.data, self.key.size, &found):
+            is_live = found.value[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE
+            previous = load_u64(found.value + RECORD_ORDINAL)
+            found_release(&found)
+            if is_live:
+                raise DuplicateKey("_id_", {"_id": document_decode(data, size)["_id"]})
+        self._keys(info, data, size, self.fresh, True)
+        self._check_unique(info, data, size)
+        self._mutation(MUTATION_INSERT, info, data, size, previous, now_ms, False)
+        self.work.counts.add(info.tree_id, 1)
+        return 0
 
     cdef int _room(self, size_t more) except -1:
         if self.is_broken:
