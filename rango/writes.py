@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rango.bulk import bulk_details, run_requests
-from rango.changes import insert_batches
+from rango.changes import encoded_many, insert_batches
 from rango.cursor import filter_check
 from rango.engine.purge import purge as engine_purge
 from rango.engine.query import Query, SortKeys
@@ -23,7 +23,6 @@ from rango.errors import (
     DuplicateKey,
     InvalidArgument,
     NotFound,
-    RangoError,
 )
 from rango.found_and_changed import CollectionFoundAndChanged, UpdateKeys
 from rango.models import D, Storable
@@ -42,7 +41,6 @@ from rango.statements import (
     Replacement,
     changed_by_id,
     deleted_by_id,
-    encoded,
     executed,
     flag_check,
     inserting,
@@ -161,22 +159,14 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         if not given:
             raise InvalidArgument("documents must have at least one document")
         ids: list[Any] = []
-        datas: list[bytes] = []
-        for at, document in enumerate(given):
-            try:
-                id_value, data = encoded(self._handle, document)
-            except RangoError as error:
-                error.add_note(f"it is document {at} of insert_many; nothing was written")
-                raise
-            ids.append(id_value)
-            datas.append(data)
-        errors = insert_batches(self._handle, self._name, datas, ordered)
+        encoded = encoded_many(self._handle, given, ids)
+        errors = insert_batches(self._handle, self._name, encoded, ordered)
         if errors:
             for entry in errors:
                 entry["op"] = given[entry["index"]]
-            stored = errors[0]["index"] if ordered else len(datas) - len(errors)
+            stored = errors[0]["index"] if ordered else len(given) - len(errors)
             raise BulkWriteError(
-                f"{len(errors)} of {len(datas)} documents were refused as duplicates, {stored} "
+                f"{len(errors)} of {len(given)} documents were refused as duplicates, {stored} "
                 "are stored; details name them",
                 bulk_details(errors, stored),
             )

@@ -43,7 +43,9 @@ from rango._ext.record cimport (
 )
 from rango._ext.scratch cimport Scratch, buffer_lend, buffer_return, scratch_shrink
 from rango._ext.span cimport load_u16, load_u64, store_u16, store_u32
-from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_release, overlay_apply
+from rango._ext.view cimport (
+    TREE_PREFIX, Found, View, append_prefix, found_release, overlay_apply, prefix_write,
+)
 
 cdef uint64_t BODY_SIZE_MAX = TRANSACTION_SIZE_BYTES_MAX
 
@@ -426,33 +428,32 @@ cdef class Batch:
         self, uint8_t op, uint32_t tree, const uint8_t *key, size_t size, size_t fields
     ) except -1:
         # the type bytes lie behind the key
-        cdef uint8_t *head = buffer_grow(&self.body, INDEX_ENTRY_HEADER_SIZE)
         cdef uint8_t value[INDEX_VALUE_SIZE + INDEX_FIELDS_MAX]
-        cdef uint8_t number = <uint8_t>fields
-        cdef const uint8_t *id_key = self.key.data + TREE_PREFIX
         cdef size_t id_size = self.key.size - TREE_PREFIX
-        if head == NULL:
+        cdef size_t whole = size + id_size
+        cdef uint8_t *head = buffer_grow(
+            &self.body, INDEX_ENTRY_HEADER_SIZE + whole + (1 + fields if op == INDEX_PUT else 0))
+        cdef uint8_t *entry
+        self.entry.size = 0
+        entry = buffer_grow(&self.entry, TREE_PREFIX + whole)
+        if head == NULL or entry == NULL:
             raise MemoryError
+        prefix_write(entry, tree)
+        memcpy(entry + TREE_PREFIX, key, size)
+        memcpy(entry + TREE_PREFIX + size, self.key.data + TREE_PREFIX, id_size)
         head[INDEX_ENTRY_OP] = op
         store_u32(head + INDEX_ENTRY_TREE, tree)
         store_u16(head + INDEX_ENTRY_SPLIT, <uint16_t>size)
-        store_u16(head + INDEX_ENTRY_KEY_SIZE, <uint16_t>(size + id_size))
-        self.entry.size = 0
-        append_prefix(&self.entry, tree)
-        if (
-            buffer_put(&self.entry, key, size) < 0 or buffer_put(&self.entry, id_key, id_size) < 0
-            or buffer_put(&self.body, key, size) < 0 or buffer_put(&self.body, id_key, id_size) < 0
-        ):
-            raise MemoryError
+        store_u16(head + INDEX_ENTRY_KEY_SIZE, <uint16_t>whole)
+        memcpy(head + INDEX_ENTRY_HEADER_SIZE, entry + TREE_PREFIX, whole)
         if op == INDEX_REMOVE:
-            return self._put(self.entry.data, self.entry.size, NULL, 0, CELL_TOMBSTONE, False)
-        if buffer_put(&self.body, &number, 1) < 0 or buffer_put(&self.body, key + size, fields) < 0:
-            raise MemoryError
+            return self._put(entry, self.entry.size, NULL, 0, CELL_TOMBSTONE, False)
+        head += INDEX_ENTRY_HEADER_SIZE + whole
+        head[0] = <uint8_t>fields
+        memcpy(head + 1, key + size, fields)
         store_u16(value, <uint16_t>size)
         memcpy(value + INDEX_VALUE_SIZE, key + size, fields)
-        return self._put(
-            self.entry.data, self.entry.size, value, INDEX_VALUE_SIZE + fields, 0, False
-        )
+        return self._put(entry, self.entry.size, value, INDEX_VALUE_SIZE + fields, 0, False)
 
     cdef int _put(
         self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,

@@ -264,11 +264,15 @@ cdef inline void name_wanted(FilterName *out, const char *name, size_t size) noe
     cdef size_t at
     out.name = name
     out.size = size
-    out.head = 0
-    for at in range(size if size < 8 else 8):
-        out.head |= <uint64_t><uint8_t>name[at] << 8 * at
     out.mask = (<uint64_t>1 << 8 * (size + 1)) - 1 if size < 7 else <uint64_t>-1
-    out.tail = load_u64(<const uint8_t *>name + size - 8) if size >= 8 else 0
+    if size >= 8:
+        out.head = load_u64(<const uint8_t *>name)
+        out.tail = load_u64(<const uint8_t *>name + size - 8)
+        return
+    out.head = 0
+    for at in range(size):
+        out.head |= <uint64_t><uint8_t>name[at] << 8 * at
+    out.tail = 0
 
 
 cdef inline int name_find(

@@ -65,11 +65,18 @@ cdef int heads_equal_find(
     # node_find among the slots from low on whose head is that of low: whole keys decide
     cdef uint64_t head = node.heads[low]
     cdef int high = low + 1
+    cdef int left = node.used - high
     cdef int middle
     cdef int order
     cdef Cell *cell
-    while high < node.used and node.heads[high] == head:
-        high += 1
+    while left > 0:
+        middle = (left + 1) >> 1
+        high += middle if node.heads[high + middle - 1] == head else 0
+        left -= middle
+    # keys of one value of an index end with the `_id`, which mostly rises: one look is enough then
+    cell = node_key(node, high - 1)
+    if key_order(cell_key(cell), cell.key_size, key, key_size) < 0:
+        return high
     while low < high:
         middle = (low + high) >> 1
         cell = node_key(node, middle)

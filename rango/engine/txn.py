@@ -15,7 +15,7 @@ Failure     Whatever a write raises (DuplicateKey, LimitExceeded) it has changed
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rango._ext.batch import Batch
@@ -26,6 +26,7 @@ from rango.engine.settings import document_check
 from rango.errors import Conflict, DuplicateKey, NotFound, TransactionError
 
 if TYPE_CHECKING:
+    from rango._ext.documents import Documents
     from rango.engine.catalog import Catalog
     from rango.engine.core import Core
 
@@ -103,22 +104,21 @@ class Txn:
         batch.insert(self._current(batch, info), bson, self._core.clock())
 
     def insert_run(
-        self, info: CollectionInfo, documents: Sequence[bytes], start: int, end: int
+        self, info: CollectionInfo, documents: Documents, start: int, end: int
     ) -> tuple[int, DuplicateKey | None]:
-        """Store documents[start:end] up to the first duplicate.
+        """Store the documents from number `start` on, before `end`, up to the first duplicate.
 
         Returns the place of that document and its error, or (end, None). Raises LimitExceeded,
         NotFound, Conflict; the documents before it are then in the transaction.
         """
         batch = self._write()
-        insert, current, now_ms = batch.insert, self._current(batch, info), self._core.clock()
-        for place in range(start, end):
-            document_check(batch.catalog, len(documents[place]))
-            try:
-                insert(current, documents[place], now_ms)
-            except DuplicateKey as error:
-                return place, error
-        return end, None
+        catalog, current = batch.catalog, self._current(batch, info)
+        place, error = documents.insert_run(
+            batch, current, start, end, catalog.document_size_bytes_max, self._core.clock()
+        )
+        if place < end and error is None:
+            document_check(catalog, len(documents[place]))
+        return place, error
 
     def replace(self, info: CollectionInfo, old_record: bytes, bson: bytes) -> None:
         """Store another version of a document that this transaction read. Raises as insert does."""

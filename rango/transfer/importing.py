@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from rango._ext.record import decode_trusted, encode
 from rango.bulk import ReplaceOne, is_write_error
-from rango.changes import insert_batches
+from rango.changes import documents_of, insert_batches
 from rango.errors import BulkWriteError, DuplicateKey, InvalidArgument, LimitExceeded, RangoError
 from rango.limits import INSERT_BATCH_COUNT_MAX, INSERT_BATCH_SIZE_BYTES_MAX
 from rango.names import RESERVED_NAMES, document_check
@@ -261,7 +261,7 @@ class _Importer:
         datas = batch.datas
         is_ordered = self._policy == "fail" and not self._again
         try:
-            errors = insert_batches(self._handle, self._name, datas, is_ordered)
+            errors = insert_batches(self._handle, self._name, documents_of(datas), is_ordered)
         except RangoError as error:
             if not is_write_error(error):
                 raise
@@ -278,7 +278,7 @@ class _Importer:
         """One by one: an index does not take one of them."""
         for place, data in enumerate(batch.datas):
             try:
-                errors = insert_batches(self._handle, self._name, [data], True)
+                errors = insert_batches(self._handle, self._name, documents_of([data]), True)
             except RangoError as error:
                 if not is_write_error(error):
                     raise
