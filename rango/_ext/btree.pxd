@@ -25,9 +25,9 @@ ctypedef struct TreeCursor:
 
 # raises PageCorrupted naming the place of a link
 cdef int raise_tree(Pager pager, const uint8_t *link, str what) except -1 with gil
-# the leaf cell of key: 1 and a retained page, or 0
+# the leaf cell of key: 1, a retained page and the slot in it, or 0
 cdef int tree_get(
-    Pager pager, Tree *tree, const uint8_t *key, size_t key_size, Page **page, const uint8_t **cell
+    Pager pager, Tree *tree, const uint8_t *key, size_t key_size, Page **page, int *slot
 ) except -1 nogil
 # Cursors: whoever calls these closes the cursor in the end, after an exception too.
 # on the first cell with key >= key (NULL: the first of all): 1, or 0 = there is none

@@ -45,13 +45,13 @@ cdef int raise_memory() except -1 with gil:
 # --- reading
 
 
-cdef int tree_get(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, Page **page,
-                  const uint8_t **cell) except -1 nogil:  # hot
+cdef int tree_get(
+    Pager pager, Tree *tree, const uint8_t *key, size_t key_size, Page **page, int *slot
+) except -1 nogil:  # hot
     cdef const uint8_t *link = tree.link
     cdef Page *at
     cdef Page *below
     cdef int level = tree.height
-    cdef int slot
     if level == 0:
         return 0
     at = pager.read(link)
@@ -70,12 +70,11 @@ cdef int tree_get(Pager pager, Tree *tree, const uint8_t *key, size_t key_size, 
     if at.kind != PAGE_LEAF:
         page_release(at)
         raise_tree(pager, tree.link, "a leaf was expected below this root")
-    slot = leaf_get(page_bytes(at), key, key_size)
-    if slot < 0:
+    slot[0] = leaf_get(page_bytes(at), key, key_size)
+    if slot[0] < 0:
         page_release(at)
         return 0
     page[0] = at
-    cell[0] = page_cell(page_bytes(at), slot)
     return 1
 
 

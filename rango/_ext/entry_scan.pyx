@@ -45,10 +45,10 @@ from rango._ext.key cimport (
 from rango._ext.key_decode cimport KeyReader, key_reader, key_value
 from rango._ext.match cimport program_run
 from rango._ext.layout cimport INDEX_VALUE_SIZE, RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
-from rango._ext.record cimport record_some, value_decode
+from rango._ext.record cimport value_decode
 from rango._ext.scan cimport Entry, Scan
 from rango._ext.span cimport store_u32
-from rango._ext.view cimport Found, found_release
+from rango._ext.view cimport Found, found_document, found_release
 
 cdef enum:
     KEY_SIZE_MAX = 1024             # limits.KEY_SIZE_BYTES_MAX: a key of this size was shortened
@@ -278,8 +278,8 @@ cdef class EntryScan:
                     break
                 try:
                     if is_decoded:
-                        items.append(record_some(
-                            found.value, found.size, self.scan.names, self.scan.is_kept
+                        items.append(found_document(
+                            self.scan.pager, &found, self.scan.names, self.scan.is_kept
                         ))
                     else:
                         items.append(PyBytes_FromStringAndSize(

@@ -20,9 +20,8 @@ from libc.string cimport memset
 from rango._ext.filter cimport Program, raise_failure
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.page cimport key_compare
-from rango._ext.record cimport record_some
 from rango._ext.scan cimport Entry, Scan
-from rango._ext.view cimport Found, found_release
+from rango._ext.view cimport Found, found_document, found_release
 
 cdef enum:
     COST_FREE = 64
@@ -170,8 +169,8 @@ cdef class JoinedScan:
                     break
                 try:
                     if is_decoded:
-                        items.append(record_some(
-                            found.value, found.size, self.own.names, self.own.is_kept
+                        items.append(found_document(
+                            self.own.pager, &found, self.own.names, self.own.is_kept
                         ))
                     else:
                         items.append(PyBytes_FromStringAndSize(

@@ -3,14 +3,17 @@
 Terms       page, link, unit: see the glossary. Ring: every page of the cache, in no order; the
             clock hand goes round it and takes the first page that nobody has read since it passed.
 Invariants  A page lies in the ring and in the chain of its bucket, or in neither. Its columns count
-            from the next time that it is read here on. Readers hold
+            from the next time that it is read here on, its templates at once. Readers hold
             pages by reference, so that one that is evicted under them stays whole.
+            Templates are Python objects, and pages are let go without the GIL: so they are put in
+            a line (templates_bury), and freed by somebody who has it.
 Layout      A chained hash table over (unit, tag): a reused unit has another tag, so stale pages
             simply age out.
 Failure     Without memory for its tables the cache stays as it is; the page is just not kept.
 Sources     The clock after Corbato (1968).
 """
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
@@ -18,12 +21,58 @@ from libc.string cimport memset
 cdef extern from *:
     """
     #define rango_add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_ACQ_REL)
+    #define rango_size_add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_ACQ_REL)
+    #define rango_templates_set(p, new) __atomic_store_n((p), (new), __ATOMIC_RELEASE)
+    #define rango_templates_take(p) __atomic_exchange_n((p), NULL, __ATOMIC_ACQ_REL)
+    #define rango_templates_swap(p, old, new) \\
+        __atomic_compare_exchange_n((p), (old), (new), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
     """
     int rango_add(int *place, int amount) noexcept nogil
+    uint32_t rango_size_add(uint32_t *place, uint32_t amount) noexcept nogil
+    void rango_templates_set(Templates **place, Templates *templates) noexcept nogil
+    Templates *rango_templates_take(Templates **place) noexcept nogil
+    bint rango_templates_swap(
+        Templates **place, Templates **old, Templates *new
+    ) noexcept nogil
+
+cdef extern from "Python.h":
+    int Py_IsInitialized() noexcept nogil
+    int Py_AddPendingCall(int (*call)(void *) noexcept, void *argument) noexcept nogil
+    void Py_XDECREF(PyObject *value)
+
+cdef Templates *buried = NULL     # to be freed by whoever has the GIL next
 
 cdef enum:
     FIRST_BUCKETS = 1024
     FIRST_RING = 256
+    PASSED_MAX = 32             # pages without templates in one step
+
+
+cdef void templates_bury(Templates *templates) noexcept nogil:
+    templates.next = buried
+    while not rango_templates_swap(&buried, &templates.next, templates):
+        pass
+    if templates.next == NULL and Py_IsInitialized():
+        # one call frees all that lie there by then; if none can be noted, the next maker does
+        Py_AddPendingCall(buried_free_soon, NULL)
+
+
+cdef int buried_free_soon(void *_argument) noexcept:
+    buried_free()
+    return 0
+
+
+cdef void buried_free() noexcept:
+    # what runs in between, if a value's end runs anything, may come here again: it finds the rest
+    cdef Templates *templates = rango_templates_take(&buried)
+    cdef Templates *after
+    cdef uint32_t slot
+    while templates != NULL:
+        for slot in range(templates.count):
+            Py_XDECREF(<PyObject *>templates.slots[slot])
+        after = templates.next
+        free(templates)
+        templates = after
 
 
 cdef void page_retain(Page *page) noexcept nogil:
@@ -37,6 +86,8 @@ cdef void page_release(Page *page) noexcept nogil:
             column = page.columns
             page.columns = column.next
             free(column)
+        if page.templates != NULL:
+            templates_bury(page.templates)
         free(page)
 
 
@@ -53,7 +104,8 @@ cdef Page *page_new(uint8_t kind, uint32_t size, uint64_t unit, uint64_t tag) no
     page.place = 0
     page.chain = NULL
     page.columns = NULL
-    page.columns_size = 0
+    page.templates = NULL
+    page.added_size = 0
     page.counted = 0
     return page
 
@@ -83,7 +135,7 @@ cdef void cache_put(PageCache *cache, Page *page) noexcept nogil:
     bucket = (page.unit ^ page.tag) & cache.bucket_mask
     page.chain = cache.buckets[bucket]
     cache.buckets[bucket] = page
-    page.place = cache.ring_count
+    page.place = <uint32_t>cache.ring_count
     cache.ring[cache.ring_count] = page
     cache.ring_count += 1
     cache.bytes_used += page.size + sizeof(Page) + page.counted
@@ -92,8 +144,8 @@ cdef void cache_put(PageCache *cache, Page *page) noexcept nogil:
 
 
 cdef void cache_recount(PageCache *cache, Page *page) noexcept nogil:
-    cdef uint32_t size = page.columns_size
-    cache.bytes_used += size - page.counted
+    cdef uint32_t size = page.added_size
+    cache.bytes_used += <uint64_t>size - page.counted
     page.counted = size
     cache_trim(cache)
 
@@ -110,15 +162,26 @@ cdef void cache_clear(PageCache *cache) noexcept nogil:
 
 cdef void evict(PageCache *cache) noexcept nogil:
     cdef Page *page
-    cdef Page **place
     while True:
-        if cache.hand >= cache.ring_count:
-            cache.hand = 0
-        page = cache.ring[cache.hand]
+        page = hand_page(cache)
         if not page.recent:
-            break
+            evict_page(cache, page)
+            return
         page.recent = 0
         cache.hand += 1
+        # the idle templates of a page that is in use go before another page does
+        if templates_pass(cache, page) and cache.bytes_used <= cache.bytes_max:
+            return
+
+
+cdef Page *hand_page(PageCache *cache) noexcept nogil:
+    if cache.hand >= cache.ring_count:
+        cache.hand = 0
+    return cache.ring[cache.hand]
+
+
+cdef void evict_page(PageCache *cache, Page *page) noexcept nogil:
+    cdef Page **place
     place = &cache.buckets[(page.unit ^ page.tag) & cache.bucket_mask]
     while place[0] != page:
         place = &place[0].chain
@@ -127,7 +190,83 @@ cdef void evict(PageCache *cache) noexcept nogil:
     cache.ring[page.place] = cache.ring[cache.ring_count]
     cache.ring[page.place].place = page.place
     cache.bytes_used -= page.size + sizeof(Page) + page.counted
+    if page.templates != NULL:
+        cache.templates_size -= page.templates.size
     page_release(page)
+
+
+cdef bint cache_admit(
+    PageCache *cache, Page *page, Templates *templates, uint32_t size
+) noexcept nogil:
+    if cache_find(cache, page.unit, page.tag) != page:
+        return False
+    if cache.templates_size + size > templates_max(cache):
+        return False
+    if cache.bytes_used + size > cache.bytes_max:
+        return False
+    if page.templates == NULL:
+        rango_templates_set(&page.templates, templates)
+    elif page.templates != templates:
+        return False
+    templates.size += size
+    cache.templates_size += size
+    rango_size_add(&page.added_size, size)
+    page.counted += size
+    cache.bytes_used += size
+    return True
+
+
+cdef void templates_strip(PageCache *cache, Page *page) noexcept nogil:
+    cdef Templates *templates = page.templates
+    rango_templates_set(&page.templates, NULL)
+    rango_size_add(&page.added_size, 0 - templates.size)
+    cache.bytes_used -= templates.size
+    page.counted -= templates.size
+    cache.templates_size -= templates.size
+    templates_bury(templates)
+
+
+cdef bint templates_pass(PageCache *cache, Page *page) noexcept nogil:
+    # the hand passes a page: its templates go if nobody has read any since the last time
+    if page.templates == NULL:
+        return False
+    if page.templates.recent:
+        page.templates.recent = 0
+        return False
+    templates_strip(cache, page)
+    return True
+
+
+cdef void cache_step(PageCache *cache) noexcept nogil:
+    cdef Page *page
+    cdef int _passed
+    if cache.ring_count <= 1:
+        return
+    if cache.bytes_used + ROOM_MIN <= cache.bytes_max:
+        # it is templates that are many: pages stay as recent as they are
+        for _passed in range(PASSED_MAX):
+            page = hand_page(cache)
+            cache.hand += 1
+            if page.templates != NULL:
+                templates_pass(cache, page)
+                return
+        return
+    page = hand_page(cache)
+    if page.recent:
+        page.recent = 0
+        templates_pass(cache, page)
+        cache.hand += 1
+    else:
+        evict_page(cache, page)
+
+
+cdef void cache_fit(PageCache *cache) noexcept nogil:
+    cdef uint64_t at = 0
+    cache_trim(cache)
+    while at < cache.ring_count and cache.templates_size > templates_max(cache):
+        if cache.ring[at].templates != NULL:
+            templates_strip(cache, cache.ring[at])
+        at += 1
 
 
 cdef int grow_ring(PageCache *cache) noexcept nogil:

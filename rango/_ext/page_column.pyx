@@ -211,5 +211,5 @@ cdef const Column *column_of(Page *page, const FilterName *name) noexcept nogil:
     while not rango_column_swap(&page.columns, &column.next, column):
         # `next` is what somebody else has put there meanwhile
         pass
-    rango_count_add(&page.columns_size, column.size)
+    rango_count_add(&page.added_size, column.size)
     return column

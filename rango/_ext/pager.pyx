@@ -49,10 +49,11 @@ from rango._ext.layout cimport (
 from rango._ext.page cimport page_check
 from rango._ext.page_cache cimport (
     Page,
+    buried_free,
     cache_clear,
     cache_count,
-    cache_trim,
     cache_find,
+    cache_fit,
     cache_free,
     cache_init,
     cache_put,
@@ -72,13 +73,6 @@ from rango._ext.units cimport (
     units_used,
 )
 from rango._ext.vfs cimport fork_count, vfs_read_all, vfs_write_all
-
-
-cdef extern from "<pthread.h>" nogil:
-    int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
-    int pthread_mutex_destroy(pthread_mutex_t *mutex)
 
 
 cdef extern from "<sched.h>" nogil:
@@ -165,6 +159,7 @@ cdef class Pager:
 
     def __dealloc__(self):
         cache_free(&self.cache)
+        buried_free()
         units_free(&self.used)
         units_free(&self.kept)
         pthread_mutex_destroy(&self.mutex)
@@ -427,10 +422,11 @@ cdef class Pager:
     # --- doors
 
     def stats(self) -> dict:
-        """Cache and file counters: bytes, pages, hits, images read, images sealed."""
+        """Cache (bytes, those of templates among them, pages, hits) and file counters."""
         return {
             "cache_bytes": self.cache.bytes_used,
             "cache_pages": self.cache.ring_count,
+            "template_bytes": self.cache.templates_size,
             "cache_size": self.cache.bytes_max,
             "hits": self.hits,
             "reads": self.reads,
@@ -482,14 +478,16 @@ cdef class Pager:
         """Keep at most this many bytes of opened pages from now on."""
         pthread_mutex_lock(&self.mutex)
         self.cache.bytes_max = cache_size
-        cache_trim(&self.cache)
+        cache_fit(&self.cache)
         pthread_mutex_unlock(&self.mutex)
+        buried_free()
 
     def forget_cache(self) -> None:
         """Drop every cached page (tests of damage, and `check`, want to read from the file)."""
         pthread_mutex_lock(&self.mutex)
         cache_clear(&self.cache)
         pthread_mutex_unlock(&self.mutex)
+        buried_free()
 
     def page_of(self, bytes link not None) -> tuple[int, bytes]:
         """Kind and opened bytes of the page that a link names. Raises PageCorrupted."""

@@ -31,10 +31,11 @@ from rango._ext.overlay cimport (
 from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
 from rango._ext.page_cache cimport page_retain
 from rango._ext.pager cimport Pager
-from rango._ext.record cimport record_some
 from rango._ext.span cimport load_u16
 from rango._ext.stop cimport Stop, signals_look
-from rango._ext.view cimport TREE_PREFIX, Found, View, append_prefix, found_clear, found_release
+from rango._ext.view cimport (
+    TREE_PREFIX, Found, View, append_prefix, found_clear, found_document, found_release,
+)
 
 
 cdef extern from "Python.h":
@@ -266,6 +267,7 @@ cdef class Scan:
                 else:
                     out.page = self.base.pages[self.base.height - 1]
                     page_retain(out.page)
+                    out.slot = self.base.slots[self.base.height - 1]
             self.matched += 1
             return 1
         return 0
@@ -374,19 +376,18 @@ cdef class Scan:
         """
         cdef Found found[BATCH]
         cdef list documents = []
+        cdef Pager pager = self.pager
+        cdef object names = self.names
         cdef int count
         cdef int at
         while limit > 0:
             count = self._fill(found, <int>(limit if limit < BATCH else BATCH))
             at = 0
-            # decoding makes no garbage, only containers that would trigger a collection every few
-            # hundred
+            # decoding makes no garbage, only containers: a collection for every few hundred
             was_enabled = PyGC_Disable()
             try:
                 while at < count:
-                    documents.append(record_some(
-                        found[at].value, found[at].size, self.names, self.is_kept
-                    ))
+                    documents.append(found_document(pager, &found[at], names, self.is_kept))
                     found_release(&found[at])
                     at += 1
             finally:

@@ -54,14 +54,15 @@ ctypedef struct Found:
     const uint8_t *value
     size_t size
     Page *page                      # retained, or NULL
+    int slot                        # in the page
     Cell *cell                      # retained, or NULL
     uint8_t *owned                  # malloc'd, or NULL
 
 
 cdef void found_release(Found *found) noexcept nogil
 cdef void found_clear(Found *found) noexcept nogil
-# the document of a record that the engine wrote
-cdef object record_document(const uint8_t *record, size_t size)
+# its document; of a frozenset of names (None: whole), those fields (is_kept) or the others
+cdef object found_document(Pager pager, const Found *found, object names, bint is_kept)
 
 
 cdef class View:

@@ -49,11 +49,11 @@ from rango._ext.overlay cimport (
     overlay_retain,
     overlay_seek,
 )
-from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value
-from rango._ext.page_cache cimport page_release
-from rango._ext.record cimport document_decode
-from rango._ext.record_header cimport document_start
+from rango._ext.page cimport key_compare, leaf_is_overflow, leaf_key, leaf_value, page_cell
+from rango._ext.page_cache cimport page_bytes, page_release
+from rango._ext.record cimport record_some
 from rango._ext.span cimport store_u64
+from rango._ext.template cimport document_of
 from rango._ext.units cimport units_free, units_init
 
 cdef int raise_memory() except -1 with gil:
@@ -74,6 +74,12 @@ cdef void found_clear(Found *found) noexcept nogil:
     memset(found, 0, sizeof(Found))
 
 
+cdef object found_document(Pager pager, const Found *found, object names, bint is_kept):
+    if names is None:
+        return document_of(pager, found.page, found.slot, found.value, found.size)
+    return record_some(found.value, found.size, names, is_kept)
+
+
 cdef int append_prefix(Buffer *out, uint32_t tree) except -1 nogil:
     cdef uint8_t *p = buffer_grow(out, TREE_PREFIX)
     if p == NULL:
@@ -88,12 +94,6 @@ cdef int append_key_of(Buffer *out, object value) except -1:  # hot
     key_append_value(out, value)
     key_cap(out, start)
     return 0
-
-
-cdef object record_document(const uint8_t *record, size_t size):
-    # the document of a record that the engine wrote
-    cdef size_t head = document_start(record, size)
-    return document_decode(record + head, size - head)
 
 
 cdef object _scan_class = None
@@ -208,7 +208,7 @@ cdef class View:
     cdef int find(self, const uint8_t *key, size_t size, Found *out) except -1 nogil:  # hot
         cdef Cell *cell
         cdef Tree *tree
-        cdef const uint8_t *leaf = NULL
+        cdef const uint8_t *leaf
         cdef uint32_t tree_id
         out.page = NULL
         out.cell = NULL
@@ -226,9 +226,10 @@ cdef class View:
         tree_id = tree_of(key)
         tree = self.generation.tree(tree_id)
         if tree == NULL or tree_get(
-            self.pager, tree, key + TREE_PREFIX, size - TREE_PREFIX, &out.page, &leaf
+            self.pager, tree, key + TREE_PREFIX, size - TREE_PREFIX, &out.page, &out.slot
         ) == 0:
             return 0
+        leaf = page_cell(page_bytes(out.page), out.slot)
         out.value = leaf_value(leaf, &out.size)
         if leaf_is_overflow(leaf):
             self._find_whole(out)
@@ -343,7 +344,7 @@ cdef class View:
             if self.find(key.data, key.size, &found):
                 try:
                     if found.value[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE:
-                        document = record_document(found.value, found.size)
+                        document = found_document(self.pager, &found, None, False)
                 finally:
                     found_release(&found)
         finally:

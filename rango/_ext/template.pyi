@@ -1,0 +1,1 @@
+"""Copies of decoded documents that hang on leaves: kernels only."""
