@@ -5,6 +5,17 @@ from rango._ext.shared cimport Shared
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock lock)
+    int PyThread_acquire_lock_timed(
+        PyThread_type_lock lock, long long microseconds, int interruptible
+    )
+    void PyThread_release_lock(PyThread_type_lock lock)
+    unsigned long PyThread_get_thread_ident()
+
+cdef enum:
+    LOCK_FAILED = 0
+    LOCK_ACQUIRED = 1
 
 
 cdef class AppendLock:

@@ -23,23 +23,8 @@ from libc.errno cimport EINTR
 from rango._ext.shared cimport WORD_APPEND_OWNER, Shared
 
 
-cdef extern from "pythread.h" nogil:
-    PyThread_type_lock PyThread_allocate_lock()
-    void PyThread_free_lock(PyThread_type_lock lock)
-    int PyThread_acquire_lock_timed(
-        PyThread_type_lock lock, long long microseconds, int interruptible
-    )
-    void PyThread_release_lock(PyThread_type_lock lock)
-    unsigned long PyThread_get_thread_ident()
-
-
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
-
-
-cdef enum:
-    LOCK_FAILED = 0
-    LOCK_ACQUIRED = 1
 
 
 @cython.final

@@ -2,8 +2,6 @@
 
 from rango._ext.appender import Appender
 from rango._ext.segment import SegmentHeader
-from rango._ext.segment_scan import Scanner
-from rango._ext.store import Store
 
 def appender_follow(
     appender: Appender,
@@ -14,5 +12,4 @@ def appender_follow(
     chain: bytes,
     is_closed: bool,
 ) -> None: ...
-def follow_near(store: Store, scanner: Scanner) -> bool: ...
 def appender_mend(appender: Appender) -> None: ...

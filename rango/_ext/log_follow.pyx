@@ -14,14 +14,9 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from rango._ext.appender cimport Appender
-from rango._ext.layout cimport BLOCK_SIZE, CHAIN_SIZE
+from rango._ext.layout cimport CHAIN_SIZE
 from rango._ext.segment cimport SegmentHeader, zeros_write
-from rango._ext.segment_scan cimport Entry, Scanner
-from rango._ext.shared cimport (
-    WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_FAILED, WORD_GENERATION, WORD_POSITION,
-    WORD_SEGMENT, Shared,
-)
-from rango._ext.store cimport Store
+from rango._ext.shared cimport WORD_APPENDING, WORD_DURABLE
 from rango._ext.vfs cimport vfs_read_all
 
 cdef extern from "<pthread.h>" nogil:
@@ -76,52 +71,6 @@ cdef void appender_move(
     if appender.shared.load(WORD_DURABLE) > appender.durable:
         appender.durable = appender.shared.load(WORD_DURABLE)
     pthread_mutex_unlock(&appender.mutex)
-
-
-def follow_near(Store store not None, Scanner scanner not None) -> bool:
-    """Take over the few commits that others appended to the segment of `scanner`. False: there is
-    more to do, or it is not where it should be. No Python code runs in between.
-    """
-    cdef Shared shared = store.shared
-    cdef Appender appender = store.appender
-    cdef Entry *entries
-    cdef size_t i
-    cdef uint64_t segment = shared.load(WORD_SEGMENT)
-    cdef uint64_t written = shared.load(WORD_APPENDED)
-    # it moves before the ordinal does, and behind the segment: see Shared.publish
-    cdef uint64_t position = shared.load(WORD_POSITION)
-    if (segment != scanner.segment_id or shared.load(WORD_SEGMENT) != segment
-            or shared.load(WORD_GENERATION) != store.known_generation
-            or shared.load(WORD_FAILED)):
-        return False
-    if written == store.reached:
-        return True
-    if appender is None:
-        scanner.go_on(
-            scanner.end_offset, scanner.end_ordinal, scanner.end_chain_value, written, position)
-    elif appender.segment_id == segment:
-        scanner.go_on(
-            appender.position, appender.ordinal, appender.chain_value, written, position)
-    if not scanner.is_near or position - scanner.offset > <uint64_t>BLOCK_SIZE:
-        return False
-    scanner.walk(<size_t>-1)
-    if scanner.end_ordinal != written:
-        return False
-    if appender is not None and scanner.end_offset > appender.allocated:
-        allocated_read(appender)
-    entries = <Entry *>scanner.entries.data
-    for i in range(scanner.entries.size // sizeof(Entry)):
-        # one that was interrupted may have come some way
-        if entries[i].ordinal > store.head.ordinal:
-            store.follow_bytes(
-                scanner.arena.data + entries[i].start, entries[i].size, entries[i].first_ordinal,
-                entries[i].ordinal)
-    if appender is not None:
-        appender.frames += written - appender.ordinal
-        appender.is_closed = scanner.is_closed
-        appender_move(appender, scanner.end_offset, written, scanner.end_chain_value)
-    store.reached = written
-    return True
 
 
 def appender_mend(Appender appender not None) -> None:

@@ -10,13 +10,13 @@ Sources     architecture sections 3 and 4; open(2), fcntl_locking(2), pthread_at
 """
 
 cimport cython
-from libc.errno cimport EACCES, EAGAIN, EBADF, EINTR, EINVAL, EISDIR, EMFILE, errno
+from libc.errno cimport EACCES, EAGAIN, EBADF, EINTR, EINVAL, EISDIR, EMFILE, EPERM, errno
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdio cimport remove as c_remove, rename as c_rename
 from rango._ext.vfs cimport (
     VFS_CREATE, VFS_EXCLUSIVE, VFS_EXCLUSIVE_LOCK, VFS_SHARED, VFS_UNLOCK, VFS_WRITE, vfs_table)
 from rango._ext.posix_calls cimport (
-    O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR,
+    O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR,
     F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, SEEK_SET, S_ISDIR, S_ISREG,
     RANGO_FD_MAX, RANGO_RANGE_LOCKS, c_close, c_flock, c_fstat, c_fsync, c_ftruncate, c_open,
     c_pread, c_pwrite, c_stat, c_statfs, c_statfs_call, pthread_atfork,
@@ -90,7 +90,10 @@ cdef int posix_open(void *context, const char *path, int flags) noexcept nogil:
     if flags & VFS_EXCLUSIVE:
         how |= O_EXCL
     pthread_mutex_lock(&rango_fd_mutex)
-    fd = c_open(path, how, 0o600)
+    # else a reader beside a writer changes the inode again and again
+    fd = c_open(path, how | O_NOATIME, 0o600)
+    if fd < 0 and errno == EPERM:           # somebody else's file
+        fd = c_open(path, how, 0o600)
     failure = 0
     if fd < 0:
         failure = errno

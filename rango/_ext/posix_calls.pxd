@@ -12,6 +12,9 @@ cdef extern from *:
     #include <sys/file.h>
     #include <sys/stat.h>
     #include <unistd.h>
+    #if !defined(O_NOATIME)
+    #define O_NOATIME 0
+    #endif
     #if defined(__linux__)
     #include <sys/vfs.h>
     #define rango_statfs_type(s) ((uint64_t)(uint32_t)(s)->f_type)
@@ -64,6 +67,7 @@ cdef extern from *:
         O_CLOEXEC
         O_NOFOLLOW
         O_NONBLOCK
+        O_NOATIME
         O_DIRECTORY
         F_RDLCK
         F_WRLCK

@@ -4,6 +4,10 @@ from libc.stdint cimport int64_t, uint64_t
 from rango._ext.vfs cimport Vfs
 
 
+cdef extern from "shared_words.h":
+    uint64_t rango_word_load(const uint64_t *word) nogil
+
+
 cdef enum:
     # words of the lock file (place / 8); docs/reference/format.md has the table
     WORD_STATE = 16
@@ -92,3 +96,16 @@ cdef class Shared:
     cdef bint is_ours(self) noexcept nogil
     cdef int places(self) noexcept nogil            # of the table
     cdef uint64_t *user(self, int place) noexcept nogil
+
+
+# what every read asks for, without a call into the module that it belongs to
+
+cdef inline uint64_t word_of(Shared shared, int word) noexcept nogil:
+    return rango_word_load(shared.words + word)
+
+
+cdef inline uint64_t visible_of(Shared shared) noexcept nogil:
+    # the last ordinal that may be seen
+    cdef uint64_t durable = word_of(shared, WORD_DURABLE)
+    cdef uint64_t visible = word_of(shared, WORD_VISIBLE)
+    return durable if durable > visible else visible

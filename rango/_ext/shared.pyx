@@ -40,7 +40,6 @@ cdef extern from "shared_words.h":
     void *mmap(void *at, size_t size, int protection, int flags, int fd, int64_t offset) nogil
     int munmap(void *at, size_t size) nogil
     int getpid() nogil
-    uint64_t rango_word_load(const uint64_t *word) nogil
     void rango_word_store(uint64_t *word, uint64_t value) nogil
     void rango_word_put(uint64_t *word, uint64_t value) nogil
     uint64_t rango_word_add(uint64_t *word, uint64_t value) nogil

@@ -47,7 +47,7 @@ from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.scratch cimport Scratch
 from rango._ext.shared cimport (
     WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_FAILED, WORD_GENERATION, WORD_SEGMENT,
-    WORD_STATE, WORD_VISIBLE, Shared,
+    WORD_STATE, WORD_VISIBLE, Shared, visible_of, word_of,
 )
 from rango._ext.span cimport Span, load_u16, load_u32, span_of, span_take, store_u16, store_u32
 from rango._ext.view cimport (
@@ -204,14 +204,33 @@ cdef class Store:
         if self.place is not None and not self.place.is_kept(not self.visible_at_once):
             self.shared.fail_with(ESTALE)
         return self.shared is not None and (
-            self.is_behind() or self.shared.load(WORD_APPENDING) or self.shared.load(WORD_FAILED)
+            (self.is_behind() and not self.take_near(True)) or self.shared.load(WORD_APPENDING)
+            or self.shared.load(WORD_FAILED)
             or self.shared.load(WORD_SEGMENT) != self.appender.segment_id
         )
+
+    cdef bint is_stale(self) except -1:
+        # whether something may be seen that this store does not show
+        cdef Shared shared = self.shared
+        cdef uint64_t visible
+        if shared is None or word_of(shared, WORD_STATE) != 1:
+            return False
+        if word_of(shared, WORD_FAILED):
+            return self.is_behind()
+        visible = visible_of(shared)
+        return (
+            visible > self.reached or word_of(shared, WORD_GENERATION) != self.known_generation
+            or (bool(self.pending) and 0 < self.pending[0][0] <= visible)
+        )
+
+    cdef bint take_near(self, bint is_all) except -1:
+        # take over a few commits, all or those that may be seen: whether nothing else is to be done
+        return self.near_take != NULL and self.near_take(self, is_all)
 
     @property
     def current(self) -> View:
         """What may be seen now, of what any process has committed."""
-        if self.is_behind():
+        if self.is_stale() and not self.take_near(False):
             self.follower()
         return self.seen
 
@@ -239,28 +258,10 @@ cdef class Store:
             return view
         return view.leased(lease_new(self.shared, view.generation.number))
 
-    def follow(self, bytes body not None, uint64_t first_ordinal, uint64_t ordinal) -> None:
-        """One commit of another process, in order: the new head, to be seen once it is durable."""
-        self.follow_bytes(
-            <const uint8_t *>PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body),
-            first_ordinal, ordinal)
-
-    cdef int follow_bytes(
-        self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t ordinal
-    ) except -1:
-        cdef View before = self.head
-        cdef list changes = []
-        cdef dict marks = dict(self.marks)
-        self.head = before.derive(before.root, before.counts.copy(), ordinal)
-        try:
-            self._apply(body, size, first_ordinal, overlay_owner_next(), changes)
-            if changes or self.marks != marks:
-                self.head.catalog = before.known.changed(changes, self.marks)
-        except BaseException:
-            self.head = before
-            raise
-        self.pending.append([ordinal, self.head])
-        return 0
+    def look(self) -> None:
+        """Take over all that other processes have done, seen or not."""
+        if self.is_behind():
+            self.follower()
 
     @property
     def overlay_count(self) -> int:
@@ -468,7 +469,10 @@ cdef class Store:
         return fields
 
     cdef int _mark(self, uint32_t tree, uint64_t marks) except -1:
-        self.marks[tree] = self.marks.get(tree, 0) | marks
+        cdef uint64_t known = self.marks.get(tree, 0)
+        if known | marks != known:
+            self.marks[tree] = known | marks
+            self.marked += 1
         return 0
 
     # --- generations

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.jump import store_jump
 from rango._ext.log_follow import appender_follow, appender_mend
+from rango._ext.near import follow_commit
 from rango._ext.pins import Lease, lease
 from rango._ext.vfs import VFS_WRITE
 from rango.engine import kept_state, recovery
@@ -178,6 +179,7 @@ def share(core: Core) -> None:
 
     store.builder.shared = store.pager.shared = shared
     store.attach(shared, follow_others, core.lock.place)
+    core.follow_lock.serve(store)
     if core.lock.is_alone and store.appender is not None:
         named = 0 if core.slot is None else core.slot.generation
         if store.head.generation_number != named:
@@ -227,7 +229,7 @@ def follow_on(store: Store, follower: Follower, written: int, segment_id: int) -
         for ordinal, _lsn, body, first_ordinal in commits:
             # one that was interrupted may have come some way
             if ordinal > store.head.ordinal:
-                store.follow(body, first_ordinal, ordinal)
+                follow_commit(store, body, first_ordinal, ordinal)
 
 
 def busy_writer(path: str, lock: DatabaseLock) -> DatabaseBusy:
@@ -279,7 +281,9 @@ def catch_up(core: Core) -> None:
     store = core.store
     if core.lock.shared.failed is not None:
         raise latched(core)
-    if store.is_behind() or core.lock.shared.segment != store.appender.segment_id:
+    is_elsewhere = core.lock.shared.segment != store.appender.segment_id
+    # another catalog: what must_follow() has taken over is not all that there is to do
+    if is_elsewhere or store.is_behind() or store.head.catalog is not core.catalog:
         follow(core)
     if core.lock.shared.is_appending:
         appender_mend(store.appender)
@@ -291,13 +295,13 @@ def follow(core: Core) -> None:
     Raises LogCorrupted, IoFailed, PageCorrupted.
     """
     shared, store = core.lock.shared, core.store
-    with core.follow_lock:
+    with core.follow_lock as near:
         if not shared.is_ready:
             # a reader that came first goes on by itself until somebody opens for writing
             return
-        if shared.keys <= core.keyring.generation and core.follower.read_near(store):
-            store.publish()
-        else:
+        # raises if the core was closed
+        store.publish()
+        if not near.read_all(store, core.keyring.generation):
             follow_all(core)
     if store.head.catalog is not core.catalog and not core.is_read_only:
         core.catalog = store.head.catalog
@@ -308,7 +312,6 @@ def follow(core: Core) -> None:
 def follow_all(core: Core) -> None:
     """The same, whatever they did."""
     shared, store = core.lock.shared, core.store
-    store.publish()
     is_elsewhere = (
         store.appender is not None
         and core.append_lock.is_mine
@@ -325,7 +328,7 @@ def follow_all(core: Core) -> None:
     store.publish()
     if store.appender is not None:
         core.follower.mark = LogMark(*store.appender.mark())
-    core.follower.approach()
+    core.follower.approach(core.keyring.generation)
 
 
 def read_on(core: Core) -> None:

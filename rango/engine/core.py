@@ -122,8 +122,8 @@ class Core(CoreState):
         self.tree_next = self.catalog.tree_next
         self.store: Store = state.store
         self.store.visible_at_once = options.durability != "commit"
-        self._make_locks()
         self.follower = Follower(self.log, state.mark)
+        self._make_locks()
         try:
             if self.lock.is_shared:
                 attach.share(self)
@@ -153,7 +153,7 @@ class Core(CoreState):
         self.build_lock = work(Work.INDEX_BUILD, "the building of an index")
         self.expiry_lock = work(Work.EXPIRY, "expiry")
         # over taking over what other processes did
-        self.follow_lock = threading.Lock()
+        self.follow_lock = self.follower.near
 
     @classmethod
     def open(cls, options: OpenOptions) -> Core:
@@ -386,7 +386,7 @@ class Core(CoreState):
     def flush(self) -> None:
         """Return when every commit so far is durable, those of other processes too."""
         self._writable()
-        _ = self.store.current
+        self.store.look()
         self.store.appender.flush()
         self.store.publish()
 
@@ -487,6 +487,7 @@ def _forget_after_fork() -> None:
     _cores_lock = threading.RLock()
     for core in _cores.values():
         core.is_closed = True
+        core.follow_lock.approach(None, 0)
         core.store = gone(
             ForkedHandle,
             "this database was opened before the fork; open it again in the child",

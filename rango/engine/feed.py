@@ -115,7 +115,7 @@ class Feed:
             self._place(core, core.log)
         except (LogCorrupted, NotFound):
             # somebody rewrote or removed segments, or rotated the keys, between two readings
-            _ = core.store.current
+            core.store.look()
             try:
                 self._place(core, Oplog.open(core.vfs, core.path, core.keyring))
             except NotFound as error:
@@ -206,7 +206,7 @@ class Feed:
         try:
             found = stream.read(ordinal, segment)
         except (LogCorrupted, NotFound):
-            _ = core.store.current
+            core.store.look()
             fresh = Oplog.open(core.vfs, core.path, core.keyring)
             stream.close()
             self._stream = stream = LogStream(fresh, stream.mark)

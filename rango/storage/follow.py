@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rango._ext.appender import Appender
-from rango._ext.log_follow import appender_follow, follow_near
+from rango._ext.log_follow import appender_follow
+from rango._ext.near import Near
 from rango._ext.segment import SegmentHeader
 from rango._ext.segment_scan import Scanner
 from rango._ext.shared import Shared
-from rango._ext.store import Store
 from rango._ext.vfs import VFS_READ, VFS_WRITE
 from rango.errors import LogCorrupted
 from rango.storage.oplog import Commit, Oplog
@@ -42,15 +42,16 @@ class Follower:
         """The last frame is a closed frame."""
         self.headers: list[SegmentHeader] = []
         """Of the segments that the last read() went through, without the first one."""
+        self.near = Near()
+        """Takes over a few commits to the same segment, and is the lock over all following."""
         self._near: Scanner | None = None
         self._near_fd = -1
 
-    def read_near(self, store: Store) -> bool:
-        """Take over a few commits to the same segment: whether that was all others did."""
-        return self._near is not None and follow_near(store, self._near)
+    def approach(self, keys: int) -> None:
+        """Keep the segment of the mark open for `near`. Raises IoFailed.
 
-    def approach(self) -> None:
-        """Keep the segment of the mark open for read_near(). Raises IoFailed."""
+        `keys`: the generation of the keys that are known here.
+        """
         log, mark = self.log, self.mark
         header = log.segments[log.position(mark.segment_id)]
         if self._near is None or self._near.segment_id != header.id:
@@ -58,9 +59,10 @@ class Follower:
             with io_named(f"opening {log.path(header.id)}"):
                 self._near_fd = log.vfs.open(log.path(header.id), VFS_READ)
         self._near = scanner_for(log.vfs, self._near_fd, log.keyring, header, mark, is_point=True)
+        self.near.approach(self._near, keys)
 
     def leave(self) -> None:
-        """Let the mark be where read_near() has come to."""
+        """Let the mark be where `near` has come to."""
         near = self._near
         if near is not None:
             self.mark = LogMark(near.segment_id, near.end_offset, near.end_ordinal, near.end_chain)
@@ -68,6 +70,7 @@ class Follower:
     def close(self) -> None:
         """Close what is kept open. Idempotent."""
         fd, self._near_fd, self._near = self._near_fd, -1, None
+        self.near.approach(None, 0)
         if fd >= 0:
             self.log.vfs.close(fd)
 

@@ -41,7 +41,7 @@ INSTEAD = {
 # word -> (pattern of the file, names that may have it, why)
 ALLOWED = {
     "block": (
-        r"_ext/(layout|compress|frame|appender|segment|chain_walk|log_follow|pack|unpacked|vfs)"
+        r"_ext/(layout|compress|frame|appender|segment|chain_walk|near|pack|unpacked|vfs)"
         r"|storage/(oplog|purge|base_segment|pack)",
         r".*",
         "ADR-0004: a block is the 64 KiB of a segment that no frame crosses; LZ4 calls its unit so",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.unit.pair_case import Pair
 
 SECRETS: list[dict[str, Any]] = [{}, {"key": b"k" * 32}]
 
@@ -14,3 +18,13 @@ def secret(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The options of a plain database, and of an encrypted one."""
     chosen: dict[str, Any] = request.param
     return chosen
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """Opens cores on one directory; what is open at the end is closed."""
+    made = Pair(tmp_path / "db")
+    yield made
+    for core in made.cores:
+        if not core.is_closed:
+            core.release()

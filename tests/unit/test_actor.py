@@ -19,6 +19,7 @@ import rango
 from rango import aio
 from rango._ext import layout, record
 from rango._ext.filter import compile_filter
+from rango._ext.near import follow_commit
 from rango._ext.record import encode
 from rango._ext.vfs import RANGE_LOCKS
 from rango.cli import root
@@ -482,5 +483,5 @@ def test_a_log_with_such_a_record_is_damaged(tmp_path: Path) -> None:
         at = body.index(AGENT.encode()) - 1
         hostile = body[:at] + b"\xff" + body[at + 1 :]
         with pytest.raises(LogCorrupted, match="malformed"):
-            core.store.follow(hostile, 100, 100)
+            follow_commit(core.store, hostile, 100, 100)
         assert actors(db, 1) == [AGENT]

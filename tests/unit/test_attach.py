@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,57 +23,22 @@ from rango.errors import DatabaseBusy, IoFailed
 from rango.indexes import asked_check
 from rango.storage.keyring import RawKey
 from rango.storage.lock import DatabaseLock
-from tests.unit.engine_case import documents_of, insert, options_of
+from tests.unit.engine_case import insert, options_of
+from tests.unit.pair_case import (
+    APPENDED_WORD,
+    APPENDING_WORD,
+    DURABLE_WORD,
+    FLUSH_EXPECTED_WORD,
+    FLUSH_OWNER_WORD,
+    FLUSHING_WORD,
+    POSITION_WORD,
+    SEGMENT_WORD,
+    Pair,
+    die,
+    numbers,
+)
 
 pytestmark = pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range locks")
-
-APPENDED_WORD, DURABLE_WORD, APPENDING_WORD, FLUSHING_WORD = 17, 18, 23, 24
-SEGMENT_WORD, POSITION_WORD, FLUSH_OWNER_WORD, FLUSH_EXPECTED_WORD = 28, 29, 56, 60
-"""Places in the table of docs/reference/format.md."""
-
-
-class Pair:
-    """Opens cores on one directory, and closes what is open at the end."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.cores: list[Core] = []
-
-    def __call__(self, **changes: object) -> Core:
-        core = Core(options_of(self.path, **changes))
-        self.cores.append(core)
-        core.start()
-        return core
-
-    def word(self, number: int, value: int | None = None) -> int:
-        """A shared word; `value`: set it."""
-        with open(self.path / "lock", "r+b", buffering=0) as file:
-            if value is not None:
-                os.pwrite(file.fileno(), struct.pack("=Q", value), 8 * number)
-            return int(struct.unpack("=Q", os.pread(file.fileno(), 8, 8 * number))[0])
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(tmp_path / "db")
-    yield made
-    for core in made.cores:
-        if not core.is_closed:
-            core.release()
-
-
-def die(core: Core) -> None:
-    """What a SIGKILL does: descriptors go, words and files stay as they are."""
-    core.is_closed = True
-    core.store.appender.close()
-    core.store.pager.close()
-    core.vfs.close(core.lock._fd)
-    core.lock._fd = -1
-
-
-def numbers(core: Core) -> list[int]:
-    """The `_id`s that a core sees."""
-    return sorted(documents_of(core, "a"))
 
 
 def test_a_core_that_is_closed_inside_a_transaction_takes_nobodys_append_lock_later(
