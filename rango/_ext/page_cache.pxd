@@ -28,11 +28,13 @@ ctypedef struct Page:
     int refs                    # readers, and 1 for the cache while it holds the page
     uint8_t kind
     uint8_t recent              # seen since the clock hand passed
+    uint8_t is_young            # the hand passes it by
     uint32_t size               # of the opened page, which follows the struct
     uint32_t place              # index in the clock ring
     uint64_t unit
     uint64_t tag                # first 8 bytes of the image's tag
     Page *chain                 # next in the same bucket
+    Page *younger               # of the young ones the next
     Column *columns             # added by readers, never removed
     Templates *templates        # changed by whoever holds the cache's lock
     uint32_t added_size         # bytes of columns and templates, ...
@@ -41,6 +43,13 @@ ctypedef struct Page:
 
 cdef enum:
     SEEN_COUNT = 2048
+    GHOST_COUNT = 2048
+
+
+ctypedef struct Ghost:
+    # a young page that was evicted
+    uint32_t name               # bits of its unit and tag
+    uint32_t number             # how many had been evicted by then
 
 
 ctypedef struct PageCache:
@@ -50,6 +59,12 @@ ctypedef struct PageCache:
     uint64_t ring_size
     uint64_t ring_count         # pages in the cache
     uint64_t hand               # index in the ring where the search for a victim goes on
+    Page *young_first           # they are in the ring too, but leave in the order in which they came
+    Page *young_last
+    uint64_t young_count
+    uint64_t young_size         # bytes, without what was added to them
+    Ghost ghosts[GHOST_COUNT]
+    uint32_t evicted            # pages, so far
     uint64_t bytes_used
     uint64_t bytes_max
     uint64_t templates_size     # bytes of templates, which are a part of bytes_used

@@ -2,6 +2,9 @@
 
 Terms       page, link, unit: see the glossary. Ring: every page of the cache, in no order; the
             clock hand goes round it and takes the first page that nobody has read since it passed.
+            young: a page that came in lately; it goes first, unless it has been read again by then,
+            and the young ones have an eighth of the room. So a walk over more than the cache holds
+            pushes out little of what is read often, and what is read often from now on gets in.
 Invariants  A page lies in the ring and in the chain of its bucket, or in neither. Its columns count
             from the next time that it is read here on, its templates at once. Readers hold
             pages by reference, so that one that is evicted under them stays whole.
@@ -10,7 +13,7 @@ Invariants  A page lies in the ring and in the chain of its bucket, or in neithe
 Layout      A chained hash table over (unit, tag): a reused unit has another tag, so stale pages
             simply age out.
 Failure     Without memory for its tables the cache stays as it is; the page is just not kept.
-Sources     The clock after Corbato (1968).
+Sources     The clock after Corbato (1968); the young ones after S3-FIFO (Yang et al., 2023).
 """
 
 from cpython.object cimport PyObject
@@ -45,6 +48,7 @@ cdef Templates *buried = NULL     # to be freed by whoever has the GIL next
 cdef enum:
     FIRST_BUCKETS = 1024
     FIRST_RING = 256
+    YOUNG_SHIFT = 3             # an eighth of the cache
     PASSED_MAX = 32             # pages without templates in one step
 
 
@@ -102,7 +106,9 @@ cdef Page *page_new(uint8_t kind, uint32_t size, uint64_t unit, uint64_t tag) no
     page.unit = unit
     page.tag = tag
     page.place = 0
+    page.is_young = 0
     page.chain = NULL
+    page.younger = NULL
     page.columns = NULL
     page.templates = NULL
     page.added_size = 0
@@ -139,8 +145,63 @@ cdef void cache_put(PageCache *cache, Page *page) noexcept nogil:
     cache.ring[cache.ring_count] = page
     cache.ring_count += 1
     cache.bytes_used += page.size + sizeof(Page) + page.counted
+    if not ghost_take(cache, page):
+        young_push(cache, page)
     page_retain(page)
     cache_trim(cache)
+    while cache.young_size > young_max(cache):
+        # nothing has to go for them: the first ones become what a walk leaves alone
+        young_pop(cache)
+
+
+cdef inline Ghost *ghost_place(PageCache *cache, const Page *page) noexcept nogil:
+    return &cache.ghosts[(page.unit ^ page.tag) >> 32 & GHOST_COUNT - 1]
+
+
+cdef inline uint32_t ghost_name(const Page *page) noexcept nogil:
+    # 0 is no page's
+    return <uint32_t>(page.unit ^ page.tag) | 1
+
+
+cdef bint ghost_take(PageCache *cache, const Page *page) noexcept nogil:
+    # whether it was evicted young and not long ago
+    cdef Ghost *ghost = ghost_place(cache, page)
+    if ghost.name != ghost_name(page):
+        return False
+    ghost.name = 0
+    return cache.evicted - ghost.number <= cache.ring_count
+
+
+cdef void ghost_put(PageCache *cache, const Page *page) noexcept nogil:
+    cdef Ghost *ghost = ghost_place(cache, page)
+    ghost.name = ghost_name(page)
+    ghost.number = cache.evicted
+
+
+cdef inline uint64_t young_max(const PageCache *cache) noexcept nogil:
+    return cache.bytes_max >> YOUNG_SHIFT
+
+
+cdef void young_push(PageCache *cache, Page *page) noexcept nogil:
+    page.is_young = 1
+    page.younger = NULL
+    if cache.young_first == NULL:
+        cache.young_first = page
+    else:
+        cache.young_last.younger = page
+    cache.young_last = page
+    cache.young_count += 1
+    cache.young_size += page.size + sizeof(Page)
+
+
+cdef Page *young_pop(PageCache *cache) noexcept nogil:
+    # the one that came first
+    cdef Page *page = cache.young_first
+    page.is_young = 0
+    cache.young_first = page.younger
+    cache.young_count -= 1
+    cache.young_size -= page.size + sizeof(Page)
+    return page
 
 
 cdef void cache_recount(PageCache *cache, Page *page) noexcept nogil:
@@ -163,12 +224,28 @@ cdef void cache_clear(PageCache *cache) noexcept nogil:
 cdef void evict(PageCache *cache) noexcept nogil:
     cdef Page *page
     while True:
+        if cache.young_count and (
+            cache.young_size > young_max(cache)
+            or cache.young_count == cache.ring_count
+        ):
+            page = young_pop(cache)
+            if not page.recent:
+                ghost_put(cache, page)
+                evict_page(cache, page)
+                return
+            # read again: the hand looks after it from now on
+            page.recent = 0
+            continue
         page = hand_page(cache)
-        if not page.recent:
+        if not page.is_young and not page.recent:
             evict_page(cache, page)
+            # in its place is the page that came last, which nobody could read again yet
+            cache.hand += 1
             return
-        page.recent = 0
         cache.hand += 1
+        if page.is_young:
+            continue
+        page.recent = 0
         # the idle templates of a page that is in use go before another page does
         if templates_pass(cache, page) and cache.bytes_used <= cache.bytes_max:
             return
@@ -186,6 +263,7 @@ cdef void evict_page(PageCache *cache, Page *page) noexcept nogil:
     while place[0] != page:
         place = &place[0].chain
     place[0] = page.chain
+    cache.evicted += 1
     cache.ring_count -= 1
     cache.ring[page.place] = cache.ring[cache.ring_count]
     cache.ring[page.place].place = page.place
@@ -252,7 +330,9 @@ cdef void cache_step(PageCache *cache) noexcept nogil:
                 return
         return
     page = hand_page(cache)
-    if page.recent:
+    if page.is_young:
+        cache.hand += 1
+    elif page.recent:
         page.recent = 0
         templates_pass(cache, page)
         cache.hand += 1
