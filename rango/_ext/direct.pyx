@@ -202,15 +202,14 @@ cdef class DirectWrites:
     # --- the write
 
     cdef Store entered(self):
-        # the store, with the append lock, up to date; None: closed meanwhile
+        # the store, with the append lock, up to date; None: closed meanwhile. To wait for others
+        # and to follow them is the core's
         cdef CoreState core = self.core
         if not core.append_lock.take_now():
-            # waits, and follows others
             core.append_lock_take()
-        elif type(core.store) is not Store:
-            return None
-        elif (<Store>core.store).must_follow():
-            core.catch_up()
+        elif type(core.store) is Store and (<Store>core.store).must_follow():
+            core.append_lock.undo()
+            core.append_lock_take()
         return core.store if type(core.store) is Store else None
 
     cdef int run(self, str name, Write *write) except -2:

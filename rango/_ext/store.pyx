@@ -38,7 +38,7 @@ from rango._ext.layout cimport (
     MUTATION_VALUE_SIZE, TREE_CATALOG,
 )
 from rango._ext.overlay cimport (
-    CELL_TOMBSTONE, Bloom, overlay_bytes, overlay_count, overlay_owner_next,
+    CELL_TOMBSTONE, Bloom, overlay_bytes, overlay_count, overlay_owner_next, loans_end,
 )
 from rango._ext.pager cimport Pager
 from rango._ext.pins cimport lease_new
@@ -166,6 +166,7 @@ cdef class Store:
             self.appender.shared.raise_to(WORD_VISIBLE, ordinal)
         else:
             entry[0] = ordinal
+        loans_end(&batch.loans)
         return ordinal
 
     def publish(self) -> None:

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from rango._ext.btree cimport Tree, TreeCursor
 from rango._ext.buffer cimport Buffer
 from rango._ext.filter cimport Program
-from rango._ext.overlay cimport Bloom, Cell, OverlayCursor, OverlayNode
+from rango._ext.overlay cimport Bloom, Cell, Loans, OverlayCursor, OverlayNode
 from rango._ext.page_cache cimport Page
 from rango._ext.pager cimport Pager
 from rango._ext.units cimport Units
@@ -95,5 +95,5 @@ cdef int append_key_of(Buffer *out, object value) except -1
 
 cdef int overlay_apply(
     View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
-    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
+    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record, Loans *loans=*
 ) except -1
