@@ -6,7 +6,7 @@ from rango._ext.buffer cimport Buffer
 from rango._ext.clock cimport Clock
 from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.bson_set cimport SetFields
-from rango._ext.overlay cimport Bloom, Loans, OverlayNode
+from rango._ext.overlay cimport Bloom, OverlayNode
 from rango._ext.record cimport RecordHeader
 from rango._ext.scratch cimport INDEXES_MAX, Scratch
 from rango._ext.view cimport Counts, View
@@ -16,7 +16,6 @@ cdef class Batch:
     # its root is replaced as mutations are applied; nobody else sees it
     cdef View work
     cdef uint64_t owner
-    cdef Loans loans                # of its overlay
     cdef Clock clock
     cdef bytes node
     cdef bytes actor                # who acts, as UTF-8; b"": nobody was named

@@ -236,7 +236,7 @@ cdef class Batch:
         """A View that sees what this batch has done so far."""
         cdef View view = self.work.derive(self.work.root, self.work.counts, self.work.ordinal)
         # the nodes are shared from now on, and the counts
-        loans_end(&self.loans)
+        loans_end(&self.work.loans)
         self.owner = overlay_owner_next()
         self.has_counts = False
         return view
@@ -460,7 +460,7 @@ cdef class Batch:
     ) except -1:
         return overlay_apply(
             self.work, self.owner, key, key_size, value, value_size, flags, self.first_ordinal,
-            is_record, &self.loans
+            is_record, True
         )
 
 

@@ -184,6 +184,7 @@ cdef void loan_end(OverlayNode *node) noexcept nogil:
 
 
 cdef void loan_take(OverlayNode *copy, OverlayNode *lender, Loans *loans) noexcept nogil:
+    loan_end(lender)
     atomic_add_int(&lender.refs, 1, ATOMIC_RELAXED)
     copy.lender = lender
     if loans.first == NULL:

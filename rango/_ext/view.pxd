@@ -73,6 +73,7 @@ cdef class View:
     cdef Bloom bloom
     cdef Counts counts
     cdef OverlayNode *root          # retained
+    cdef Loans loans                # below it; ended before another view is made of this one
     cdef object lease               # keeps the generation's pages from other processes, or None
     # key starts with the tree's id. 1 = found (release it), 0 = not there. Tombstone records are
     # found.
@@ -95,5 +96,5 @@ cdef int append_key_of(Buffer *out, object value) except -1
 
 cdef int overlay_apply(
     View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
-    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record, Loans *loans=*
+    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record, bint borrows=*
 ) except -1
