@@ -36,7 +36,7 @@ from rango._ext.layout cimport (
     MUTATION_REPLACE, MUTATION_SIZE, MUTATION_TREE, MUTATION_VALUE_SIZE, RECORD_FLAG_TOMBSTONE,
     RECORD_FLAGS, RECORD_ORDINAL, TREE_CATALOG,
 )
-from rango._ext.overlay cimport CELL_TOMBSTONE, overlay_owner_next
+from rango._ext.overlay cimport CELL_TOMBSTONE, overlay_owner_next, loans_end
 from rango._ext.page cimport key_compare
 from rango._ext.record cimport (
     RecordHeader, document_decode, document_find, record_header_read, record_header_write,
@@ -238,6 +238,7 @@ cdef class Batch:
         """A View that sees what this batch has done so far."""
         cdef View view = self.work.derive(self.work.root, self.work.counts, self.work.ordinal)
         # the nodes are shared from now on, and the counts
+        loans_end(&self.work.loans)
         self.owner = overlay_owner_next()
         self.has_counts = False
         return view
@@ -265,9 +266,8 @@ cdef class Batch:
         return self.work.counts.add(tree, amount)
 
     cdef int _room(self, size_t more) except -1:
-        if self.is_broken:
-            raise RangoError("this transaction ran out of memory half-way; abort it")
-        assert not self.is_over
+        if self.is_broken or self.is_over:
+            raise RangoError("this transaction ran out of memory half-way, or is over; abort it")
         if self.body.size + more > BODY_SIZE_MAX:
             raise LimitExceeded(
                 "TRANSACTION_SIZE_BYTES_MAX", self.body.size + more,
@@ -461,7 +461,7 @@ cdef class Batch:
     ) except -1:
         return overlay_apply(
             self.work, self.owner, key, key_size, value, value_size, flags, self.first_ordinal,
-            is_record
+            is_record, True
         )
 
 

@@ -93,10 +93,8 @@ cdef bint is_settled(const Element *element, int depth) noexcept nogil:  # hot
         or type == BSON_MAXKEY
     ):
         return True
-    if type == BSON_DOCUMENT:
-        return depth < BSON_DEPTH_MAX and document_is_settled(element, depth + 1)
-    if type == BSON_ARRAY:
-        return depth < BSON_DEPTH_MAX and array_is_settled(element, depth + 1)
+    if type == BSON_DOCUMENT or type == BSON_ARRAY:
+        return depth < BSON_DEPTH_MAX and nested_is_settled(element, depth + 1)
     if type == BSON_BINARY:
         return element.value[4] == BINARY_GENERIC or (
             element.value[4] == BINARY_UUID and element.value_size == UUID_VALUE_SIZE
@@ -104,10 +102,13 @@ cdef bint is_settled(const Element *element, int depth) noexcept nogil:  # hot
     return False
 
 
-cdef bint document_is_settled(const Element *nested, int depth) noexcept nogil:
+cdef bint nested_is_settled(const Element *nested, int depth) noexcept nogil:
+    # a document or an array
     cdef Names names
     cdef Span span
     cdef Element element
+    cdef bint is_array = nested.type == BSON_ARRAY
+    cdef uint32_t place = 0
     cdef int more
     memset(&names, 0, sizeof(Names))
     if document_span(nested.value, nested.value_size, &span) < 0:
@@ -116,26 +117,14 @@ cdef bint document_is_settled(const Element *nested, int depth) noexcept nogil:
         more = element_next(&span, &element)
         if more <= 0:
             return more == 0
-        if element.name[0] == 36 or not (
-            name_is_new(&names, &span, &element) and is_settled(&element, depth)
-        ):
+        if is_array:
+            if not name_is_place(&element, place):
+                return False
+            place += 1
+        elif element.name[0] == 36 or not name_is_new(&names, &span, &element):
             return False
-
-
-cdef bint array_is_settled(const Element *nested, int depth) noexcept nogil:
-    cdef Span span
-    cdef Element element
-    cdef uint32_t place = 0
-    cdef int more
-    if document_span(nested.value, nested.value_size, &span) < 0:
-        return False
-    while True:
-        more = element_next(&span, &element)
-        if more <= 0:
-            return more == 0
-        if not (name_is_place(&element, place) and is_settled(&element, depth)):
+        if not is_settled(&element, depth):
             return False
-        place += 1
 
 
 cdef bint is_field_name(const uint8_t *name, size_t size) noexcept nogil:

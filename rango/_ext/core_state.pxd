@@ -8,6 +8,7 @@ cdef class CoreState:
     cdef public object store            # a Store, or what raises at every use: closed, forked
     cdef public object error            # why there are no more writes, or None
     cdef public object flusher          # of durability "group", or None
+    cdef public dict times              # name -> Histogram
     cdef public object clock            # () -> milliseconds
     cdef public AppendLock append_lock
     cdef public bint is_read_only

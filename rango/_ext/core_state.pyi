@@ -12,6 +12,7 @@ class CoreState:
     store: Any
     error: Any
     flusher: Any
+    times: dict[str, Any]
     clock: Callable[[], int]
     append_lock: AppendLock
     is_read_only: bool

@@ -202,15 +202,14 @@ cdef class DirectWrites:
     # --- the write
 
     cdef Store entered(self):
-        # the store, with the append lock, up to date; None: closed meanwhile
+        # the store, with the append lock, up to date; None: closed meanwhile. To wait for others
+        # and to follow them is the core's
         cdef CoreState core = self.core
         if not core.append_lock.take_now():
-            # waits, and follows others
             core.append_lock_take()
-        elif type(core.store) is not Store:
-            return None
-        elif (<Store>core.store).must_follow():
-            core.catch_up()
+        elif type(core.store) is Store and (<Store>core.store).must_follow():
+            core.append_lock.undo()
+            core.append_lock_take()
         return core.store if type(core.store) is Store else None
 
     cdef int run(self, str name, Write *write) except -2:
@@ -290,31 +289,37 @@ cdef class DirectWrites:
         return CHANGED
 
     cdef int settle(self, Store store, uint64_t ordinal) except -1:
-        # as Core.settle, where that does nothing but count
+        # as Core.settle, but for a checkpoint and for the thread of "group"
         cdef CoreState core = self.core
-        cdef uint64_t entries
-        cdef uint64_t size
-        if not self.waits and core.flusher is None:
-            entries = overlay_count(store.head.root)
-            size = overlay_bytes(store.head.root)
-            if (
-                entries < self.calm_entries and size < self.calm_bytes
-                and entries < core.overlay_entries_max and size < core.overlay_bytes_max
-            ):
-                core.commits += 1
-                return 0
-        core.settle(ordinal)
+        cdef uint64_t entries = overlay_count(store.head.root)
+        cdef uint64_t size = overlay_bytes(store.head.root)
+        cdef int64_t started
+        if not (
+            core.flusher is None and entries < self.calm_entries and size < self.calm_bytes
+            and entries < core.overlay_entries_max and size < core.overlay_bytes_max
+        ):
+            core.settle(ordinal)
+            return 0
+        if self.waits:
+            if store.appender.durable < ordinal:
+                started = now_ns()
+                store.appender.wait_durable(ordinal)
+                observed(core.times["commit"], now_ns() - started, 1)
+            store.publish()
+        core.commits += 1
         return 0
 
     cdef int noted(self, str operation, int64_t started, int weight) except -1:
-        # as metrics.Histogram.observe
-        cdef int64_t spent = now_ns() - started
-        cdef object histogram = self.metrics.times[operation]
-        cdef list buckets = histogram.buckets
-        cdef int bucket = 64 - count_leading_zeros(<uint64_t>spent >> 10) if spent >> 10 else 0
-        buckets[bucket] = buckets[bucket] + weight
-        histogram.total_ns += spent * weight
-        return 0
+        return observed(self.metrics.times[operation], now_ns() - started, weight)
+
+
+cdef int observed(object histogram, int64_t spent, int weight) except -1:
+    # as metrics.Histogram.observe
+    cdef list buckets = histogram.buckets
+    cdef int bucket = 64 - count_leading_zeros(<uint64_t>spent >> 10) if spent >> 10 else 0
+    buckets[bucket] = buckets[bucket] + weight
+    histogram.total_ns += spent * weight
+    return 0
 
 
 cdef bint operands_encode(object update, Buffer *out) except -1:

@@ -30,7 +30,7 @@ from rango._ext.append_lock cimport (
 from rango._ext.appender cimport Appender
 from rango._ext.layout cimport BLOCK_SIZE, CHAIN_SIZE
 from rango._ext.log_follow cimport allocated_read, appender_move
-from rango._ext.overlay cimport overlay_owner_next
+from rango._ext.overlay cimport loans_end, overlay_owner_next
 from rango._ext.segment_scan cimport Entry, Scanner
 from rango._ext.shared cimport (
     WORD_APPENDED, WORD_FAILED, WORD_GENERATION, WORD_KEYS, WORD_POSITION, WORD_SEGMENT, Shared,
@@ -182,6 +182,7 @@ cdef bint commits_apply(
     cdef size_t i
     if entries[count - 1].ordinal <= before.ordinal:
         return False
+    loans_end(&before.loans)
     store.head = before.derive(before.root, before.counts.copy(), entries[count - 1].ordinal)
     try:
         for i in range(count):

@@ -6,10 +6,11 @@
 from libc.stdint cimport uint8_t, uint64_t
 from rango._ext.bloom cimport Bloom
 from rango._ext.overlay_node cimport (
-    ATOMIC_ACQUIRE, ATOMIC_RELAXED, CELL_TOMBSTONE, OVERLAY_FANOUT, Cell, OverlayNode,
+    ATOMIC_ACQUIRE, ATOMIC_RELAXED, CELL_TOMBSTONE, OVERLAY_FANOUT, Cell, Loans, OverlayNode,
     atomic_add_int, atomic_add_u64, atomic_load_int, cell_bytes, cell_key, cell_new, cell_release,
-    cell_retain, cell_value, items_retain, key_order, node_find, node_free, node_heads, node_insert,
-    node_key, node_measure, node_new, node_release, node_split,
+    cell_retain, cell_value, is_lent, items_retain, key_order, loan_end, loan_take, loans_end,
+    node_find, node_free, node_heads, node_insert, node_key, node_measure, node_new, node_release,
+    node_split,
 )
 
 cdef enum:
@@ -25,7 +26,10 @@ cdef Cell *overlay_get(OverlayNode *root, const uint8_t *key, size_t key_size) n
 # new root that also holds cell (takes over the caller's reference to cell and to root); replaces an
 # equal key. NULL: no memory (root and cell are then still the caller's, and unchanged).
 # In place where it can be: after sharing a root with anybody, go on with a new owner number.
-cdef OverlayNode *overlay_put(OverlayNode *root, uint64_t owner, Cell *cell) noexcept nogil
+# With loans, copies borrow until loans_end.
+cdef OverlayNode *overlay_put(
+    OverlayNode *root, uint64_t owner, Cell *cell, Loans *loans
+) noexcept nogil
 cdef uint64_t overlay_count(OverlayNode *root) noexcept nogil
 # key, value and cell header bytes below root
 cdef uint64_t overlay_bytes(OverlayNode *root) noexcept nogil

@@ -12,6 +12,12 @@ Sharing     A node may be changed if its owner number is the writer's or if all 
             root down to it are single; else it is copied. A root that others can see is never
             changed: who shares one goes on with overlay_owner_next(). Counts are atomic; a reader
             needs no lock, only a root that was retained before its writer could drop it.
+            Loans: a copy refers to almost all that its original does, and most originals are let go
+            as soon as the commit that copied them is the newest one. So a copy may borrow: it
+            retains its original (the lender) instead of every item that both have, and its writer
+            repays once it is done: if nobody else has the lender by then, the copy takes its
+            references over. An item that the lender has, too, is not the copy's until then, and a
+            child of a copy that borrows is never changed in place. A lender never borrows.
 Failure     overlay_put allocates all that it will need before it changes anything.
 Layout      none on disk. bytes = sum of sizeof(Cell) + key + value.
 Sources     Bayer and Unterauer, Prefix B-trees, 1977.
@@ -79,14 +85,17 @@ cdef void path_find(
     cdef const uint8_t *start = <const uint8_t *>key + sizeof(Cell)
     cdef int is_equal
     cdef int slot
+    cdef bint borrows = False
     path.depth = 0
     path.writable = 0
     while True:
         slot = node_find(node, start, key.key_size, &is_equal)
         if path.writable == path.depth and (
-            node.owner == owner or atomic_load_int(&node.refs, ATOMIC_ACQUIRE) == 1
+            node.owner == owner
+            or (not borrows and atomic_load_int(&node.refs, ATOMIC_ACQUIRE) == 1)
         ):
             path.writable += 1
+        borrows = node.lender != NULL
         path.nodes[path.depth] = node
         path.depth += 1
         if not node.level:
@@ -131,31 +140,39 @@ cdef inline OverlayNode *path_spare(Path *path, uint64_t owner, uint8_t level) n
     return node
 
 
-cdef void path_own(Path *path, uint64_t owner) noexcept nogil:
+cdef void path_own(Path *path, uint64_t owner, Loans *loans) noexcept nogil:
     # make every node of the path changeable: copy those that are shared, hang the copies in
     cdef int i
     cdef int kept
+    cdef int first = path.writable
     cdef OverlayNode *node
     cdef OverlayNode *copy
     cdef OverlayNode *parent
-    cdef OverlayNode *shared = path.nodes[path.writable] if path.writable < path.depth else NULL
-    for i in range(path.writable):
+    cdef OverlayNode *shared = path.nodes[first] if first < path.depth else NULL
+    cdef bint is_ours = first == 0 or not is_lent(path.nodes[first - 1], shared)
+    for i in range(first):
         path.nodes[i].owner = owner
-    for i in range(path.writable, path.depth):
+    for i in range(first, path.depth):
         node = path.nodes[i]
         copy = path_spare(path, owner, node.level)
         memcpy(copy, node, sizeof(OverlayNode))
         copy.refs = 1
         copy.owner = owner
-        # what is about to be replaced in the copy is not retained: the next copy, or the cell
-        kept = path.slots[i] if node.level or path.is_equal else -1
-        items_retain(copy, kept)
+        copy.lender = NULL
+        copy.next_loan = NULL
+        if loans != NULL:
+            loan_take(copy, node, loans)
+        else:
+            # what is about to be replaced in the copy is not retained: the next copy, or the cell
+            kept = path.slots[i] if node.level or path.is_equal else -1
+            items_retain(copy, kept)
         path.nodes[i] = copy
         if i > 0:
             parent = path.nodes[i - 1]
             parent.items[path.slots[i - 1]] = copy
     # the reference that the first copied node's place (or the caller) held; its children hang on it
-    overlay_release(shared)
+    if is_ours:
+        overlay_release(shared)
 
 
 cdef OverlayNode *path_insert(Path *path, uint64_t owner, Cell *cell) noexcept nogil:
@@ -176,6 +193,7 @@ cdef OverlayNode *path_insert(Path *path, uint64_t owner, Cell *cell) noexcept n
             i += 1
         else:
             right = path_spare(path, owner, node.level)
+            loan_end(node)
             node_split(node, right, slot, item, key)
             item = right
             key = node_key(right, 0)
@@ -194,7 +212,9 @@ cdef OverlayNode *path_insert(Path *path, uint64_t owner, Cell *cell) noexcept n
     return path.nodes[0]
 
 
-cdef OverlayNode *overlay_put(OverlayNode *root, uint64_t owner, Cell *cell) noexcept nogil:
+cdef OverlayNode *overlay_put(
+    OverlayNode *root, uint64_t owner, Cell *cell, Loans *loans
+) noexcept nogil:
     cdef Path path
     cdef OverlayNode *leaf
     cdef Cell *old
@@ -214,12 +234,12 @@ cdef OverlayNode *overlay_put(OverlayNode *root, uint64_t owner, Cell *cell) noe
     old = <Cell *>leaf.items[path.slots[path.depth - 1]] if path.is_equal else NULL
     if old != NULL:
         grown = cell_bytes(cell) - cell_bytes(old)
-    path_own(&path, owner)
+    path_own(&path, owner, loans)
     if old == NULL:
         return path_insert(&path, owner, cell)
     leaf = path.nodes[path.depth - 1]
     leaf.items[path.slots[path.depth - 1]] = cell
-    if i == path.depth:
+    if i == path.depth and not is_lent(leaf, old):
         cell_release(old)
     for i in range(path.depth):
         path.nodes[i].bytes += grown
@@ -378,6 +398,8 @@ cdef class Overlay:
 
     cdef OverlayNode *root
     cdef uint64_t owner
+    cdef Loans loans
+    cdef bint borrows
 
     def __cinit__(self):
         self.root = NULL
@@ -403,7 +425,7 @@ cdef class Overlay:
             CELL_TOMBSTONE if tombstone else 0, 0)
         if cell == NULL:
             raise MemoryError("no memory for a cell")
-        root = overlay_put(self.root, self.owner, cell)
+        root = overlay_put(self.root, self.owner, cell, &self.loans if self.borrows else NULL)
         if root == NULL:
             cell_release(cell)
             raise MemoryError("no memory for a node")
@@ -435,9 +457,19 @@ cdef class Overlay:
     def snapshot(self):
         """What is here now, kept; both sides may go on writing."""
         cdef Overlay other = Overlay()
+        self.repay()
         other.root = overlay_retain(self.root)
         self.owner = overlay_owner_next()
         return other
+
+    def borrower(self):
+        """The same, and the other one borrows what it copies until repay()."""
+        cdef Overlay other = self.snapshot()
+        other.borrows = True
+        return other
+
+    def repay(self):
+        loans_end(&self.loans)
 
     def check(self):
         """True if every invariant holds. Runs without the GIL."""

@@ -34,18 +34,26 @@ ctypedef struct Cell:
     # key bytes, then value bytes, follow
 
 
-ctypedef struct OverlayNode:
+cdef struct OverlayNode:
     int refs
     uint16_t used                   # items
     uint8_t level                   # 0 = leaf
     uint8_t shared_size             # leading bytes that all keys of this node have in common
     uint64_t owner
+    OverlayNode *lender             # whose references to what both have this copy uses; or NULL
+    OverlayNode *next_loan          # of the same writer
     uint64_t count                  # cells below
     uint64_t bytes                  # their size: header, key and value
     uint8_t shared[OVERLAY_SHARED_MAX]
     # the 8 key bytes after the shared ones, big-endian; a branch's first is unused
     uint64_t heads[OVERLAY_FANOUT]
     void *items[OVERLAY_FANOUT]     # Cell * in a leaf, OverlayNode * in a branch
+
+
+ctypedef struct Loans:
+    # the copies of one writer that borrow, in the order in which they were made: a parent first
+    OverlayNode *first
+    OverlayNode *last
 
 
 cdef inline uint8_t *cell_key(Cell *cell) noexcept nogil:
@@ -77,6 +85,14 @@ cdef OverlayNode *node_new(uint64_t owner, uint8_t level) noexcept nogil
 cdef void node_free(OverlayNode *node) noexcept nogil
 cdef void node_release(OverlayNode *node) noexcept nogil
 cdef void items_retain(OverlayNode *node, int skipped) noexcept nogil
+# whether the lender of a copy has this item, too: then the reference is not the copy's
+cdef bint is_lent(OverlayNode *node, void *item) noexcept nogil
+# a copy gets references of its own: those of its lender if nobody else needs that one any more
+cdef void loan_end(OverlayNode *node) noexcept nogil
+cdef void loan_take(OverlayNode *copy, OverlayNode *lender, Loans *loans) noexcept nogil
+# of all copies: before a root that was written with loans is shared or kept, and best after what it
+# was made of is let go
+cdef void loans_end(Loans *loans) noexcept nogil
 # shared and heads anew from the keys; count and bytes anew
 cdef void node_heads(OverlayNode *node) noexcept nogil
 cdef void node_measure(OverlayNode *node) noexcept nogil

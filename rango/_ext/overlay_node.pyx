@@ -99,6 +99,8 @@ cdef OverlayNode *node_new(uint64_t owner, uint8_t level) noexcept nogil:
         node.level = level
         node.shared_size = 0
         node.owner = owner
+        node.lender = NULL
+        node.next_loan = NULL
         node.count = 0
         node.bytes = 0
         atomic_add_u64(&nodes_live, 1, ATOMIC_RELAXED)
@@ -111,16 +113,20 @@ cdef void node_free(OverlayNode *node) noexcept nogil:
     free(node)
 
 
+cdef inline void item_release(OverlayNode *node, int slot) noexcept nogil:
+    if node.level:
+        node_release(<OverlayNode *>node.items[slot])
+    else:
+        cell_release(<Cell *>node.items[slot])
+
+
 cdef void items_release(OverlayNode *node) noexcept nogil:
     # a locked instruction waits for its own miss before the next may start: fetch together first
     cdef int slot
     for slot in range(node.used):
         prefetch(node.items[slot], 1)
     for slot in range(node.used):
-        if node.level:
-            node_release(<OverlayNode *>node.items[slot])
-        else:
-            cell_release(<Cell *>node.items[slot])
+        item_release(node, slot)
 
 
 cdef void items_retain(OverlayNode *node, int skipped) noexcept nogil:
@@ -131,6 +137,81 @@ cdef void items_retain(OverlayNode *node, int skipped) noexcept nogil:
         if slot != skipped:
             # both kinds begin with their count
             atomic_add_int(<int *>node.items[slot], 1, ATOMIC_RELAXED)
+
+
+# --- loans: see overlay.pyx
+
+cdef inline int slot_of(OverlayNode *node, int start, void *item) noexcept nogil:
+    # from a slot on; -1: it is not there
+    cdef int slot
+    for slot in range(start, node.used):
+        if node.items[slot] == item:
+            return slot
+    return -1
+
+
+cdef bint is_lent(OverlayNode *node, void *item) noexcept nogil:
+    return node.lender != NULL and slot_of(node.lender, 0, item) >= 0
+
+
+cdef void own_release(OverlayNode *node, OverlayNode *other) noexcept nogil:
+    # what node has and other has not; both have the rest in the same order
+    cdef int slot
+    cdef int found
+    cdef int at = 0
+    for slot in range(node.used):
+        found = slot_of(other, at, node.items[slot])
+        if found < 0:
+            item_release(node, slot)
+        else:
+            at = found + 1
+
+
+cdef void loan_end(OverlayNode *node) noexcept nogil:
+    cdef OverlayNode *lender = node.lender
+    cdef int slot
+    cdef int found
+    cdef int at = 0
+    if lender == NULL:
+        return
+    node.lender = NULL
+    if atomic_load_int(&lender.refs, ATOMIC_ACQUIRE) == 1:
+        # nobody can come to it any more: what it has alone goes with it
+        own_release(lender, node)
+        node_free(lender)
+        return
+    for slot in range(node.used):
+        prefetch(node.items[slot], 1)
+    for slot in range(node.used):
+        found = slot_of(lender, at, node.items[slot])
+        if found >= 0:
+            atomic_add_int(<int *>node.items[slot], 1, ATOMIC_RELAXED)
+            at = found + 1
+    node_release(lender)
+
+
+cdef void loan_take(OverlayNode *copy, OverlayNode *lender, Loans *loans) noexcept nogil:
+    loan_end(lender)
+    atomic_add_int(&lender.refs, 1, ATOMIC_RELAXED)
+    copy.lender = lender
+    if loans.first == NULL:
+        loans.first = copy
+    else:
+        loans.last.next_loan = copy
+    loans.last = copy
+
+
+cdef void loans_end(Loans *loans) noexcept nogil:
+    # a parent first: what it lets go of may be the last but one reference to a lender below it
+    cdef OverlayNode *node = loans.first
+    cdef OverlayNode *following
+    while node != NULL:
+        following = node.next_loan
+        node.next_loan = NULL
+        loan_end(node)
+        node = following
+    loans.first = NULL
+    loans.last = NULL
 
 
 cdef void node_heads(OverlayNode *node) noexcept nogil:
@@ -215,9 +296,16 @@ cdef void node_split(
 
 
 cdef void node_release(OverlayNode *node) noexcept nogil:
+    cdef OverlayNode *lender
     if node != NULL and atomic_sub_int(&node.refs, 1, ATOMIC_ACQ_REL) == 0:
-        items_release(node)
+        lender = node.lender
+        if lender == NULL:
+            items_release(node)
+        else:
+            own_release(node, lender)
         node_free(node)
+        if lender != NULL:
+            node_release(lender)
 
 
 # --- doors for tests

@@ -46,7 +46,7 @@ cdef View view_rebased(View old, Generation generation, Bloom bloom):
         if cell.ordinal > generation.ordinal:
             cell_retain(cell)
             bloom.add(cell_key(cell), cell.key_size)
-            grown = overlay_put(root, owner, cell)
+            grown = overlay_put(root, owner, cell, NULL)
             if grown == NULL:
                 cell_release(cell)
                 overlay_release(root)

@@ -46,6 +46,7 @@ cdef class Store:
     # what the doors begin and commit do
     cdef Batch begun(self, bytes actor)
     cdef uint64_t committed(self, Batch batch) except? 0
+    cpdef int publish(self) except -1
     cdef int _apply(
         self, const uint8_t *body, size_t size, uint64_t first_ordinal, uint64_t owner,
         list changes

@@ -38,7 +38,7 @@ from rango._ext.layout cimport (
     MUTATION_VALUE_SIZE, TREE_CATALOG,
 )
 from rango._ext.overlay cimport (
-    CELL_TOMBSTONE, Bloom, overlay_bytes, overlay_count, overlay_owner_next,
+    CELL_TOMBSTONE, Bloom, overlay_bytes, overlay_count, overlay_owner_next, loans_end,
 )
 from rango._ext.pager cimport Pager
 from rango._ext.pins cimport lease_new
@@ -108,7 +108,6 @@ cdef class Store:
         view.pager = self.pager
         view.bloom = Bloom(self.bloom_keys)
         view.counts = Counts()
-        view.root = NULL
         return view
 
     # --- commits
@@ -121,6 +120,7 @@ cdef class Store:
         return self.begun(actor)
 
     cdef Batch begun(self, bytes actor):
+        loans_end(&self.head.loans)
         return batch_begin(
             self.head, self.clock, self.node, self.scratch, self.appender.ordinal + 1, actor)
 
@@ -134,7 +134,7 @@ cdef class Store:
     cdef uint64_t committed(self, Batch batch) except? 0:
         cdef uint64_t ordinal = 0
         cdef View view = batch.work
-        cdef list entry
+        cdef list entry = [0, view]
         if batch.is_broken:
             raise MemoryError("this transaction ran out of memory half-way; abort it")
         if batch.count == 0:
@@ -144,7 +144,6 @@ cdef class Store:
         store_u32(batch.body.data + COMMIT_COUNT, batch.count)
         # whatever may fail for want of memory comes before the append
         if not self.visible_at_once:
-            entry = [0, view]
             self.pending.append(entry)
         try:
             self.appender.append(batch.body.data, batch.body.size, &ordinal)
@@ -156,6 +155,7 @@ cdef class Store:
         self.reached = ordinal
         batch.is_over = True
         view.ordinal = ordinal
+        entry[0] = ordinal
         self.head = view
         if batch.body.data[COMMIT_VERSION] == COMMIT_VERSION_ACTORS:
             self.has_actors = True
@@ -164,18 +164,22 @@ cdef class Store:
         if self.visible_at_once:
             self.seen = view
             self.appender.shared.raise_to(WORD_VISIBLE, ordinal)
-        else:
-            entry[0] = ordinal
+            loans_end(&view.loans)
         return ordinal
 
-    def publish(self) -> None:
+    cpdef int publish(self) except -1:
         """Let everything be seen that is durable by now. Any thread; never goes back."""
         cdef Shared shared = self.appender.shared if self.shared is None else self.shared
         cdef uint64_t durable = max(shared.load(WORD_DURABLE), shared.load(WORD_VISIBLE))
+        cdef View view
         while self.pending and 0 < self.pending[0][0] <= durable:
             view = self.pending.popleft()[1]
-            if (<View>view).ordinal > self.seen.ordinal:
+            if view.ordinal > self.seen.ordinal:
                 self.seen = view
+        if self.seen is self.head:
+            # what it was made of may have gone with the view that was seen before
+            loans_end(&self.head.loans)
+        return 0
 
     # --- other processes
 
@@ -372,10 +376,8 @@ cdef class Store:
         elif key_size and op == MUTATION_FORGET:
             if value_size != 1:
                 raise_body(ordinal)
-            overlay_apply(
-                self.head, owner, room, TREE_PREFIX + key_size, NULL, 0, CELL_TOMBSTONE, ordinal,
-                False
-            )
+            overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, NULL, 0, CELL_TOMBSTONE,
+                          ordinal, False)
             if value[0]:
                 self.head.counts.add(tree, -1)
         elif key_size:
@@ -417,10 +419,8 @@ cdef class Store:
             prefix_write(room, tree)
             memcpy(room + TREE_PREFIX, key, key_size)
             if entry[INDEX_ENTRY_OP] == INDEX_REMOVE:
-                overlay_apply(
-                    self.head, owner, room, TREE_PREFIX + key_size, NULL, 0, CELL_TOMBSTONE,
-                    ordinal, False
-                )
+                overlay_apply(self.head, owner, room, TREE_PREFIX + key_size, NULL, 0,
+                              CELL_TOMBSTONE, ordinal, False)
             else:
                 store_u16(value, load_u16(entry + INDEX_ENTRY_SPLIT))
                 fields = 0

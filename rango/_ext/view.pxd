@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from rango._ext.btree cimport Tree, TreeCursor
 from rango._ext.buffer cimport Buffer
 from rango._ext.filter cimport Program
-from rango._ext.overlay cimport Bloom, Cell, OverlayCursor, OverlayNode
+from rango._ext.overlay cimport Bloom, Cell, Loans, OverlayCursor, OverlayNode
 from rango._ext.page_cache cimport Page
 from rango._ext.pager cimport Pager
 from rango._ext.units cimport Units
@@ -74,6 +74,7 @@ cdef class View:
     cdef Bloom bloom
     cdef Counts counts
     cdef OverlayNode *root          # retained
+    cdef Loans loans                # below it; ended before another view is made of this one
     cdef object lease               # keeps the generation's pages from other processes, or None
     # key starts with the tree's id. 1 = found (release it), 0 = not there. Tombstone records are
     # found.
@@ -96,5 +97,5 @@ cdef int append_key_of(Buffer *out, object value) except -1
 
 cdef int overlay_apply(
     View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
-    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
+    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record, bint borrows=*
 ) except -1

@@ -425,7 +425,7 @@ cdef class View:
 
 cdef int overlay_apply(
     View work, uint64_t owner, const uint8_t *key, size_t key_size, const uint8_t *value,
-    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record
+    size_t value_size, uint32_t flags, uint64_t ordinal, bint is_record, bint borrows=False
 ) except -1:  # hot
     # one entry into work's private root; a record learns which commit it belongs to
     cdef Cell *cell = cell_new(key, key_size, value, value_size, flags, ordinal)
@@ -435,7 +435,7 @@ cdef int overlay_apply(
     if is_record:
         store_u64(cell_value(cell) + RECORD_ORDINAL, ordinal)
     work.bloom.add(key, key_size)
-    root = overlay_put(work.root, owner, cell)
+    root = overlay_put(work.root, owner, cell, &work.loans if borrows else NULL)
     if root == NULL:
         cell_release(cell)
         raise MemoryError

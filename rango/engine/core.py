@@ -330,7 +330,6 @@ class Core(CoreState):
     insert_one = point.insert_one
     write_point = point.write_point
     direct_writes = point.direct_writes
-    catch_up = attach.catch_up
 
     def append_lock_take(self) -> None:
         """Wait for the append lock, bounded.
@@ -345,7 +344,7 @@ class Core(CoreState):
         if not self.append_lock.take(APPEND_WAIT_S):
             raise attach.busy_writer(self.path, self.lock)
         if self.store.must_follow():
-            self.catch_up()
+            attach.catch_up(self)
 
     def stand_by(self, ordinal: int) -> None:
         """Before an answer about this commit: wait for durability as the mode says, show it."""

@@ -87,6 +87,28 @@ class AgainstTwin(RuleBasedStateMachine):
         self.pairs.append((overlay.snapshot(), twin.snapshot()))
 
     @rule(which=st.integers(0, 31))
+    def borrower(self, which: int) -> None:
+        overlay, twin = self.pair(which)
+        self.pairs.append((overlay.borrower(), twin.snapshot()))
+
+    @rule(which=st.integers(0, 31))
+    def repay(self, which: int) -> None:
+        self.pair(which)[0].repay()
+
+    @rule(which=st.integers(0, 31), keys=st.lists(KEYS, max_size=6), is_kept=st.booleans())
+    def commit(self, which: int, keys: list[bytes], is_kept: bool) -> None:
+        overlay, twin = self.pair(which)
+        after, twin_after = overlay.borrower(), twin.snapshot()
+        for number, key in enumerate(keys):
+            after.put(key, b"%d" % number)
+            twin_after.put(key, b"%d" % number)
+        if is_kept:
+            self.pairs.append((overlay, twin))
+        self.pairs[which % len(self.pairs)] = (after, twin_after)
+        del overlay
+        after.repay()
+
+    @rule(which=st.integers(0, 31))
     def drop(self, which: int) -> None:
         if len(self.pairs) > 1:
             del self.pairs[which % len(self.pairs)]
@@ -166,6 +188,43 @@ def test_only_reference_is_changed_in_place_whatever_its_owner() -> None:
     before = overlay_nodes_live()
     overlay.put(keys[5], b"new")
     assert overlay_nodes_live() == before
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_borrower_keeps_what_it_needs_and_nothing_else(is_kept: bool) -> None:
+    overlay, twin, keys = filled(4000)
+    chance = random.Random(3)
+    for number in range(300):
+        before = overlay_nodes_live()
+        kept = overlay if is_kept else None
+        depth = overlay.depth()
+        after = overlay.borrower()
+        for key in chance.sample(keys, 3):
+            after.put(key, b"new %d" % number)
+            after.put(key, b"newer %d" % number)
+            twin.put(key, b"newer %d" % number)
+        assert depth < overlay_nodes_live() - before <= 3 * depth
+        overlay = after
+        del after
+        overlay.repay()
+        if not is_kept:
+            assert overlay_nodes_live() == before
+        del kept
+        assert overlay.check()
+    assert overlay.items() == twin.items()
+
+
+def test_a_borrower_that_is_dropped_leaves_all_as_it_was() -> None:
+    overlay, twin, keys = filled(2000)
+    nodes, cells = overlay_nodes_live(), overlay_cells_live()
+    for count in (1, 2, 40, 900):
+        other = overlay.borrower()
+        for number in range(count):
+            other.put(keys[number], b"other")
+            other.put(b"%d" % number, b"more")
+        del other
+        assert (overlay_nodes_live(), overlay_cells_live()) == (nodes, cells)
+    assert overlay.items() == twin.items()
 
 
 @given(st.integers(0, 40), st.booleans())
