@@ -15,7 +15,7 @@ from contextlib import chdir
 from time import perf_counter
 from typing import Any, Final
 
-MODULES: Final = ("codec", "reads", "writes", "cost", "memory", "importing")
+MODULES: Final = ("codec", "reads", "writes", "cost", "memory", "importing", "packing")
 KINDS: Final = ("time_", "track_", "peakmem_")
 REPEATS: Final = 5
 SMALL: Final = 100

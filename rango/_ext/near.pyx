@@ -163,7 +163,8 @@ cdef class Near:
             together += 1
         if together and commits_apply(store, bodies, entries, together, self.changes):
             # what waited to be seen came before
-            store.pending.clear()
+            if store.pending:
+                store.pending.clear()
             store.seen = store.head
         for i in range(together, count):
             if commits_apply(store, bodies, entries + i, 1, self.changes):

@@ -35,6 +35,9 @@ pytestmark = pytest.mark.skipif(not RANGE_LOCKS, reason="the system has no range
 KEY = bytes(range(32))
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 6.0
+SHORT_MIN = 20
+"""So often the short way has to be gone."""
+WAIT_S = 30.0
 UNUSUAL = 40
 """One of so many commits is followed by something that is not short."""
 
@@ -159,7 +162,6 @@ def test_threads_that_read_beside_a_writing_process_see_what_was_acknowledged(
     rango.open(tmp_path / "db", key=KEY).close()
     word = Word(tmp_path / "word")
     command = [sys.executable, "-m", "tests.race.test_near", str(tmp_path), str(seed), durability]
-    end = time.monotonic() + max(SECONDS, minutes * 15)
     options: dict[str, Any] = {"read_only": True} if read_only else {"durability": durability}
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as writer:
         try:
@@ -167,24 +169,32 @@ def test_threads_that_read_beside_a_writing_process_see_what_was_acknowledged(
                 assert writer.poll() is None
                 time.sleep(0.01)
             with rango.open(tmp_path / "db", key=KEY, **options) as db:
-                looker = Looker(db, word)
+                looker, near = Looker(db, word), db._handle.core.follow_lock
+                end = time.monotonic() + max(SECONDS, minutes * 15)
+
+                def is_on() -> bool:
+                    # on a machine that is busy with other things the writer needs time, too
+                    now = time.monotonic()
+                    is_enough = now > end and near.count >= SHORT_MIN
+                    return not is_enough and now < end + WAIT_S and writer.poll() is None
+
                 looks = [looker.by_id, looker.by_id, looker.by_scan, looker.by_snapshot]
                 if not read_only:
                     looks[-1:] = [looker.by_writing, looker.by_snapshot]
 
                 def look(number: int) -> None:
                     chance = random.Random(seed + number)
-                    while time.monotonic() < end and writer.poll() is None:
+                    while is_on():
                         looks[number](chance)
 
                 together(*(partial(look, number) for number in range(len(looks))))
                 assert writer.poll() is None
-                short = db._handle.core.follow_lock.count
+                short = near.count
         finally:
             writer.kill()
             _out, errors = writer.communicate()
         assert errors == b""
-    assert short > 0
+    assert short >= SHORT_MIN
     count_cases("reads beside a writing process", looker.looks)
     count_cases("followed the short way", short)
     with rango.open(tmp_path / "db", key=KEY) as db:
