@@ -53,7 +53,8 @@ ctypedef struct PageCache:
     uint64_t bytes_used
     uint64_t bytes_max
     uint64_t templates_size     # bytes of templates, which are a part of bytes_used
-    # of templates, changed under the GIL: how many found no room, and marks of documents decoded
+    # of templates, changed under the GIL: how many found no room, and marks of documents decoded,
+    # the lowest bit set when they were decoded twice
     uint32_t templates_refused
     uint32_t seen[SEEN_COUNT]
 
