@@ -3,6 +3,7 @@
 # The caller holds the cache's lock around everything but page_retain and page_release.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from rango._ext.page cimport prefetch_lines
 
 
 ctypedef struct Column:
@@ -40,6 +41,7 @@ ctypedef struct Page:
 
 
 cdef enum:
+    PAGE_LINES = 5              # the struct, and the heads and offsets of cells of 400 bytes
     SEEN_COUNT = 2048
 
 
@@ -65,6 +67,7 @@ cdef inline const uint8_t *page_bytes(const Page *page) noexcept nogil:
 
 cdef inline Page *cache_find(const PageCache *cache, uint64_t unit, uint64_t tag) noexcept nogil:
     cdef Page *page = cache.buckets[(unit ^ tag) & cache.bucket_mask]
+    prefetch_lines(page, PAGE_LINES)
     while page != NULL:
         if page.unit == unit and page.tag == tag:
             return page
