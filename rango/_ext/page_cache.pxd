@@ -3,6 +3,7 @@
 # The caller holds the cache's lock around everything but page_retain and page_release.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from rango._ext.page cimport prefetch_lines
 
 
 ctypedef struct Column:
@@ -42,6 +43,7 @@ ctypedef struct Page:
 
 
 cdef enum:
+    PAGE_LINES = 5              # the struct, and the heads and offsets of cells of 400 bytes
     SEEN_COUNT = 2048
     GHOST_COUNT = 2048
 
@@ -68,7 +70,8 @@ ctypedef struct PageCache:
     uint64_t bytes_used
     uint64_t bytes_max
     uint64_t templates_size     # bytes of templates, which are a part of bytes_used
-    # of templates, changed under the GIL: how many found no room, and marks of documents decoded
+    # of templates, changed under the GIL: how many found no room, and marks of documents decoded,
+    # the lowest bit set when they were decoded twice
     uint32_t templates_refused
     uint32_t seen[SEEN_COUNT]
 
@@ -79,6 +82,7 @@ cdef inline const uint8_t *page_bytes(const Page *page) noexcept nogil:
 
 cdef inline Page *cache_find(const PageCache *cache, uint64_t unit, uint64_t tag) noexcept nogil:
     cdef Page *page = cache.buckets[(unit ^ tag) & cache.bucket_mask]
+    prefetch_lines(page, PAGE_LINES)
     while page != NULL:
         if page.unit == unit and page.tag == tag:
             return page

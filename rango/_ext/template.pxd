@@ -6,7 +6,7 @@ from rango._ext.pager cimport Pager
 
 
 # the document of a record that the engine wrote, whole; it lies in this slot of the page (NULL: in
-# none)
+# none). is_one: it was asked for by itself, not by a scan
 cdef object document_of(
-    Pager pager, Page *page, int slot, const uint8_t *record, size_t size
+    Pager pager, Page *page, int slot, const uint8_t *record, size_t size, bint is_one
 )

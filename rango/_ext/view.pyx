@@ -76,7 +76,7 @@ cdef void found_clear(Found *found) noexcept nogil:
 
 cdef object found_document(Pager pager, const Found *found, object names, bint is_kept):
     if names is None:
-        return document_of(pager, found.page, found.slot, found.value, found.size)
+        return document_of(pager, found.page, found.slot, found.value, found.size, False)
     return record_some(found.value, found.size, names, is_kept)
 
 
@@ -344,7 +344,9 @@ cdef class View:
             if self.find(key.data, key.size, &found):
                 try:
                     if found.value[RECORD_FLAGS] != RECORD_FLAG_TOMBSTONE:
-                        document = found_document(self.pager, &found, None, False)
+                        document = document_of(
+                            self.pager, found.page, found.slot, found.value, found.size, True
+                        )
                 finally:
                     found_release(&found)
         finally:

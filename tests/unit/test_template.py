@@ -79,7 +79,7 @@ def test_copies_share_nothing_that_can_be_changed(db: rango.Database) -> None:
     everything = [id(part) for each in found for part in containers(each)]
     assert len(everything) == len(set(everything))
     # what has one is copied: the same strings, and not another decoding
-    assert found[-1]["text"] is found[SMALL]["text"]
+    assert found[-1]["text"] is found[-1 - (SMALL + 1)]["text"]
 
 
 def test_what_can_be_changed_in_another_way_is_decoded_each_time(db: rango.Database) -> None:
