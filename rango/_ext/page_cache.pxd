@@ -61,7 +61,7 @@ ctypedef struct PageCache:
     uint64_t ring_size
     uint64_t ring_count         # pages in the cache
     uint64_t hand               # index in the ring where the search for a victim goes on
-    Page *young_first           # they are in the ring too, but leave in the order in which they came
+    Page *young_first           # they are in the ring too, but go in the order in which they came
     Page *young_last
     uint64_t young_count
     uint64_t young_size         # bytes, without what was added to them

@@ -7,10 +7,10 @@ Invariants  Nobody outside ever holds a template, nor a dict or a list of one: c
             gc.get_objects() must not give one away.
             A leaf never changes, so neither does a template; it goes with its page, or before,
             when other leaves need the room. It counts as part of the cache from its first moment.
-            Made of a leaf that was in the cache already, at the second read of the same document
-            among SEEN_COUNT, the third if it is read by itself; by a scan, while there are few
-            leaves, at the first. So a pass over many and reads here and there make none: making one
-            takes as long as decoding, and a copy of what is not in the processor's caches longer.
+            Made by scans of a leaf that was in the cache already, at the second read of the same
+            document among SEEN_COUNT; while there are few leaves, at the first. So a pass over many
+            and reads by `_id` make none: making one takes as long as decoding, and a copy of what
+            is not in the processor's caches longer.
             Templates take room that no page needs: one that was read since the hand passed stays.
             All together are at most templates_max().
             The GIL is the lock of all that happens here. A page lets its templates go without it,
@@ -187,22 +187,17 @@ cdef Templates *templates_new(int count) noexcept:
     return templates
 
 
-cdef bint is_wanted(PageCache *cache, const Page *page, int slot, bint is_one) noexcept:
+cdef bint is_wanted(PageCache *cache, const Page *page, int slot) noexcept:
     # whether the document is likely to be read again
     cdef uint64_t mark
     cdef uint32_t *seen
-    if not is_one and (
-        cache.bytes_used - cache.templates_size <= templates_max(cache) // SMALL_SHARE
-    ):
+    if cache.bytes_used - cache.templates_size <= templates_max(cache) // SMALL_SHARE:
         return True
     mark = (page.tag ^ <uint64_t>slot * 0x9e3779b97f4a7c15ULL) * 0xff51afd7ed558ccdULL
     seen = &cache.seen[mark % SEEN_COUNT]
-    if seen[0] == (<uint32_t>(mark >> 32) | 1):
+    if seen[0] == <uint32_t>(mark >> 32):
         return True
-    if seen[0] == (<uint32_t>(mark >> 32) & ~<uint32_t>1):
-        seen[0] |= 1
-        return not is_one
-    seen[0] = <uint32_t>(mark >> 32) & ~<uint32_t>1
+    seen[0] = <uint32_t>(mark >> 32)
     return False
 
 
@@ -262,8 +257,9 @@ cdef object document_of(
                 document = <object>kept
                 return fields_copied(<dict>document, False)
     document = record_some(record, size, None, False)
-    if kept == NULL and page != NULL and page.recent:
-        if is_wanted(&pager.cache, page, slot, is_one):
+    # one that is asked for by itself is not worth a look at the marks: see ADR-0040
+    if kept == NULL and page != NULL and page.recent and not is_one:
+        if is_wanted(&pager.cache, page, slot):
             if has_room(&pager.cache):
                 keep(pager, page, slot, document)
             else:
