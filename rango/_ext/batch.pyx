@@ -69,8 +69,7 @@ cdef class Batch:
         Raises DuplicateKey (`_id` or a unique index) or LimitExceeded before anything changes.
         """
         self.insert_bytes(
-            info, <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson), now_ms
-        )
+            info, <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson), now_ms)
 
     cdef int insert_bytes(
         self, CollectionInfo info, const uint8_t *data, size_t size, uint64_t now_ms

@@ -67,10 +67,8 @@ cdef uint64_t FIELDS_ALL = (<uint64_t>1 << INDEX_FIELDS_MAX) - 1
 
 cdef int raise_body(uint64_t ordinal) except -1:
     raise LogCorrupted(
-        f"oplog, commit {ordinal}",
-        "the commit's body is malformed although its tag is right; "
-        "it was written by a faulty program",
-    )
+        f"oplog, commit {ordinal}", "the commit's body is malformed although its tag is right; "
+        "it was written by a faulty program")
 
 
 @cython.final
@@ -84,8 +82,7 @@ cdef class Store:
         self, Pager pager not None, Generation generation not None, bytes node not None,
         size_t page_size=0
     ):
-        # page_size: at which opened size a page closes; 0 is what ships, less makes small trees
-        # high (tests)
+        # page_size: opened size at which a page closes; 0: what ships, less: small trees are high
         self.pager = pager
         self.builder = Builder(pager, generation, page_size)
         self.node = node
