@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rango.transaction import Handle
 
 ENCODED_AT_ONCE: Final = 1000
-"""Documents that are encoded in one call, which takes about half a millisecond."""
+"""Documents that are encoded in one call at most, which takes about half a millisecond."""
 
 
 def encoded_many(handle: Handle, given: list[Any], ids: list[Any]) -> Documents:
@@ -34,7 +34,8 @@ def encoded_many(handle: Handle, given: list[Any], ids: list[Any]) -> Documents:
     documents, other = Documents(), partial(encoded, handle)
     try:
         # in pieces, so that a signal and other threads get their turn
-        for end in range(ENCODED_AT_ONCE, len(given) + ENCODED_AT_ONCE, ENCODED_AT_ONCE):
+        while len(documents) < len(given):
+            end = len(documents) + ENCODED_AT_ONCE
             documents.encode(given, end, ids, POINT_TYPES, new_id, other)
     except RangoError as error:
         error.add_note(f"it is document {len(documents)} of insert_many; nothing was written")

@@ -39,7 +39,7 @@ from rango._ext.log_flush cimport flush_lead
 from rango._ext.seal cimport SealKey
 from rango._ext.segment cimport (
     STAGE_RENAME, STAGE_WRITE, SegmentHeader, first_size, is_no_space, segment_create, zeros_write)
-from rango._ext.shared cimport WORD_APPENDING, WORD_DURABLE, WORD_FAILED, Shared
+from rango._ext.shared cimport WORD_APPENDED, WORD_APPENDING, WORD_DURABLE, WORD_FAILED, Shared
 from rango._ext.vfs cimport Vfs, vfs_kept_raise, vfs_write_all
 
 cdef enum:
@@ -350,10 +350,8 @@ cdef class Appender:
 
     cdef int flush_share(self, uint64_t wanted, bint is_forced) noexcept nogil:
         # 0, or the -errno that latched the log
-        cdef uint64_t number
-        cdef uint64_t target
-        cdef int status = 0
-        cdef int fd
+        cdef uint64_t number, target, appended
+        cdef int fd, status = 0
         if self.carry_size and not is_forced:
             return 0            # there is nothing but a closed frame
         pthread_mutex_lock(&self.mutex)
@@ -373,7 +371,9 @@ cdef class Appender:
             self.is_flushing = True
             self.flush_number += 1
             number = self.flush_number
-            target = self.ordinal
+            # not for a commit that is being written: if that dies, another one gets its number
+            appended = self.shared.load(WORD_APPENDED)
+            target = appended if wanted <= appended < self.ordinal else self.ordinal
             self.flush_target = target
             fd = self.fd
             pthread_mutex_unlock(&self.mutex)

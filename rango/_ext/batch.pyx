@@ -23,7 +23,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 from rango._ext.bson_element cimport Element
 from rango._ext.bson_set cimport SetFields
-from rango._ext.buffer cimport Buffer, buffer_grow, buffer_put
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_put
 from rango._ext.clock cimport Clock
 from rango._ext.collection_info cimport CollectionInfo, IndexInfo
 from rango._ext.entries cimport INDEX_FIELDS_MAX
@@ -60,20 +60,21 @@ cdef class Batch:
             buffer_return(&self.scratch.body, &self.body)
             buffer_return(&self.scratch.key, &self.key)
             buffer_return(&self.scratch.entry, &self.entry)
+        else:
+            # the garbage collector was here first
+            buffer_free(&self.body)
+            buffer_free(&self.key)
+            buffer_free(&self.entry)
 
     # --- doors
 
     def insert(self, CollectionInfo info not None, bytes bson not None, uint64_t now_ms) -> None:
-        """A new document.
-
-        Raises DuplicateKey (`_id` or a unique index) or LimitExceeded before anything changes.
-        """
+        """A new document. Raises DuplicateKey, LimitExceeded before anything changes."""
         self.insert_bytes(
             info, <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson), now_ms)
 
     cdef int insert_bytes(
-        self, CollectionInfo info, const uint8_t *data, size_t size, uint64_t now_ms
-    ) except -1:
+        self, CollectionInfo info, const uint8_t *data, size_t size, uint64_t now_ms) except -1:
         cdef Found found
         cdef uint64_t previous = 0
         cdef bint is_live = False
@@ -86,6 +87,7 @@ cdef class Batch:
                 raise DuplicateKey("_id_", {"_id": document_decode(data, size)["_id"]})
         self._keys(info, data, size, self.fresh, True)
         self._check_unique(info, data, size)
+        self._counted(info.tree_id, 0)
         self._mutation(MUTATION_INSERT, info, data, size, previous, now_ms, False)
         return self._counted(info.tree_id, 1)
 
@@ -99,13 +101,11 @@ cdef class Batch:
         read_header(old_record, &old)
         self.replace_bytes(
             info, &old, <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson),
-            now_ms, NULL
-        )
+            now_ms, NULL)
 
     cdef int replace_bytes(
         self, CollectionInfo info, const RecordHeader *old, const uint8_t *data, size_t size,
-        uint64_t now_ms, const SetFields *changed
-    ) except -1:
+        uint64_t now_ms, const SetFields *changed) except -1:
         self._start(info, data, size)
         self._keys(info, old.bson, old.bson_size, self.stale, False, changed)
         self._keys(info, data, size, self.fresh, True, changed)
@@ -120,10 +120,10 @@ cdef class Batch:
         self.delete_bytes(info, &old, now_ms)
 
     cdef int delete_bytes(
-        self, CollectionInfo info, const RecordHeader *old, uint64_t now_ms
-    ) except -1:
+        self, CollectionInfo info, const RecordHeader *old, uint64_t now_ms) except -1:
         self._start(info, old.bson, old.bson_size)
         self._keys(info, old.bson, old.bson_size, self.stale, False)
+        self._counted(info.tree_id, 0)
         self._mutation(MUTATION_DELETE, info, NULL, 0, old.ordinal, now_ms, True)
         return self._counted(info.tree_id, -1)
 
@@ -142,6 +142,7 @@ cdef class Batch:
             raise MemoryError
         self._room(MUTATION_HEADER_SIZE + self.key.size + 4096)
         if old_record is not None:
+            self._counted(info.tree_id, 0)
             read_header(old_record, &old)
             self._keys(info, old.bson, old.bson_size, self.stale, False)
         start = self.body.size
@@ -196,8 +197,7 @@ cdef class Batch:
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
         self._put(
             self.key.data, self.key.size, value, size, CELL_TOMBSTONE if definition is None else 0,
-            False
-        )
+            False)
         self.count += 1
 
     def fill_index(
@@ -259,6 +259,7 @@ cdef class Batch:
     # --- kernels
 
     cdef int _counted(self, uint32_t tree, int amount) except -1:
+        # memory may run out at the first one for a tree only: begin with 0
         if not self.has_counts:
             self.work.counts = self.work.counts.copy()
         self.has_counts = True
@@ -289,8 +290,7 @@ cdef class Batch:
 
     cdef int _keys(
         self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new,
-        const SetFields *changed=NULL
-    ) except -1:  # hot
+        const SetFields *changed=NULL) except -1:  # hot
         cdef int at
         cdef uint64_t marks
         cdef IndexInfo index
@@ -300,7 +300,6 @@ cdef class Batch:
                 # it has its entries, and they stay
                 into[at].size = 0
                 continue
-            scratch_shrink(&into[at])
             try:
                 index.make(bson, size, &into[at], &marks)
             except InvalidDocument:
@@ -344,11 +343,11 @@ cdef class Batch:
 
     cdef int _mutation(
         self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous,
-        uint64_t now_ms, bint has_old
-    ) except -1:
+        uint64_t now_ms, bint has_old) except -1:
         cdef size_t start = self.body.size
         cdef size_t record
         cdef uint32_t count = 0
+        cdef Py_ssize_t at
         cdef uint8_t *head = buffer_grow(&self.body, MUTATION_HEADER_SIZE)
         if head == NULL:
             raise MemoryError
@@ -367,8 +366,7 @@ cdef class Batch:
             &self.body, RECORD_FLAG_TOMBSTONE if op == MUTATION_DELETE else 0, self.clock.ms,
             self.clock.counter, <int64_t>now_ms, previous,
             <const uint8_t *>PyBytes_AS_STRING(self.node), <size_t>PyBytes_GET_SIZE(self.node),
-            <const uint8_t *>PyBytes_AS_STRING(self.actor), <size_t>PyBytes_GET_SIZE(self.actor)
-        )
+            <const uint8_t *>PyBytes_AS_STRING(self.actor), <size_t>PyBytes_GET_SIZE(self.actor))
         if buffer_put(&self.body, bson, size) < 0:
             raise MemoryError
         store_u32(self.body.data + start + MUTATION_VALUE_SIZE, <uint32_t>(self.body.size - record))
@@ -380,11 +378,13 @@ cdef class Batch:
         store_u32(self.body.data + start + MUTATION_SIZE, <uint32_t>(self.body.size - start))
         self.count += 1
         self.is_broken = False
+        for at in range(len(info.maintained)):
+            scratch_shrink(&self.fresh[at])
+            scratch_shrink(&self.stale[at])
         return 0
 
     cdef int _index_entries(
-        self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count
-    ) except -1:  # hot
+        self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count) except -1:  # hot
         # both lists are sorted and distinct: what is in one of them only is put or removed
         cdef int at
         cdef IndexInfo index
@@ -456,12 +456,10 @@ cdef class Batch:
 
     cdef int _put(
         self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
-        uint32_t flags, bint is_record
-    ) except -1:
+        uint32_t flags, bint is_record) except -1:
         return overlay_apply(
             self.work, self.owner, key, key_size, value, value_size, flags, self.first_ordinal,
-            is_record, True
-        )
+            is_record, True)
 
 
 cdef Batch batch_begin(

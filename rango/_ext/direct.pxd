@@ -34,6 +34,7 @@ cdef class DirectWrites:
     cdef CoreState core
     cdef object metrics
     cdef bytes actor
+    cdef object catch_up            # of the core, under the append lock
     cdef object transactions        # context variables: what is in the first is running,
     cdef object scope               # and what is in the second may cancel
     cdef tuple reserved             # names that no document may have at its top

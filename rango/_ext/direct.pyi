@@ -1,5 +1,6 @@
 """Writes of one document, each in one call from Python."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, final
 
@@ -14,6 +15,7 @@ class DirectWrites:
         metrics: Metrics,
         actor: bytes,
         *,
+        catch_up: Callable[[Any], None],
         transactions: ContextVar[Any],
         scope: ContextVar[Any],
         reserved: tuple[str, ...],

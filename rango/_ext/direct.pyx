@@ -57,13 +57,14 @@ cdef class DirectWrites:
     """The direct writes of one handle. Made by Core.direct_writes."""
 
     def __init__(
-        self, CoreState core not None, metrics, bytes actor not None, *, transactions, scope,
-        tuple reserved not None, frozenset id_types not None, uint64_t calm_entries,
+        self, CoreState core not None, metrics, bytes actor not None, *, catch_up, transactions,
+        scope, tuple reserved not None, frozenset id_types not None, uint64_t calm_entries,
         uint64_t calm_bytes, bint waits
     ):
         self.core = core
         self.metrics = metrics
         self.actor = actor
+        self.catch_up = catch_up
         self.transactions = transactions
         self.scope = scope
         self.reserved = reserved
@@ -81,12 +82,15 @@ cdef class DirectWrites:
         if type(document) is not dict or not self.is_free():
             return None
         id_value = PyDict_GetItem(document, "_id")
-        if id_value == NULL or not self.is_id(<object>id_value):
+        if id_value == NULL:
+            return None
+        # a name's own __eq__ may take it out of the document
+        kept = <object>id_value
+        if not self.is_id(kept):
             return None
         for each in self.reserved:
             if PyDict_Contains(document, each):
                 return None
-        kept = <object>id_value
         buffer_init(&bson)
         try:
             try:
@@ -185,15 +189,19 @@ cdef class DirectWrites:
     cdef int key(self, object filter, Buffer *out) except -1:
         # 1: the key of the one `_id` that the filter names, behind room for the tree's id
         cdef PyObject *value
+        cdef object kept
         if type(filter) is not dict or len(<dict>filter) != 1:
             return 0
         value = PyDict_GetItem(filter, "_id")
-        if value == NULL or not self.is_id(<object>value):
+        if value == NULL:
+            return 0
+        kept = <object>value
+        if not self.is_id(kept):
             return 0
         if buffer_grow(out, TREE_PREFIX) == NULL:
             raise MemoryError
         try:
-            key_append_value(out, <object>value)
+            key_append_value(out, kept)
         except (InvalidDocument, LimitExceeded):
             return 0
         key_cap(out, TREE_PREFIX)
@@ -203,13 +211,13 @@ cdef class DirectWrites:
 
     cdef Store entered(self):
         # the store, with the append lock, up to date; None: closed meanwhile. To wait for others
-        # and to follow them is the core's
+        # and to follow them is the core's, at once: asked again must_follow() does not know that
+        # what it took over has changed the catalog
         cdef CoreState core = self.core
         if not core.append_lock.take_now():
             core.append_lock_take()
         elif type(core.store) is Store and (<Store>core.store).must_follow():
-            core.append_lock.undo()
-            core.append_lock_take()
+            self.catch_up(core)
         return core.store if type(core.store) is Store else None
 
     cdef int run(self, str name, Write *write) except -2:
@@ -286,6 +294,7 @@ cdef class DirectWrites:
         batch.replace_bytes(
             info, old, changed.data, changed.size, self.core.clock(), &write.fields
         )
+        scratch_shrink(changed)
         return CHANGED
 
     cdef int settle(self, Store store, uint64_t ordinal) except -1:

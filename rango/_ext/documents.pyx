@@ -30,6 +30,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     ID_NAME_SIZE = 3        # "_id"
+    ENCODED_SIZE_MAX = 1048576
 
 
 cdef bint is_plain(dict document) noexcept:
@@ -98,11 +99,16 @@ cdef class Documents:
     ) -> None:
         """Add those of `given` from number len(self) on, before `end`, and their `_id`s to `ids`.
 
+        It returns earlier behind a mebibyte, so that a signal and other threads get their turn.
         `id_types`: the types of an `_id` that need no check. `new_id()` gives one to a document
         that has none. `other(document)` checks and encodes what is not plain: (`_id`, bytes).
         """
         cdef PyObject *id_value
-        while self.count < min(end, PyList_GET_SIZE(given)):
+        cdef size_t begun = self.bytes.size
+        while (
+            self.count < min(end, PyList_GET_SIZE(given))
+            and self.bytes.size - begun < <size_t>ENCODED_SIZE_MAX
+        ):
             document = <object>PyList_GET_ITEM(given, self.count)
             # an encoding that failed may have left a part
             self.bytes.size = self.start(self.count)

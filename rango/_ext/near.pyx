@@ -130,7 +130,7 @@ cdef class Near:
             memcpy(chain, appender.chain_value, CHAIN_SIZE)
         else:
             return False
-        if position - offset > <uint64_t>BLOCK_SIZE:
+        if position - offset > <uint64_t>BLOCK_SIZE or (appender is not None and appender.fd < 0):
             return False
         try:
             scanner.go_on(offset, ordinal, chain, target, position)
@@ -179,7 +179,6 @@ cdef bint commits_apply(
     # an empty list, which is empty again afterwards
     cdef View before = store.head
     cdef uint64_t owner = overlay_owner_next()
-    cdef uint64_t marked = store.marked
     cdef size_t i
     if entries[count - 1].ordinal <= before.ordinal:
         return False
@@ -191,8 +190,10 @@ cdef bint commits_apply(
                 store._apply(
                     bodies + entries[i].start, entries[i].size, entries[i].first_ordinal, owner,
                     changes)
-        if changes or store.marked != marked:
+        # not the marks of this attempt alone: one before may have been interrupted behind them
+        if changes or store.marked != store.marked_known:
             store.head.catalog = before.known.changed(list(changes), store.marks)
+            store.marked_known = store.marked
     except BaseException:
         store.head = before
         raise

@@ -45,7 +45,6 @@ ctypedef struct Page:
 cdef enum:
     PAGE_LINES = 5              # the struct, and the heads and offsets of cells of 400 bytes
     SEEN_COUNT = 2048
-    GHOST_COUNT = 2048
 
 
 ctypedef struct Ghost:
@@ -65,7 +64,7 @@ ctypedef struct PageCache:
     Page *young_last
     uint64_t young_count
     uint64_t young_size         # bytes, without what was added to them
-    Ghost ghosts[GHOST_COUNT]
+    Ghost *ghosts               # two to a place, as many as buckets; or NULL
     uint32_t evicted            # pages, so far
     uint64_t bytes_used
     uint64_t bytes_max
@@ -92,6 +91,7 @@ cdef inline Page *cache_find(const PageCache *cache, uint64_t unit, uint64_t tag
 
 # free the templates of pages that are gone; with the GIL, and no lock
 cdef void buried_free() noexcept
+cdef Templates *buried            # those that wait for it
 cdef void page_retain(Page *page) noexcept nogil
 cdef void page_release(Page *page) noexcept nogil
 # room for a page of this size, with one reference; NULL when memory ran out

@@ -23,6 +23,11 @@ from libc.string cimport memset
 
 cdef extern from *:
     """
+    #if PY_VERSION_HEX < 0x030D0000
+    #define rango_note(call) Py_AddPendingCall((call), NULL)
+    #else
+    #define rango_note(call) ((void)(call), 0)
+    #endif
     #define rango_add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_ACQ_REL)
     #define rango_size_add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_ACQ_REL)
     #define rango_templates_set(p, new) __atomic_store_n((p), (new), __ATOMIC_RELEASE)
@@ -30,6 +35,7 @@ cdef extern from *:
     #define rango_templates_swap(p, old, new) \\
         __atomic_compare_exchange_n((p), (old), (new), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
     """
+    int rango_note(int (*call)(void *) noexcept) noexcept nogil
     int rango_add(int *place, int amount) noexcept nogil
     uint32_t rango_size_add(uint32_t *place, uint32_t amount) noexcept nogil
     void rango_templates_set(Templates **place, Templates *templates) noexcept nogil
@@ -40,7 +46,6 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     int Py_IsInitialized() noexcept nogil
-    int Py_AddPendingCall(int (*call)(void *) noexcept, void *argument) noexcept nogil
     void Py_XDECREF(PyObject *value)
 
 cdef Templates *buried = NULL     # to be freed by whoever has the GIL next
@@ -57,8 +62,9 @@ cdef void templates_bury(Templates *templates) noexcept nogil:
     while not rango_templates_swap(&buried, &templates.next, templates):
         pass
     if templates.next == NULL and Py_IsInitialized():
-        # one call frees all that lie there by then; if none can be noted, the next maker does
-        Py_AddPendingCall(buried_free_soon, NULL)
+        # one call frees all that lie there by then; if none can be noted, the next maker does.
+        # From 3.13 on none is: noting may let the GIL go, and the cache's lock is held at times
+        rango_note(buried_free_soon)
 
 
 cdef int buried_free_soon(void *_argument) noexcept:
@@ -121,6 +127,8 @@ cdef int cache_init(PageCache *cache, uint64_t bytes_max) noexcept nogil:
     cache.bytes_max = bytes_max
     cache.bucket_mask = FIRST_BUCKETS - 1
     cache.buckets = <Page **>calloc(FIRST_BUCKETS, sizeof(Page *))
+    # without memory for ghosts all pages come as young ones
+    cache.ghosts = <Ghost *>calloc(FIRST_BUCKETS, sizeof(Ghost))
     return -1 if cache.buckets == NULL else 0
 
 
@@ -130,6 +138,7 @@ cdef void cache_free(PageCache *cache) noexcept nogil:
         page_release(cache.ring[at])
     free(cache.ring)
     free(cache.buckets)
+    free(cache.ghosts)
 
 
 cdef void cache_put(PageCache *cache, Page *page) noexcept nogil:
@@ -155,7 +164,7 @@ cdef void cache_put(PageCache *cache, Page *page) noexcept nogil:
 
 
 cdef inline Ghost *ghost_place(PageCache *cache, const Page *page) noexcept nogil:
-    return &cache.ghosts[(page.unit ^ page.tag) >> 32 & GHOST_COUNT - 1]
+    return &cache.ghosts[(page.unit ^ page.tag) >> 32 & cache.bucket_mask & ~<uint64_t>1]
 
 
 cdef inline uint32_t ghost_name(const Page *page) noexcept nogil:
@@ -165,15 +174,26 @@ cdef inline uint32_t ghost_name(const Page *page) noexcept nogil:
 
 cdef bint ghost_take(PageCache *cache, const Page *page) noexcept nogil:
     # whether it was evicted young and not long ago
-    cdef Ghost *ghost = ghost_place(cache, page)
-    if ghost.name != ghost_name(page):
+    cdef Ghost *ghost
+    if cache.ghosts == NULL:
         return False
+    ghost = ghost_place(cache, page)
+    if ghost.name != ghost_name(page):
+        ghost += 1
+        if ghost.name != ghost_name(page):
+            return False
     ghost.name = 0
     return cache.evicted - ghost.number <= cache.ring_count
 
 
 cdef void ghost_put(PageCache *cache, const Page *page) noexcept nogil:
-    cdef Ghost *ghost = ghost_place(cache, page)
+    cdef Ghost *ghost
+    if cache.ghosts == NULL:
+        return
+    ghost = ghost_place(cache, page)
+    # in the place of the one that went before the other
+    if cache.evicted - ghost.number < cache.evicted - ghost[1].number:
+        ghost += 1
     ghost.name = ghost_name(page)
     ghost.number = cache.evicted
 
@@ -283,6 +303,9 @@ cdef bint cache_admit(
     if cache.bytes_used + size > cache.bytes_max:
         return False
     if page.templates == NULL:
+        if templates.size:
+            # they were the page's until the hand passed it: buried by now
+            return False
         rango_templates_set(&page.templates, templates)
     elif page.templates != templates:
         return False
@@ -378,5 +401,8 @@ cdef int grow_buckets(PageCache *cache) noexcept nogil:
         buckets[bucket] = cache.ring[at]
     free(cache.buckets)
     cache.buckets = buckets
+    # the old ones lay in other places
+    free(cache.ghosts)
+    cache.ghosts = <Ghost *>calloc(mask + 1, sizeof(Ghost))
     cache.bucket_mask = mask
     return 0

@@ -90,9 +90,10 @@ cdef int posix_open(void *context, const char *path, int flags) noexcept nogil:
     if flags & VFS_EXCLUSIVE:
         how |= O_EXCL
     pthread_mutex_lock(&rango_fd_mutex)
-    # else a reader beside a writer changes the inode again and again
-    fd = c_open(path, how | O_NOATIME, 0o600)
-    if fd < 0 and errno == EPERM:           # somebody else's file
+    # O_NOATIME: else a reader beside a writer changes the inode again and again. Not where a file
+    # is made: if it becomes somebody else's, it is there already when that is refused
+    fd = c_open(path, how if flags & VFS_EXCLUSIVE else how | O_NOATIME, 0o600)
+    if fd < 0 and errno == EPERM and not flags & VFS_EXCLUSIVE:     # somebody else's file
         fd = c_open(path, how, 0o600)
     failure = 0
     if fd < 0:

@@ -38,6 +38,7 @@ cdef class Store:
     cdef public bint visible_at_once        # "group" and "memory": seen before it is durable
     cdef readonly dict marks                # index tree -> what its documents did to it
     cdef uint64_t marked                    # how often that has changed
+    cdef uint64_t marked_known              # that, when a followed commit's catalog was made
     cdef readonly Builder builder
     cdef uint64_t bloom_keys
     cdef Scratch scratch                    # of its batches

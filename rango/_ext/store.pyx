@@ -139,7 +139,9 @@ cdef class Store:
         if batch.first_ordinal != self.appender.ordinal + 1:
             raise AssertionError("somebody appended meanwhile: the append lock was lost")
         store_u32(batch.body.data + COMMIT_COUNT, batch.count)
-        # whatever may fail for want of memory comes before the append
+        # whatever may fail for want of memory comes before the append; too wide a plan is not wrong
+        for tree, marks in batch.marks.items():
+            self._mark(tree, marks)
         if not self.visible_at_once:
             self.pending.append(entry)
         try:
@@ -156,8 +158,6 @@ cdef class Store:
         self.head = view
         if batch.body.data[COMMIT_VERSION] == COMMIT_VERSION_ACTORS:
             self.has_actors = True
-        for tree, marks in batch.marks.items():
-            self._mark(tree, marks)
         if self.visible_at_once:
             self.seen = view
             self.appender.shared.raise_to(WORD_VISIBLE, ordinal)

@@ -29,7 +29,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from rango._ext.page cimport page_count
 from rango._ext.page_cache cimport (
-    SEEN_COUNT, Page, PageCache, Templates, buried_free, cache_admit, cache_step, has_room,
+    SEEN_COUNT, Page, PageCache, Templates, buried, buried_free, cache_admit, cache_step, has_room,
     page_bytes, templates_max,
 )
 from rango._ext.pager cimport Pager, pthread_mutex_lock, pthread_mutex_unlock
@@ -78,7 +78,10 @@ cdef Py_ssize_t text_size(object text) noexcept:
     cdef size_t count = <size_t>PyUnicode_GET_LENGTH(text) + 1
     if PyUnicode_IS_ASCII(text):
         return allocated(sizeof(PyASCIIObject) + count)
-    return allocated(sizeof(PyCompactUnicodeObject) + count * <size_t>PyUnicode_KIND(text))
+    # encoding it leaves its UTF-8 with it: of a character up to 3 bytes, 4 of those beyond U+FFFF
+    return allocated(
+        sizeof(PyCompactUnicodeObject) + count * <size_t>PyUnicode_KIND(text)
+    ) + allocated(count * <size_t>(4 if PyUnicode_KIND(text) == 4 else 3))
 
 
 cdef Py_ssize_t fields_size(dict fields) except -2:
@@ -219,7 +222,9 @@ cdef int keep(Pager pager, Page *page, int slot, dict document) except -1:
     size = fields_size(document)
     if size >= 0:
         template = fields_copied(document, True)
-    # from here on no other thread gets the GIL
+    if buried != NULL:
+        buried_free()
+    # from here on no other thread gets the GIL; but the hand of the clock needs none
     templates = rango_templates_load(&page.templates)
     if templates == NULL:
         templates = made = templates_new(page_count(page_bytes(page)))
@@ -239,6 +244,7 @@ cdef int keep(Pager pager, Page *page, int slot, dict document) except -1:
         templates.slots[slot] = <void *>template
     else:
         free(made)
+        refuse(pager)
     return 0
 
 

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from rango._ext.direct import DirectWrites
+from rango.engine.attach import catch_up
 from rango.engine.checkpoint import SHARED_BYTES_MAX, SHARED_ENTRIES_MAX
 from rango.engine.settings import document_check
 from rango.engine.stopping import scope_stop
@@ -86,6 +87,7 @@ def direct_writes(
         core,
         metrics,
         actor,
+        catch_up=catch_up,
         transactions=transactions,
         scope=scope_stop,
         reserved=tuple(sorted(reserved)),

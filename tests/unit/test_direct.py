@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +257,71 @@ def test_what_others_commit_is_followed_first(tmp_path: Path) -> None:
         assert direct_of(db).update("n", {"_id": 1}, SET) == 1
         assert direct_of(db).update("n", {"_id": 1}, {"$set": {"b": 3}}) == 2
         assert db["n"].find_one(1) == {"_id": 1, "a": 2, "b": 3}
+
+
+def test_an_index_of_another_process_ends_documents_after_a_direct_write(tmp_path: Path) -> None:
+    programs = [
+        "db['n'].insert_one({'_id': 2})",
+        "db['n'].create_index('at', expire_after_s=1)",
+    ]
+
+    def run(program: str) -> None:
+        opened = "import sys, rango\nwith rango.open(sys.argv[1], ttl_interval_s=0) as db: "
+        subprocess.run([sys.executable, "-c", opened + program, str(tmp_path / "db")], check=True)
+
+    with rango.open(tmp_path / "db", ttl_interval_s=0.05) as db:
+        db["n"].insert_one({"_id": 1, "a": 1})
+        run(programs[0])
+        assert db["n"].find_one(2) == {"_id": 2}
+        run(programs[1])
+        assert direct_of(db).update("n", {"_id": 1}, SET) == 2
+        db["n"].insert_one({"_id": 3, "at": datetime(2000, 1, 1, tzinfo=UTC)})
+        end = time.monotonic() + 20
+        while db["n"].find_one(3) is not None:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def test_a_refused_write_that_the_collector_finds_gives_its_memory_back(tmp_path: Path) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    with rango.open(tmp_path / "db", durability="memory") as db:
+        rows = db["n"]
+        rows.insert_one({"_id": 0})
+        last: Exception | None = None
+        before = 0
+        for turn in range(150):
+            if turn == 50:
+                before = resident()
+            rows.insert_one({"_id": f"n{turn}", "text": "x" * 200_000})
+            rows.delete_one({"_id": f"n{turn}"})
+            try:
+                rows.insert_one({"_id": 0})
+            except DuplicateKey as error:
+                # the traceback, its frame and this make a circle
+                last = error
+            db.checkpoint()
+            gc.collect()
+        assert last is not None
+        # it was 200 kB a turn
+        assert resident() - before < 8_000_000
+
+
+def test_a_name_that_takes_the_id_out_of_the_document_is_refused(db: rango.Database) -> None:
+    class Name:
+        def __hash__(self) -> int:
+            return hash("_rev")
+
+        def __eq__(self, other: object) -> bool:
+            document.pop("_id", None)
+            return False
+
+    document: dict[Any, Any] = {"_id": "some text " * 5}
+    document[Name()] = 1
+    with pytest.raises(InvalidDocument):
+        db["n"].insert_one(document)
+    assert db["n"].count_documents({}) == 2
 
 
 def test_checkpoints_come_when_they_are_due(tmp_path: Path) -> None:

@@ -352,3 +352,18 @@ def test_an_index_that_another_process_made_is_known_to_whoever_writes_next(pair
     info = second.collections()["a"]
     second.insert_one(info, encode({"_id": 8, "n": 1}))
     assert list(first.check()) == []
+
+
+def test_a_flush_does_not_answer_for_a_commit_that_is_being_written(pair: Pair) -> None:
+    core = pair()
+    core.stand_by = lambda _ordinal: None  # type: ignore[method-assign]
+    insert(core, "a", [{"_id": 7}])
+    insert(core, "a", [{"_id": 8}])
+    last = pair.word(APPENDED_WORD)
+    # as it is between the last one's frame and its word; whoever dies there had no such commit
+    pair.word(APPENDED_WORD, last - 1)
+    core.store.appender.flush(last - 1)
+    assert pair.word(DURABLE_WORD) == last - 1
+    pair.word(APPENDED_WORD, last)
+    core.store.appender.flush(last)
+    assert pair.word(DURABLE_WORD) == last
