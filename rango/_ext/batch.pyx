@@ -74,7 +74,7 @@ cdef class Batch:
             info, <const uint8_t *>PyBytes_AS_STRING(bson), <size_t>PyBytes_GET_SIZE(bson), now_ms)
 
     cdef int insert_bytes(
-        self, CollectionInfo info, const uint8_t *data, size_t size, uint64_t now_ms) except -1:
+            self, CollectionInfo info, const uint8_t *data, size_t size, uint64_t now_ms) except -1:
         cdef Found found
         cdef uint64_t previous = 0
         cdef bint is_live = False
@@ -104,8 +104,8 @@ cdef class Batch:
             now_ms, NULL)
 
     cdef int replace_bytes(
-        self, CollectionInfo info, const RecordHeader *old, const uint8_t *data, size_t size,
-        uint64_t now_ms, const SetFields *changed) except -1:
+            self, CollectionInfo info, const RecordHeader *old, const uint8_t *data, size_t size,
+            uint64_t now_ms, const SetFields *changed) except -1:
         self._start(info, data, size)
         self._keys(info, old.bson, old.bson_size, self.stale, False, changed)
         self._keys(info, data, size, self.fresh, True, changed)
@@ -120,7 +120,7 @@ cdef class Batch:
         self.delete_bytes(info, &old, now_ms)
 
     cdef int delete_bytes(
-        self, CollectionInfo info, const RecordHeader *old, uint64_t now_ms) except -1:
+            self, CollectionInfo info, const RecordHeader *old, uint64_t now_ms) except -1:
         self._start(info, old.bson, old.bson_size)
         self._keys(info, old.bson, old.bson_size, self.stale, False)
         self._counted(info.tree_id, 0)
@@ -289,8 +289,8 @@ cdef class Batch:
         return self._room(MUTATION_HEADER_SIZE + self.key.size + size + 4096)
 
     cdef int _keys(
-        self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new,
-        const SetFields *changed=NULL) except -1:  # hot
+            self, CollectionInfo info, const uint8_t *bson, size_t size, Buffer *into, bint is_new,
+            const SetFields *changed=NULL) except -1:  # hot
         cdef int at
         cdef uint64_t marks
         cdef IndexInfo index
@@ -342,8 +342,8 @@ cdef class Batch:
         return 0
 
     cdef int _mutation(
-        self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous,
-        uint64_t now_ms, bint has_old) except -1:
+            self, int op, CollectionInfo info, const uint8_t *bson, size_t size, uint64_t previous,
+            uint64_t now_ms, bint has_old) except -1:
         cdef size_t start = self.body.size
         cdef size_t record
         cdef uint32_t count = 0
@@ -384,7 +384,8 @@ cdef class Batch:
         return 0
 
     cdef int _index_entries(
-        self, CollectionInfo info, bint has_new, bint has_old, uint32_t *count) except -1:  # hot
+            self, CollectionInfo info, bint has_new, bint has_old,
+            uint32_t *count) except -1:  # hot
         # both lists are sorted and distinct: what is in one of them only is put or removed
         cdef int at
         cdef IndexInfo index
@@ -455,8 +456,8 @@ cdef class Batch:
         return self._put(entry, self.entry.size, value, INDEX_VALUE_SIZE + fields, 0, False)
 
     cdef int _put(
-        self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
-        uint32_t flags, bint is_record) except -1:
+            self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
+            uint32_t flags, bint is_record) except -1:
         return overlay_apply(
             self.work, self.owner, key, key_size, value, value_size, flags, self.first_ordinal,
             is_record, True)
