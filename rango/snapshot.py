@@ -102,6 +102,7 @@ class SnapshotHandle(Handle):
         super().__init__(cast("Core", Held(parent, view)), parent.path, parent.ids)
         self.metrics = parent.metrics
         self.direct = None
+        self.point_reads = None
 
     @property
     def is_closed(self) -> bool:

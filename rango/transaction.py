@@ -30,6 +30,7 @@ from rango.names import RESERVED_NAMES
 
 if TYPE_CHECKING:
     from rango._ext.direct import DirectWrites
+    from rango._ext.point_reads import PointReads
     from rango._ext.view import View
     from rango.engine.core import Core, Txn
     from rango.watch import ChangeStream
@@ -69,6 +70,7 @@ class Handle:
         "ids",
         "metrics",
         "path",
+        "point_reads",
         "streams",
     )
 
@@ -94,6 +96,10 @@ class Handle:
             reserved=RESERVED_NAMES,
             id_types=POINT_TYPES,
         )
+        # and of reads by `_id`
+        self.point_reads: PointReads | None = core.point_reads(
+            transactions=active_transactions, id_types=POINT_TYPES
+        )
         # change streams that may be reading
         self.streams: weakref.WeakSet[ChangeStream] = weakref.WeakSet()
         self.finalize = weakref.finalize(self, _release, core)
@@ -106,7 +112,7 @@ class Handle:
     def close(self) -> None:
         """Release the core, once; first let streams end what they read."""
         self.core = CLOSED
-        self.direct = None
+        self.direct = self.point_reads = None
         for stream in tuple(self.streams):
             stream._release()
         self.finalize()

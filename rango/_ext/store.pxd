@@ -66,6 +66,7 @@ cdef class Store:
     cpdef bint is_behind(self) except -1
     cpdef bint has_unread(self) except -1
     cpdef bint must_follow(self) except -1
+    cdef View newest(self)                  # `current`
     cdef bint is_stale(self) except -1
     cdef bint take_near(self, bint is_all) except -1
     cdef View _view_of(self, Generation generation)

@@ -73,10 +73,7 @@ cdef int raise_body(uint64_t ordinal) except -1:
 
 @cython.final
 cdef class Store:
-    """The committed state and what may be seen of it.
-
-    The engine holds the append lock where a method says so.
-    """
+    """The committed state and what may be seen of it. Methods say who holds the append lock."""
 
     def __init__(
         self, Pager pager not None, Generation generation not None, bytes node not None,
@@ -228,12 +225,15 @@ cdef class Store:
         # take over a few commits, all or those that may be seen: whether nothing else is to be done
         return self.near_take != NULL and self.near_take(self, is_all)
 
-    @property
-    def current(self) -> View:
-        """What may be seen now, of what any process has committed."""
+    cdef View newest(self):
         if self.is_stale() and not self.take_near(False):
             self.follower()
         return self.seen
+
+    @property
+    def current(self) -> View:
+        """What may be seen now, of what any process has committed."""
+        return self.newest()
 
     @current.setter
     def current(self, View view not None) -> None:

@@ -329,7 +329,7 @@ class Core(CoreState):
 
     insert_one = point.insert_one
     write_point = point.write_point
-    direct_writes = point.direct_writes
+    direct_writes, point_reads = point.direct_writes, point.point_reads
 
     def append_lock_take(self) -> None:
         """Wait for the append lock, bounded.

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from rango._ext.direct import DirectWrites
+from rango._ext.point_reads import PointReads
 from rango.engine.attach import catch_up
 from rango.engine.checkpoint import SHARED_BYTES_MAX, SHARED_ENTRIES_MAX
 from rango.engine.settings import document_check
@@ -69,6 +70,13 @@ def insert_one(core: Core, info: CollectionInfo, bson: bytes, actor: bytes = b""
     finally:
         core.append_lock.drop()
     core.settle(ordinal)
+
+
+def point_reads(
+    core: Core, *, transactions: ContextVar[Any], id_types: frozenset[type]
+) -> PointReads | None:
+    """The shorter way of a handle's reads by `_id`."""
+    return PointReads(core, transactions, id_types)
 
 
 def direct_writes(

@@ -306,6 +306,9 @@ class CrashRun:
                 key = (disk.epoch, choice.signature(), bounds[0])
                 if key in self.seen:
                     report.duplicates += 1
+                    if position:
+                        # judged as the state after another call
+                        report.crashed_sites.add(self.recording.sites[position - 1])
                     continue
                 self.seen.add(key)
                 self._crash(position, disk, choice, bounds, quota)

@@ -296,6 +296,9 @@ class FakeCore:
         del actor
         return FakeTxn(self)
 
+    def point_reads(self, *_given: Any, **_named: Any) -> None:
+        """There is no shorter way."""
+
     def direct_writes(self, *_given: Any, **_named: Any) -> None:
         """It has one way for everything."""
 
