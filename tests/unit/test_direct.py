@@ -282,6 +282,7 @@ def test_an_index_of_another_process_ends_documents_after_a_direct_write(tmp_pat
             time.sleep(0.02)
 
 
+@pytest.mark.slow  # AddressSanitizer keeps what was freed
 def test_a_refused_write_that_the_collector_finds_gives_its_memory_back(tmp_path: Path) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
