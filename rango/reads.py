@@ -20,11 +20,10 @@ from rango.engine.query import (
     count_check,
 )
 from rango.engine.sort import sort_of
-from rango.errors import InvalidArgument, PageCorrupted
+from rango.errors import InvalidArgument
 from rango.models import D
 from rango.names import path_check
 from rango.timing import noted, perf_counter_ns
-from rango.transaction import active_transactions
 
 if TYPE_CHECKING:
     from rango.transaction import Handle
@@ -129,13 +128,8 @@ class CollectionReads(Generic[D]):
             else filter
         )
         if type(value) in POINT_TYPES and not (projection or options):
-            if active_transactions.get():
-                return self._handle.view()[0].find_named(self._name, value)
-            try:
-                return self._handle.core.store.current.find_named(self._name, value)
-            except PageCorrupted:
-                # nothing is pinned here: another process may have reused the page meanwhile
-                return self._handle.core.view().find_named(self._name, value)
+            # in a transaction, or from a page that another process reused meanwhile: this pins
+            return self._handle.view()[0].find_named(self._name, value)
         options["limit"] = 1
         return self._first(query_of(filter, projection, options))
 
