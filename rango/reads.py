@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, Unpack, overlo
 from rango.cursor import POINT_TYPES, Cursor, filter_of
 from rango.engine.distinct import distinct_values
 from rango.engine.explain import OPERATIONS, Operation, explained
+from rango.engine.preparing import prepare
 from rango.engine.query import (
     Document,
     ProjectionKeys,
@@ -26,6 +27,7 @@ from rango.names import path_check
 from rango.timing import noted, perf_counter_ns
 
 if TYPE_CHECKING:
+    from rango._ext.prepared import Unprepared
     from rango.transaction import Handle
 
 
@@ -131,15 +133,23 @@ class CollectionReads(Generic[D]):
             # in a transaction, or from a page that another process reused meanwhile: this pins
             return self._handle.view()[0].find_named(self._name, value)
         options["limit"] = 1
-        return self._first(query_of(filter, projection, options))
+        documents = self._listed(filter, projection, options)
+        return documents[0] if documents else None
 
-    def _first(self, query: Query) -> Document | None:
-        """The one document of a query."""
-        found = self._listed(query)
-        return found[0] if found else None
-
-    def _listed(self, query: Query) -> list[Document]:
+    def _listed(
+        self, filter: Any, projection: ProjectionKeys | None, options: FindOptions
+    ) -> list[Document]:
         """The documents of a query, without a cursor around them."""
+        finds = self._handle.prepared_finds
+        if finds is None or projection is not None:
+            return self._run(query_of(filter, projection, options))
+        found = finds.find(self._name, filter, options)
+        if isinstance(found, list):
+            return found
+        return self._run(query_of(filter, projection, options), found)
+
+    def _run(self, query: Query, unprepared: Unprepared | None = None) -> list[Document]:
+        """The documents of a query, whose plan may be kept."""
         view, _ = self._handle.view()
         metrics = self._handle.metrics
         weight = 0 if metrics.queries % metrics.find_sample else metrics.find_sample
@@ -163,6 +173,8 @@ class CollectionReads(Generic[D]):
                 noted(self._handle, "find", spent, self._name, query, weight=weight, returned=count)
             for scan in query.scans:
                 scan.close()
+        if unprepared is not None:
+            prepare(unprepared, query, info)
         return documents
 
     @overload
@@ -222,7 +234,7 @@ class CollectionReads(Generic[D]):
         **options: Unpack[FindOptions],
     ) -> Any:
         """The documents that match, as a list. Arguments as in find()."""
-        return self._listed(query_of(filter, projection, options))
+        return self._listed(filter, projection, options)
 
     def count_documents(
         self, filter: Any, *, skip: int = 0, limit: int = 0, **options: Unpack[CountOptions]

@@ -103,6 +103,7 @@ class SnapshotHandle(Handle):
         self.metrics = parent.metrics
         self.direct = None
         self.point_reads = None
+        self.prepared_finds = None
 
     @property
     def is_closed(self) -> bool:

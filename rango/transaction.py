@@ -31,6 +31,7 @@ from rango.names import RESERVED_NAMES
 if TYPE_CHECKING:
     from rango._ext.direct import DirectWrites
     from rango._ext.point_reads import PointReads
+    from rango._ext.prepared import PreparedFinds
     from rango._ext.view import View
     from rango.engine.core import Core, Txn
     from rango.watch import ChangeStream
@@ -71,6 +72,7 @@ class Handle:
         "metrics",
         "path",
         "point_reads",
+        "prepared_finds",
         "streams",
     )
 
@@ -100,6 +102,10 @@ class Handle:
         self.point_reads: PointReads | None = core.point_reads(
             transactions=active_transactions, id_types=POINT_TYPES
         )
+        # and of finds whose plan is known
+        self.prepared_finds: PreparedFinds | None = core.prepared_finds(
+            self.metrics, transactions=active_transactions
+        )
         # change streams that may be reading
         self.streams: weakref.WeakSet[ChangeStream] = weakref.WeakSet()
         self.finalize = weakref.finalize(self, _release, core)
@@ -112,7 +118,7 @@ class Handle:
     def close(self) -> None:
         """Release the core, once; first let streams end what they read."""
         self.core = CLOSED
-        self.direct = self.point_reads = None
+        self.direct = self.point_reads = self.prepared_finds = None
         for stream in tuple(self.streams):
             stream._release()
         self.finalize()

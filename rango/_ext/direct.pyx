@@ -23,7 +23,6 @@ from cpython.dict cimport PyDict_Contains, PyDict_GetItem, PyDict_Next
 from cpython.object cimport PyObject
 from cpython.set cimport PySet_Contains
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from rango._ext.append_lock cimport AppendLock
 from rango._ext.batch cimport Batch
 from rango._ext.bson_encode cimport fields_encode
@@ -32,6 +31,7 @@ from rango._ext.bson_set cimport (
 )
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init
 from rango._ext.collection_info cimport CollectionInfo
+from rango._ext.histogram cimport now_ns, observed
 from rango._ext.key cimport key_append_value, key_cap
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.overlay cimport overlay_bytes, overlay_count
@@ -40,16 +40,7 @@ from rango._ext.scratch cimport scratch_shrink
 from rango._ext.store cimport Store
 from rango._ext.view cimport TREE_PREFIX, Found, found_release, prefix_write
 
-cdef extern from *:
-    int count_leading_zeros "__builtin_clzll"(unsigned long long) noexcept nogil
-
 from rango.errors import InvalidDocument, LimitExceeded, RangoError
-
-
-cdef inline int64_t now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000000 + <int64_t>now.tv_nsec
 
 
 @cython.final
@@ -320,15 +311,6 @@ cdef class DirectWrites:
 
     cdef int noted(self, str operation, int64_t started, int weight) except -1:
         return observed(self.metrics.times[operation], now_ns() - started, weight)
-
-
-cdef int observed(object histogram, int64_t spent, int weight) except -1:
-    # as metrics.Histogram.observe
-    cdef list buckets = histogram.buckets
-    cdef int bucket = 64 - count_leading_zeros(<uint64_t>spent >> 10) if spent >> 10 else 0
-    buckets[bucket] = buckets[bucket] + weight
-    histogram.total_ns += spent * weight
-    return 0
 
 
 cdef bint operands_encode(object update, Buffer *out) except -1:

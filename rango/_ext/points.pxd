@@ -10,6 +10,10 @@ ctypedef struct Point:
     uint32_t number                 # of its value
 
 
+# the least bytes above everything that starts with this key
+cdef bytes successor(bytes key)
+
+
 cdef class Points:
     cdef Buffer keys                # one behind the other, in the order of the values
     cdef Point *points              # ascending; none is the beginning of another

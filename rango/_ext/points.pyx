@@ -30,7 +30,6 @@ cdef bint is_beginning(const Point *point, const uint8_t *key, size_t size) noex
 
 
 cdef bytes successor(bytes key):
-    """The least bytes above everything that starts with this key."""
     cdef bytes stripped = key.rstrip(b"\xff")
     if not stripped:
         return None

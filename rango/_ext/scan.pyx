@@ -35,6 +35,7 @@ from rango._ext.span cimport load_u16
 from rango._ext.stop cimport Stop, signals_look
 from rango._ext.view cimport (
     TREE_PREFIX, Found, View, append_prefix, found_clear, found_document, found_release,
+    prefixed,
 )
 
 
@@ -51,10 +52,6 @@ cdef enum:
 
 cdef int raise_overflow(Pager pager) except -1 with gil:
     raise PageCorrupted(pager.path, "a record is too short to hold its header")
-
-
-cdef bytes _bound(uint32_t tree, bytes key):
-    return tree.to_bytes(TREE_PREFIX, "big") + (key or b"")
 
 
 @cython.final
@@ -95,9 +92,9 @@ cdef class Scan:
             return 0
         interval = self.intervals[count - 1 - self.turn if self.reverse else self.turn]
         self.turn += 1
-        self.lower = _bound(self.scanned, interval[0])
+        self.lower = prefixed(self.scanned, interval[0])
         self.is_open = interval[1] is None
-        self.upper = _bound(self.scanned + self.is_open, interval[1])
+        self.upper = prefixed(self.scanned + self.is_open, interval[1])
         self.lower_key = <const uint8_t *>PyBytes_AS_STRING(self.lower)
         self.lower_size = <size_t>PyBytes_GET_SIZE(self.lower)
         self.upper_key = <const uint8_t *>PyBytes_AS_STRING(self.upper)

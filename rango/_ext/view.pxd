@@ -93,6 +93,7 @@ cdef class View:
 
 
 cdef int append_prefix(Buffer *out, uint32_t tree) except -1 nogil
+cdef bytes prefixed(uint32_t tree, bytes key)       # the tree's id, then the key if it is not None
 cdef int append_key_of(Buffer *out, object value) except -1
 
 cdef int overlay_apply(

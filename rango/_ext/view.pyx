@@ -88,6 +88,16 @@ cdef int append_prefix(Buffer *out, uint32_t tree) except -1 nogil:
     return 0
 
 
+cdef bytes prefixed(uint32_t tree, bytes key):
+    cdef Py_ssize_t size = 0 if key is None else PyBytes_GET_SIZE(key)
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, TREE_PREFIX + size)
+    cdef uint8_t *into = <uint8_t *>PyBytes_AS_STRING(whole)
+    prefix_write(into, tree)
+    if size:
+        memcpy(into + TREE_PREFIX, PyBytes_AS_STRING(key), <size_t>size)
+    return whole
+
+
 cdef int append_key_of(Buffer *out, object value) except -1:  # hot
     # the key of a Python value, capped
     cdef size_t start = out.size

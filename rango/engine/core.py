@@ -327,9 +327,9 @@ class Core(CoreState):
         """A transaction, of somebody if it is said. Raises DatabaseClosed, ForkedHandle."""
         return Txn(self, actor)
 
-    insert_one = point.insert_one
-    write_point = point.write_point
+    insert_one, write_point = point.insert_one, point.write_point
     direct_writes, point_reads = point.direct_writes, point.point_reads
+    prepared_finds = point.prepared_finds
 
     def append_lock_take(self) -> None:
         """Wait for the append lock, bounded.

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from rango._ext.direct import DirectWrites
 from rango._ext.point_reads import PointReads
+from rango._ext.prepared import PreparedFinds
 from rango.engine.attach import catch_up
 from rango.engine.checkpoint import SHARED_BYTES_MAX, SHARED_ENTRIES_MAX
+from rango.engine.planned import PLAIN
 from rango.engine.settings import document_check
 from rango.engine.stopping import scope_stop
 from rango.errors import DuplicateKey, NotFound, RangoError
@@ -77,6 +79,15 @@ def point_reads(
 ) -> PointReads | None:
     """The shorter way of a handle's reads by `_id`."""
     return PointReads(core, transactions, id_types)
+
+
+def prepared_finds(
+    core: Core, metrics: Metrics, *, transactions: ContextVar[Any]
+) -> PreparedFinds | None:
+    """The shorter way of a handle's finds; None if what is slow is logged."""
+    if metrics.slow_ns != NEVER:
+        return None
+    return PreparedFinds(core, metrics, transactions=transactions, scope=scope_stop, plain=PLAIN)
 
 
 def direct_writes(

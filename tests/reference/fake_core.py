@@ -299,6 +299,9 @@ class FakeCore:
     def point_reads(self, *_given: Any, **_named: Any) -> None:
         """There is no shorter way."""
 
+    def prepared_finds(self, *_given: Any, **_named: Any) -> None:
+        """There is no shorter way."""
+
     def direct_writes(self, *_given: Any, **_named: Any) -> None:
         """It has one way for everything."""
 

@@ -1,0 +1,48 @@
+# Finds whose plan is known, each in one call from Python.
+
+from libc.stdint cimport uint32_t, uint64_t
+from rango._ext.collection_info cimport CollectionInfo
+from rango._ext.core_state cimport CoreState
+from rango._ext.filter cimport Program
+from rango._ext.view cimport View
+
+cdef enum:
+    PREPARED_MAX = 256              # some 100 KiB
+    SEEN_COUNT = 256                # a power of two
+    FILTER_SIZE_MAX = 512           # as BSON; longer ones are seldom asked twice
+    TEXT_SIZE_MAX = 60              # characters: SHAPE_TEXT_MAX of rango/engine/planned.py
+
+
+cdef class Prepared:
+    cdef CollectionInfo info
+    cdef tuple marks                # of its indexes
+    cdef uint32_t index_tree        # 0: the collection itself is scanned
+    cdef object intervals           # None: the one of the value that is asked for
+    cdef bint reverse
+    cdef bint is_unique             # a document may have several keys in there
+    cdef Program program            # what is asked of each document, or None
+    cdef bint is_current(self) except -1
+
+
+cdef class Unprepared:
+    cdef PreparedFinds finds
+    cdef object catalog
+    cdef tuple key
+
+
+cdef class PreparedFinds:
+    cdef CoreState core
+    cdef object metrics
+    cdef object transactions        # context variables: what is in the first is running,
+    cdef object scope               # and what is in the second may cancel
+    cdef frozenset plain            # types of values that decide nothing about a plan
+    cdef object catalog             # what everything here was prepared for
+    cdef dict known                 # key -> Prepared
+    cdef uint64_t seen[SEEN_COUNT]  # hashes of keys that were not known, the last of each place
+    cdef bint is_free(self) except -1
+    cdef object asked(self, dict filter)
+    cdef bint is_plain(self, object value) except -1
+    cdef object missed(self, tuple key)
+    cdef list run(
+        self, View view, Prepared prepared, object intervals, Py_ssize_t limit
+    )

@@ -1,0 +1,41 @@
+"""Finds whose plan is known, each in one call from Python."""
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, final
+
+from rango._ext.collection_info import CollectionInfo
+from rango._ext.core_state import CoreState
+from rango._ext.filter import Program
+from rango._ext.points import Points
+from rango.metrics import Metrics
+
+@final
+class Unprepared:
+    @property
+    def by_path(self) -> bool: ...
+    def prepare(
+        self,
+        info: CollectionInfo,
+        *,
+        index_tree: int,
+        intervals: Sequence[tuple[Any, ...]] | Points,
+        reverse: bool,
+        is_unique: bool,
+        program: Program | None,
+    ) -> None: ...
+
+@final
+class PreparedFinds:
+    def __init__(
+        self,
+        core: CoreState,
+        metrics: Metrics,
+        *,
+        transactions: ContextVar[Any],
+        scope: ContextVar[Any],
+        plain: frozenset[type],
+    ) -> None: ...
+    def find(
+        self, name: str, filter: object, options: Mapping[str, object]
+    ) -> list[dict[str, Any]] | Unprepared | None: ...

@@ -1,0 +1,263 @@
+"""Finds whose plan is known, each in one call from Python: a scan of documents by an index or
+without one, with a sort that the scan gives, and a limit.
+
+Terms       key: what a plan hangs on: the collection, the filter, the sort, and whether there is a
+            limit. The filter is its BSON, or of one equality its path: which value it is decides
+            nothing (see shape in rango/engine/planned.py) but the one interval that is scanned.
+            Prepared: a plan under its key, as a scan takes it.
+Invariants  What find() gives, a query for it outside of any transaction would give at this moment.
+            A plan is prepared by a query that has run (rango/engine/preparing.py), so the general
+            way is the only one that plans, checks and refuses: what was refused is never known.
+            A prepared plan was made for the catalog and the marks that there are now.
+            Keys hold what nobody can change, and of exact types: True is no 1, a StrEnum no str.
+            A key is kept when it is asked for the second time: most filters are not.
+Failure     What the scan raises. Whatever is unusual, and every error in the arguments, is left to
+            the general way.
+Sources     ADR-0045.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.contextvars cimport get_value
+from cpython.dict cimport PyDict_GetItem, PyDict_Next
+from cpython.object cimport PyObject
+from cpython.set cimport PySet_Contains
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
+from rango._ext.bson_encode cimport fields_encode
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_init
+from rango._ext.collection_info cimport IndexInfo
+from rango._ext.histogram cimport now_ns, observed
+from rango._ext.key cimport key_append_value
+from rango._ext.points cimport successor
+from rango._ext.scan cimport Scan
+from rango._ext.store cimport Store
+
+from rango.errors import InvalidDocument, LimitExceeded
+
+cdef bytes EMPTY = b"\x05\0\0\0\0"
+cdef Py_ssize_t LIMIT_MAX = 2147483647
+
+
+cdef tuple marks_of(CollectionInfo info):
+    cdef IndexInfo index
+    return tuple([index.marks for index in info.indexes])
+
+
+@cython.final
+cdef class Prepared:
+    """How a plan is run."""
+
+    cdef bint is_current(self) except -1:
+        cdef IndexInfo index
+        cdef Py_ssize_t at = 0
+        for index in self.info.indexes:
+            if <uint64_t>self.marks[at] != index.marks:
+                return False
+            at += 1
+        return True
+
+
+@cython.final
+cdef class Unprepared:
+    """A key that was asked for before, and is not known."""
+
+    @property
+    def by_path(self) -> bool:
+        """Whether the plan has to hold for every value of one equality."""
+        return type(self.key[1]) is str
+
+    def prepare(
+        self, CollectionInfo info not None, *, int index_tree, intervals, bint reverse,
+        bint is_unique, Program program
+    ) -> None:
+        """Keep how a plan is run; `intervals` are not looked at by_path."""
+        cdef Prepared prepared = Prepared.__new__(Prepared)
+        cdef PreparedFinds finds = self.finds
+        if self.catalog is not finds.catalog or self.catalog.collections.get(info.name) is not info:
+            return
+        prepared.info = info
+        prepared.marks = marks_of(info)
+        prepared.index_tree = index_tree
+        prepared.intervals = None if self.by_path else intervals
+        prepared.reverse = reverse
+        prepared.is_unique = is_unique
+        prepared.program = program
+        if len(finds.known) >= PREPARED_MAX:
+            finds.known.clear()
+        finds.known[self.key] = prepared
+
+
+@cython.final
+cdef class PreparedFinds:
+    """Those of one handle."""
+
+    def __init__(
+        self, CoreState core not None, metrics, *, transactions, scope, frozenset plain not None
+    ):
+        self.core = core
+        self.metrics = metrics
+        self.transactions = transactions
+        self.scope = scope
+        self.plain = plain
+        self.known = {}
+        memset(self.seen, 0, sizeof(self.seen))
+
+    def find(self, str name not None, filter, dict options not None):  # hot
+        """The documents as a list; or an Unprepared, which the general way should prepare when it
+        has run the query; or None: the general way.
+        """
+        cdef PyObject *found
+        cdef object way = None
+        cdef object asked
+        cdef object intervals
+        cdef Py_ssize_t limit = 0
+        cdef View view
+        cdef Prepared prepared
+        cdef tuple key
+        if type(filter) is not dict or not self.is_free():
+            return None
+        if options:
+            limit = limit_of(options)
+            way = sort_key(options)
+            if limit < 0 or way is NotImplemented:
+                return None
+        asked = self.asked(filter)
+        if asked is None:
+            return None
+        view = (<Store>self.core.store).view()
+        if view.known is not self.catalog:
+            self.catalog = view.known
+            self.known.clear()
+        key = (name, asked, way, limit > 0)
+        found = PyDict_GetItem(self.known, key)
+        if found == NULL:
+            return self.missed(key)
+        prepared = <Prepared>found
+        if not prepared.is_current():
+            del self.known[key]
+            return None
+        intervals = prepared.intervals
+        if intervals is None:
+            intervals = interval_of((<dict>filter)[asked])
+            if intervals is None:
+                return None
+        return self.run(view, prepared, intervals, limit)
+
+    cdef bint is_free(self) except -1:
+        # nothing is around this find that it had to obey
+        return (
+            type(self.core.store) is Store and not get_value(self.transactions)
+            and get_value(self.scope) is None
+        )
+
+    cdef object asked(self, dict filter):
+        # the filter's part of a key; None: the general way
+        cdef Buffer bson
+        cdef Py_ssize_t at = 0
+        cdef PyObject *path
+        cdef PyObject *value
+        cdef object name
+        if not filter:
+            return EMPTY
+        if len(filter) == 1:
+            PyDict_Next(filter, &at, &path, &value)
+            name = <object>path
+            if type(name) is not str or name == "_id":
+                return None
+            if self.is_plain(<object>value) and not (<str>name).startswith("$"):
+                return name
+        buffer_init(&bson)
+        try:
+            fields_encode(&bson, filter, None)
+            if bson.size > FILTER_SIZE_MAX:
+                return None
+            return PyBytes_FromStringAndSize(<const char *>bson.data, <Py_ssize_t>bson.size)
+        except (InvalidDocument, LimitExceeded):
+            return None
+        finally:
+            buffer_free(&bson)
+
+    cdef bint is_plain(self, object value) except -1:
+        cdef type kind = type(value)
+        if kind is str:
+            return len(<str>value) <= TEXT_SIZE_MAX
+        if kind is float:
+            return value == value
+        return PySet_Contains(self.plain, kind)
+
+    cdef object missed(self, tuple key):
+        cdef Unprepared unprepared
+        cdef uint64_t mark = <uint64_t><int64_t>hash(key)
+        cdef uint64_t *place = &self.seen[mark & (SEEN_COUNT - 1)]
+        if place[0] != mark:
+            place[0] = mark
+            return None
+        unprepared = Unprepared.__new__(Unprepared)
+        unprepared.finds = self
+        unprepared.catalog = self.catalog
+        unprepared.key = key
+        return unprepared
+
+    cdef list run(self, View view, Prepared prepared, object intervals, Py_ssize_t limit):
+        cdef object metrics = self.metrics
+        cdef uint64_t queries = metrics.queries
+        cdef int sample = metrics.find_sample
+        cdef int64_t started = now_ns() if queries % sample == 0 else 0
+        cdef set seen = set() if prepared.is_unique else None
+        cdef Scan scan = Scan.__new__(
+            Scan, view, prepared.info.tree_id, prepared.index_tree, intervals, prepared.reverse,
+            prepared.program, seen
+        )
+        metrics.queries = queries + 1
+        try:
+            return scan.next_documents(limit if limit else LIMIT_MAX)
+        finally:
+            scan._end()
+            if started:
+                observed(metrics.times["find"], now_ns() - started, sample)
+
+
+cdef Py_ssize_t limit_of(dict options) except -2:
+    # 0: none; -1: the general way
+    cdef PyObject *found = PyDict_GetItem(options, "limit")
+    if found == NULL:
+        return 0
+    if type(<object>found) is not int or not 0 <= <object>found <= LIMIT_MAX:
+        return -1
+    return <Py_ssize_t><object>found
+
+
+cdef object sort_key(dict options):
+    # the sort's part of a key; NotImplemented: the general way
+    cdef PyObject *found = PyDict_GetItem(options, "sort")
+    cdef object pair
+    if len(options) != (found != NULL) + ("limit" in options):
+        return NotImplemented
+    if found == NULL or <object>found is None:
+        return None
+    if type(<object>found) is str:
+        return <object>found
+    if type(<object>found) is not list:
+        return NotImplemented
+    for pair in <list>found:
+        if type(pair) is not tuple or len(<tuple>pair) != 2:
+            return NotImplemented
+        if type((<tuple>pair)[0]) is not str or type((<tuple>pair)[1]) is not int:
+            return NotImplemented
+    return (<list>found)[0] if len(<list>found) == 1 else tuple(<list>found)
+
+
+cdef object interval_of(object value):
+    # the keys of one value; None: the general way
+    cdef Buffer out
+    cdef bytes key
+    buffer_init(&out)
+    try:
+        key_append_value(&out, value)
+        key = PyBytes_FromStringAndSize(<const char *>out.data, <Py_ssize_t>out.size)
+    except (InvalidDocument, LimitExceeded):
+        return None
+    finally:
+        buffer_free(&out)
+    return ((key, successor(key)),)
