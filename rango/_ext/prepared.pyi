@@ -11,6 +11,9 @@ from rango._ext.points import Points
 from rango.metrics import Metrics
 
 @final
+class Prepared: ...
+
+@final
 class Unprepared:
     @property
     def by_path(self) -> bool: ...
