@@ -33,8 +33,7 @@ class Collection(CollectionReads[D], CollectionWrites[D], CollectionIndexes, Col
     __slots__ = ()
 
     def __init__(self, handle: Handle, name: str) -> None:
-        self._handle = handle
-        self._name = name
+        super().__init__(handle, name)
 
     @property
     def name(self) -> str:

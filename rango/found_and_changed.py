@@ -46,7 +46,7 @@ class CollectionFoundAndChanged(Generic[D]):
     With a projection they return a dictionary, whatever the collection's model.
     """
 
-    __slots__ = ("_handle", "_name")
+    __slots__ = ()
 
     _handle: Handle
     _name: str

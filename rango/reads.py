@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, Unpack, overload
 
+from rango._ext.point_reads import PointReader
 from rango.cursor import POINT_TYPES, Cursor, filter_of
 from rango.engine.distinct import distinct_values
 from rango.engine.explain import OPERATIONS, Operation, explained
@@ -88,42 +89,33 @@ REFUSED: Final[Mapping[str, str]] = {
 PLAIN: Final = frozenset({"sort", "limit"})
 
 
-class CollectionReads(Generic[D]):
+class CollectionReads(PointReader, Generic[D]):
     """The methods of a Collection that read. Their options are those of FindOptions."""
 
     __slots__ = ()
-    _handle: Handle
-    _name: str
+    if TYPE_CHECKING:
+        _handle: Handle
+        _name: str
 
-    @overload
-    def find_one(
-        self, filter: Any = None, projection: None = None, **options: Unpack[FindOptions]
-    ) -> D | None: ...
-    @overload
-    def find_one(
-        self, filter: Any, projection: ProjectionKeys, **options: Unpack[FindOptions]
-    ) -> Document | None: ...
-    @overload
-    def find_one(
-        self, filter: Any = None, *, projection: ProjectionKeys, **options: Unpack[FindOptions]
-    ) -> Document | None: ...
-    def find_one(
-        self,
-        filter: Any = None,
-        projection: ProjectionKeys | None = None,
-        **options: Unpack[FindOptions],
+        @overload  # type: ignore[override]
+        def find_one(
+            self, filter: Any = None, projection: None = None, **options: Unpack[FindOptions]
+        ) -> D | None: ...
+        @overload
+        def find_one(
+            self, filter: Any, projection: ProjectionKeys, **options: Unpack[FindOptions]
+        ) -> Document | None: ...
+        @overload
+        def find_one(
+            self, filter: Any = None, *, projection: ProjectionKeys, **options: Unpack[FindOptions]
+        ) -> Document | None: ...
+        # The method itself is PointReader's: a read by `_id` is one compiled call.
+        def find_one(self, filter: Any = None, projection: Any = None, **options: Any) -> Any: ...
+
+    def _find_one(
+        self, filter: Any, projection: ProjectionKeys | None, options: FindOptions
     ) -> Any:
-        """The first document that matches, or None.
-
-        `filter` may also be an `_id` that is not a mapping. The other arguments are those of
-        find(). Raises InvalidFilter.
-        """
-        # A read by `_id` is one compiled call: every step before it would be a part of its price.
-        reads = self._handle.point_reads
-        if reads is not None and not (projection or options):
-            found = reads.find(self._name, filter)
-            if found is not NotImplemented:
-                return found
+        """find_one() where it is no read by `_id` alone, or an unusual one."""
         value = (
             filter["_id"]
             if type(filter) is dict and len(filter) == 1 and "_id" in filter

@@ -118,6 +118,8 @@ class Handle:
     def close(self) -> None:
         """Release the core, once; first let streams end what they read."""
         self.core = CLOSED
+        if self.point_reads is not None:
+            self.point_reads.close()
         self.direct = self.point_reads = self.prepared_finds = None
         for stream in tuple(self.streams):
             stream._release()

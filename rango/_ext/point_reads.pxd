@@ -7,3 +7,11 @@ cdef class PointReads:
     cdef CoreState core
     cdef object transactions        # a context variable: what is in it is running
     cdef frozenset id_types         # whose values mean equality and nothing else
+    cdef bint is_closed             # its handle is, if not the core
+    cdef object found(self, str name, object filter)
+
+
+cdef class PointReader:
+    cdef readonly object _handle
+    cdef readonly str _name
+    cdef PointReads reads           # of the handle, or None

@@ -3,6 +3,8 @@
 from contextvars import ContextVar
 from typing import Any, final
 
+from typing_extensions import disjoint_base
+
 from rango._ext.core_state import CoreState
 
 @final
@@ -11,3 +13,11 @@ class PointReads:
         self, core: CoreState, transactions: ContextVar[Any], id_types: frozenset[type]
     ) -> None: ...
     def find(self, name: str, filter: object) -> Any: ...
+    def close(self) -> None: ...
+
+@disjoint_base
+class PointReader:
+    _handle: Any
+    _name: str
+    def __init__(self, handle: Any, name: str) -> None: ...
+    def find_one(self, filter: Any = None, projection: Any = None, **options: Any) -> Any: ...

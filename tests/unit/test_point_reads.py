@@ -60,3 +60,16 @@ def test_errors_are_those_of_the_general_way(db: rango.Database) -> None:
     db.close()
     with pytest.raises(DatabaseClosed):
         rows.find_one(1)
+
+
+def test_a_closed_handle_reads_nothing_while_another_is_open(tmp_path: Path) -> None:
+    with rango.open(tmp_path / "db") as db:
+        db["n"].insert_one({"_id": 1})
+        other = rango.open(tmp_path / "db")
+        rows = other["n"]
+        assert rows.find_one({"_id": 1}) == {"_id": 1}
+        other.close()
+        for given in ({"_id": 1}, 1, {}):
+            with pytest.raises(DatabaseClosed):
+                rows.find_one(given)
+        assert db["n"].find_one({"_id": 1}) == {"_id": 1}
