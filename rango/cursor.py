@@ -22,6 +22,7 @@ from rango._ext.stop import Stop
 from rango.engine.distinct import distinct_values
 from rango.engine.explain import explained
 from rango.engine.hint import hint_of
+from rango.engine.preparing import prepare
 from rango.engine.query import (
     Document,
     ProjectionKeys,
@@ -36,6 +37,7 @@ from rango.names import path_check
 from rango.timing import noted, perf_counter_ns
 
 if TYPE_CHECKING:
+    from rango._ext.prepared import Unprepared
     from rango.transaction import Handle, Transaction
 
 
@@ -62,6 +64,15 @@ def filter_check(filter: object) -> Mapping[str, Any]:
     return filter
 
 
+def asked_of(filter: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A filter that the caller cannot change any more, if a copy at the top makes it one."""
+    if type(filter) is not dict or len(filter) > 1:
+        return None
+    if any([type(value) not in POINT_TYPES for value in filter.values()]):
+        return None
+    return filter.copy()
+
+
 class Cursor(Generic[D]):
     """The documents that a find() matches, fetched as they are asked for.
 
@@ -70,6 +81,7 @@ class Cursor(Generic[D]):
     """
 
     __slots__ = (
+        "_asked",
         "_batches",
         "_buffer",
         "_handle",
@@ -88,6 +100,7 @@ class Cursor(Generic[D]):
         self._handle = handle
         self._name = name
         self._query = query
+        self._asked = asked_of(query.filter)
         self._batches: Iterator[list[Document]] | None = None
         self._buffer: list[Document] = []  # the batch in hand, its next document last
         self._transaction: Transaction | None = None
@@ -212,6 +225,16 @@ class Cursor(Generic[D]):
         return found[0]
 
     def _start(self) -> Iterator[list[Document]]:
+        finds, query = self._handle.prepared_finds, self._query
+        if finds is None or self._asked is None or not query.is_one_batch:
+            return self._general(None)
+        query.start_clock(self._stop)
+        options = {"sort": query.sort, "limit": query.limit}
+        found = finds.find(self._name, self._asked, None, options, query.stop)
+        return iter((found,)) if isinstance(found, list) else self._general(found)
+
+    def _general(self, unprepared: Unprepared | None) -> Iterator[list[Document]]:
+        """The batches of a plan made anew, which may be kept."""
         view, self._transaction = self._handle.view()
         metrics = self._handle.metrics
         if not metrics.queries % metrics.find_sample:
@@ -221,7 +244,12 @@ class Cursor(Generic[D]):
         info = view.catalog.collections.get(self._name)
         self._query.scans.clear()
         self._query.start_clock(self._stop)
-        return iter(()) if info is None else self._query.batches(view, info)
+        if info is None:
+            return iter(())
+        batches = self._query.batches(view, info)
+        if unprepared is not None:
+            prepare(unprepared, self._query, info)
+        return batches
 
     def _go_on(self) -> None:
         if self._stop.is_cancelled:

@@ -133,9 +133,9 @@ class CollectionReads(PointReader, Generic[D]):
     ) -> list[Document]:
         """The documents of a query, without a cursor around them."""
         finds = self._handle.prepared_finds
-        if finds is None or projection is not None:
+        if finds is None:
             return self._run(query_of(filter, projection, options))
-        found = finds.find(self._name, filter, options)
+        found = finds.find(self._name, filter, projection, options)
         if isinstance(found, list):
             return found
         return self._run(query_of(filter, projection, options), found)

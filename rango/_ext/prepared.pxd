@@ -4,12 +4,14 @@ from libc.stdint cimport uint32_t, uint64_t
 from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.core_state cimport CoreState
 from rango._ext.filter cimport Program
+from rango._ext.stop cimport Stop
 from rango._ext.view cimport View
 
 cdef enum:
     PREPARED_MAX = 256              # some 100 KiB
     SEEN_COUNT = 256                # a power of two
     FILTER_SIZE_MAX = 512           # as BSON; longer ones are seldom asked twice
+    FLAGS_MAX = 16                  # fields of a projection
     TEXT_SIZE_MAX = 60              # characters: SHAPE_TEXT_MAX of rango/engine/planned.py
 
 
@@ -21,6 +23,8 @@ cdef class Prepared:
     cdef bint reverse
     cdef bint is_unique             # a document may have several keys in there
     cdef Program program            # what is asked of each document, or None
+    cdef frozenset names            # of the fields to return (is_kept) or to leave out; None: all
+    cdef bint is_kept
     cdef bint is_current(self) except -1
 
 
@@ -44,5 +48,5 @@ cdef class PreparedFinds:
     cdef bint is_plain(self, object value) except -1
     cdef object missed(self, tuple key)
     cdef list run(
-        self, View view, Prepared prepared, object intervals, Py_ssize_t limit
+        self, View view, Prepared prepared, object intervals, Py_ssize_t limit, Stop stop
     )

@@ -8,6 +8,7 @@ from rango._ext.collection_info import CollectionInfo
 from rango._ext.core_state import CoreState
 from rango._ext.filter import Program
 from rango._ext.points import Points
+from rango._ext.stop import Stop
 from rango.metrics import Metrics
 
 @final
@@ -26,6 +27,8 @@ class Unprepared:
         reverse: bool,
         is_unique: bool,
         program: Program | None,
+        names: frozenset[str] | None,
+        is_kept: bool,
     ) -> None: ...
 
 @final
@@ -40,5 +43,10 @@ class PreparedFinds:
         plain: frozenset[type],
     ) -> None: ...
     def find(
-        self, name: str, filter: object, options: Mapping[str, object]
+        self,
+        name: str,
+        filter: object,
+        projection: object,
+        options: Mapping[str, object],
+        stop: Stop | None = None,
     ) -> list[dict[str, Any]] | Unprepared | None: ...

@@ -2,8 +2,9 @@
 without one, with a sort that the scan gives, and a limit.
 
 Terms       key: what a plan hangs on: the collection, the filter, the sort, and whether there is a
-            limit. The filter is its BSON, or of one equality its path: which value it is decides
-            nothing (see shape in rango/engine/planned.py) but the one interval that is scanned.
+            limit; and the projection. The filter is its BSON, or of one equality its path: which
+            value it is decides nothing (see shape in rango/engine/planned.py) but the one interval
+            that is scanned. The projection is its fields with 1 or 0.
             Prepared: a plan under its key, as a scan takes it.
 Invariants  What find() gives, a query for it outside of any transaction would give at this moment.
             A plan is prepared by a query that has run (rango/engine/preparing.py), so the general
@@ -31,6 +32,7 @@ from rango._ext.histogram cimport now_ns, observed
 from rango._ext.key cimport key_append_value
 from rango._ext.points cimport successor
 from rango._ext.scan cimport Scan
+from rango._ext.stop cimport Stop
 from rango._ext.store cimport Store
 
 from rango.errors import InvalidDocument, LimitExceeded
@@ -69,7 +71,7 @@ cdef class Unprepared:
 
     def prepare(
         self, CollectionInfo info not None, *, int index_tree, intervals, bint reverse,
-        bint is_unique, Program program
+        bint is_unique, Program program, frozenset names, bint is_kept
     ) -> None:
         """Keep how a plan is run; `intervals` are not looked at by_path."""
         cdef Prepared prepared = Prepared.__new__(Prepared)
@@ -83,6 +85,8 @@ cdef class Unprepared:
         prepared.reverse = reverse
         prepared.is_unique = is_unique
         prepared.program = program
+        prepared.names = names
+        prepared.is_kept = is_kept
         if len(finds.known) >= PREPARED_MAX:
             finds.known.clear()
         finds.known[self.key] = prepared
@@ -103,13 +107,16 @@ cdef class PreparedFinds:
         self.known = {}
         memset(self.seen, 0, sizeof(self.seen))
 
-    def find(self, str name not None, filter, dict options not None):  # hot
+    def find(
+        self, str name not None, filter, projection, dict options not None, Stop stop=None
+    ):  # hot
         """The documents as a list; or an Unprepared, which the general way should prepare when it
-        has run the query; or None: the general way.
+        has run the query; or None: the general way. `stop` has started.
         """
         cdef PyObject *found
         cdef object way = None
         cdef object asked
+        cdef object shown = None
         cdef object intervals
         cdef Py_ssize_t limit = 0
         cdef View view
@@ -122,14 +129,16 @@ cdef class PreparedFinds:
             way = sort_key(options)
             if limit < 0 or way is NotImplemented:
                 return None
+        if projection is not None:
+            shown = flags_of(projection)
         asked = self.asked(filter)
-        if asked is None:
+        if asked is None or shown is NotImplemented:
             return None
         view = (<Store>self.core.store).view()
         if view.known is not self.catalog:
             self.catalog = view.known
             self.known.clear()
-        key = (name, asked, way, limit > 0)
+        key = (name, asked, way, limit > 0, shown)
         found = PyDict_GetItem(self.known, key)
         if found == NULL:
             return self.missed(key)
@@ -142,7 +151,7 @@ cdef class PreparedFinds:
             intervals = interval_of((<dict>filter)[asked])
             if intervals is None:
                 return None
-        return self.run(view, prepared, intervals, limit)
+        return self.run(view, prepared, intervals, limit, stop)
 
     cdef bint is_free(self) except -1:
         # nothing is around this find that it had to obey
@@ -199,7 +208,9 @@ cdef class PreparedFinds:
         unprepared.key = key
         return unprepared
 
-    cdef list run(self, View view, Prepared prepared, object intervals, Py_ssize_t limit):
+    cdef list run(
+        self, View view, Prepared prepared, object intervals, Py_ssize_t limit, Stop stop
+    ):
         cdef object metrics = self.metrics
         cdef uint64_t queries = metrics.queries
         cdef int sample = metrics.find_sample
@@ -209,6 +220,10 @@ cdef class PreparedFinds:
             Scan, view, prepared.info.tree_id, prepared.index_tree, intervals, prepared.reverse,
             prepared.program, seen
         )
+        scan.names = prepared.names
+        scan.is_kept = prepared.is_kept
+        scan.stop = stop
+        scan.may_stop = stop is not None
         metrics.queries = queries + 1
         try:
             return scan.next_documents(limit if limit else LIMIT_MAX)
@@ -232,20 +247,34 @@ cdef object sort_key(dict options):
     # the sort's part of a key; NotImplemented: the general way
     cdef PyObject *found = PyDict_GetItem(options, "sort")
     cdef object pair
+    cdef tuple pairs
     if len(options) != (found != NULL) + ("limit" in options):
         return NotImplemented
     if found == NULL or <object>found is None:
         return None
     if type(<object>found) is str:
         return <object>found
-    if type(<object>found) is not list:
+    if type(<object>found) is not list and type(<object>found) is not tuple:
         return NotImplemented
-    for pair in <list>found:
+    pairs = tuple(<object>found)
+    for pair in pairs:
         if type(pair) is not tuple or len(<tuple>pair) != 2:
             return NotImplemented
         if type((<tuple>pair)[0]) is not str or type((<tuple>pair)[1]) is not int:
             return NotImplemented
-    return (<list>found)[0] if len(<list>found) == 1 else tuple(<list>found)
+    return pairs[0] if len(pairs) == 1 else pairs
+
+
+cdef object flags_of(object projection):
+    # the projection's part of a key; NotImplemented: the general way
+    cdef tuple flags
+    if type(projection) is not dict or not 0 < len(<dict>projection) <= FLAGS_MAX:
+        return NotImplemented
+    flags = tuple((<dict>projection).items())
+    for name, value in flags:
+        if type(name) is not str or (type(value) is not int and type(value) is not bool):
+            return NotImplemented
+    return flags
 
 
 cdef object interval_of(object value):

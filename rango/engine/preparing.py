@@ -23,11 +23,16 @@ if TYPE_CHECKING:
 
 
 def prepare(unprepared: Unprepared, query: Query, info: CollectionInfo) -> None:
-    """Keep the plan of a query that has filter, sort and limit only, if it can be kept."""
+    """Keep the plan of a query that has filter, sort, limit and projection only, if it can be."""
     plan = query.plan
     if plan is None or plan.kind not in SCANNED or plan.partner is not None:
         return
     if not plan.is_sorted or not query.program.is_kept or query.narrows(plan):
+        return
+    projection = query.projection
+    if projection is not None and (projection.meta or not projection.is_flat):
+        return
+    if projection is not None and (projection.names is None or query.is_covered(plan)):
         return
     index: IndexInfo | None = plan.index  # type: ignore[assignment]
     if unprepared.by_path and not _is_of_every_value(plan, index, info):
@@ -39,6 +44,8 @@ def prepare(unprepared: Unprepared, query: Query, info: CollectionInfo) -> None:
         reverse=plan.reverse,
         is_unique=index is not None and index.multikey and not is_single(plan),
         program=None if plan.is_exact else query.program,
+        names=None if projection is None else projection.names,
+        is_kept=projection is not None and projection.is_inclusion,
     )
 
 

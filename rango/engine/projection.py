@@ -20,6 +20,7 @@ Sources     MongoDB manual, "Project Fields to Return from Query", "$ (projectio
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango._ext.filter import Program
@@ -35,6 +36,9 @@ Tree = dict[str, Any]
 """A name to a Tree (there is more path) or to True (the path ends here)."""
 
 Document = dict[str, Any]
+
+KEPT_COUNT: Final = 16
+"""Projections of so many fields that are only named or left out are kept for the next query."""
 
 
 class Slice:
@@ -124,6 +128,25 @@ def projection_of(spec: object, variables: Iterable[str] = (), collation: Any = 
     """
     if spec is None:
         return EVERYTHING
+    if type(spec) is dict and not variables and collation is None:
+        flags = tuple(spec.items())
+        if len(flags) <= KEPT_COUNT and all([is_flag(name, value) for name, value in flags]):
+            return _of_flags(flags)
+    return _made(spec, variables, collation)
+
+
+def is_flag(name: object, value: object) -> bool:
+    """Whether a field is just named or left out. Exact types: nothing else is equal to them."""
+    return type(name) is str and (type(value) is int or type(value) is bool)
+
+
+@lru_cache(maxsize=256)
+def _of_flags(flags: tuple[tuple[str, int], ...]) -> Projection:
+    # 1 and True are one key, and mean the same
+    return _made(dict(flags), (), None)
+
+
+def _made(spec: object, variables: Iterable[str], collation: Any) -> Projection:
     entries, meta = entries_of(spec, frozenset(variables), collation)
     is_inclusion = _is_inclusion(entries, meta)
     tree: Tree = {}

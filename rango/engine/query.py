@@ -127,6 +127,15 @@ class Query:
         self.plan: Plan | None = None
         self.scans: list[Scan] = []
 
+    @property
+    def is_one_batch(self) -> bool:
+        """Whether it is a filter, a sort and a limit only, and one fetch gives all of it."""
+        return (
+            0 < self.limit <= self.fetch_count
+            and (self.hint, self.collation, self.projection) == (None, None, None)
+            and not (self.skip or self.meta or self.variables)
+        )
+
     def copy(self) -> Query:
         """The same query, not run yet."""
         other = Query.__new__(Query)

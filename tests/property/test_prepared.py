@@ -42,7 +42,14 @@ SORTS = st.sampled_from(
     ]
 )  # fmt: skip
 OPTIONS = st.fixed_dictionaries(
-    {}, optional={"sort": SORTS, "limit": st.sampled_from([0, 1, 2, 5, -1, True])}
+    {},
+    optional={
+        "sort": SORTS,
+        "limit": st.sampled_from([0, 1, 2, 5, -1, True]),
+        "projection": st.sampled_from(
+            [None, {"a": 1}, {"a": 0}, {"a": 1, "_id": 0}, {"b": True, "a": 1}, ["a"], {"a": 1.0}]
+        ),
+    },
 )
 KEYS: list[Any] = ["a", "b", [("a", 1), ("b", -1)], [("c", -1)]]
 STEPS = st.one_of(
@@ -74,7 +81,9 @@ def changed(rows: Any, db: Any, step: tuple[str, Any, Any]) -> None:
 
 def found(rows: Any, filter: Any, options: Any) -> Any:
     try:
-        return repr(rows.find_many(copy.deepcopy(filter), **options))
+        many = rows.find_many(copy.deepcopy(filter), **options)
+        assert repr(rows.find(copy.deepcopy(filter), **options).to_list()) == repr(many)
+        return repr(many)
     except RangoError as error:
         return type(error), str(error)
 
@@ -101,13 +110,14 @@ def test_a_prepared_find_gives_what_a_new_plan_gives(bodies: Any, rounds: Any) -
             for at, body in enumerate(bodies):
                 changed(rows, whole, ("insert", at, body))
         asked: list[Any] = []
-        for steps, more in rounds:
+        for steps, questions in rounds:
             for rows, whole in pair:
                 for step in steps:
                     changed(rows, whole, copy.deepcopy(step))
-            asked += more
+            asked += questions
             for filter, options in asked * 3:
-                short = finds.find("rows", copy.deepcopy(filter), dict(options))
+                more = {name: each for name, each in options.items() if name != "projection"}
+                short = finds.find("rows", copy.deepcopy(filter), options.get("projection"), more)
                 event("short" if type(short) is list else "general")
                 answers = [found(rows, filter, options) for rows, _ in pair]
                 assert answers[0] == answers[1]

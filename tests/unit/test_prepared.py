@@ -31,7 +31,8 @@ def finds(db: rango.Database, filter: Any, options: Any) -> Any:
     """What the short way says."""
     prepared = db._handle.prepared_finds
     assert prepared is not None
-    return prepared.find("rows", filter, options)
+    options = dict(options)
+    return prepared.find("rows", filter, options.pop("projection", None), options)
 
 
 def ids(documents: Any) -> list[Any]:
@@ -58,6 +59,9 @@ def asked_twice(db: rango.Database, filter: Any, options: Any) -> Any:
         ({"n": {"$gte": 4}}, {}),
         ({"kind": "b", "w": {"$gte": 1}}, {"sort": [("w", 1)]}),
         ({"w": {"$gt": 0.9}}, {"limit": 2}),
+        ({"n": 2}, {"projection": {"w": 1}}),
+        ({"n": 2}, {"projection": {"w": True, "_id": 0}}),
+        ({}, {**BY_N, "projection": {"w": 0, "nothing": 0}}),
     ],
 )
 def test_what_is_asked_again_goes_the_short_way(
@@ -98,6 +102,10 @@ def test_a_value_that_decides_more_is_no_path(db: rango.Database, value: Any) ->
         ({}, {"sort": [("n", True)]}),
         ({}, {"sort": [["n", 1]]}),
         ({}, {"sort": {"n": 1}}),
+        ({}, {"projection": ["w"]}),
+        ({}, {"projection": {}}),
+        ({}, {"projection": {"w": 1.0}}),
+        ({}, {"projection": {"w": {"$slice": 1}}}),
         ({"n": object()}, {}),
         ({"n": "x" * 600}, {}),
     ],
@@ -113,6 +121,71 @@ def test_what_is_sorted_in_memory_stays_there(db: rango.Database) -> None:
     short, general = asked_twice(db, {}, {"sort": [("w", -1)], "limit": 2})
     assert type(short) is Unprepared
     assert ids(general) == [5, 4]
+
+
+@pytest.mark.parametrize(
+    ("filter", "projection"),
+    [
+        ({"n": 2}, {"n": 1, "_id": 0}),
+        ({"n": {"$lt": 3}}, {"_id": 1}),
+        ({"n": 2}, {"a.b": 1}),
+        ({"n": 2}, {"_rev": 1}),
+        ({"n": 2}, {"w": 1, "kind": 0}),
+    ],
+)
+def test_a_projection_that_needs_more_is_made_anew(
+    db: rango.Database, filter: Any, projection: Any
+) -> None:
+    answers = []
+    for _ in range(3):
+        try:
+            answers.append(db["rows"].find_many(filter, projection))
+        except InvalidFilter:
+            answers.append(None)
+    assert answers[0] == answers[1] == answers[2]
+    assert type(finds(db, filter, {"projection": projection})) is Unprepared
+
+
+def test_a_cursor_that_is_one_batch_goes_the_short_way(db: rango.Database) -> None:
+    rows = db["rows"]
+    for _ in range(3):
+        assert ids(rows.find({}).sort("n", -1).limit(2)) == [5, 4]
+        assert ids(rows.find({"kind": "b"}).limit(2)) == [1, 3]
+    cursor = rows.find({"kind": "b"}, limit=2)
+    before = db._handle.metrics.queries
+    assert ids(cursor) == [1, 3]
+    assert not cursor.alive
+    assert cursor._query.plan is None
+    assert db._handle.metrics.queries == before + 1
+    assert ids(cursor.rewind()) == [1, 3]
+    with db.transaction():
+        rows.delete_one({"_id": 1})
+        assert ids(rows.find({"kind": "b"}, limit=2)) == [3, 5]
+
+
+def test_a_cursor_asks_what_the_filter_was_when_it_was_made(db: rango.Database) -> None:
+    rows = db["rows"]
+    filter: dict[str, Any] = {"kind": "b"}
+    for _ in range(3):
+        rows.find(filter, limit=1).to_list()
+    cursor = rows.find(filter, limit=1)
+    filter["kind"] = "a"
+    assert ids(cursor) == [1]
+    deep: dict[str, Any] = {"n": {"$gte": 3}}
+    for _ in range(3):
+        rows.find(deep, limit=1).to_list()
+    cursor = rows.find(deep, limit=1)
+    deep["n"]["$gte"] = 0
+    assert ids(cursor) == [3]
+
+
+def test_a_cancelled_cursor_reads_nothing(db: rango.Database) -> None:
+    for _ in range(3):
+        db["rows"].find({}, limit=2).to_list()
+    cursor = db["rows"].find({}, limit=2)
+    cursor.cancel()
+    with pytest.raises(QueryCancelled):
+        cursor.to_list()
 
 
 def test_an_array_that_came_later_changes_the_plan(db: rango.Database) -> None:
