@@ -248,7 +248,7 @@ class Cursor(Generic[D]):
             return iter(())
         batches = self._query.batches(view, info)
         if unprepared is not None:
-            prepare(unprepared, self._query, info)
+            prepare(unprepared, view.catalog, info)
         return batches
 
     def _go_on(self) -> None:

@@ -166,7 +166,7 @@ class CollectionReads(PointReader, Generic[D]):
             for scan in query.scans:
                 scan.close()
         if unprepared is not None:
-            prepare(unprepared, query, info)
+            prepare(unprepared, view.catalog, info)
         return documents
 
     @overload

@@ -6,12 +6,16 @@ Terms       key: what a plan hangs on: the collection, the filter, the sort, and
             value it is decides nothing (see shape in rango/engine/planned.py) but the one interval
             that is scanned. The projection is its fields with 1 or 0.
             Prepared: a plan under its key, as a scan takes it.
+            Refused: a key whose plan is no such scan, which is remembered, too.
 Invariants  What find() gives, a query for it outside of any transaction would give at this moment.
-            A plan is prepared by a query that has run (rango/engine/preparing.py), so the general
-            way is the only one that plans, checks and refuses: what was refused is never known.
-            A prepared plan was made for the catalog and the marks that there are now.
-            Keys hold what nobody can change, and of exact types: True is no 1, a StrEnum no str.
-            A key is kept when it is asked for the second time: most filters are not.
+            A plan is made of the key, not of what the caller gave (rango/engine/preparing.py), who
+            may change it at any time, and by the general planner. It is asked for after a query
+            like it has run, and at the second time only: most filters are not asked twice.
+            It is good for the catalog that it was made for, and for the marks that were read before
+            it was made: bits are only ever set, so the same marks mean the same plan. Both are
+            looked at when the view is there: a commit's marks are set before it may be seen.
+            Keys hold what nobody can change, of exact types: True is no 1, a StrEnum no str. The
+            caller's filter is read once.
 Failure     What the scan raises. Whatever is unusual, and every error in the arguments, is left to
             the general way.
 Sources     ADR-0045.
@@ -41,18 +45,15 @@ cdef bytes EMPTY = b"\x05\0\0\0\0"
 cdef Py_ssize_t LIMIT_MAX = 2147483647
 
 
-cdef tuple marks_of(CollectionInfo info):
-    cdef IndexInfo index
-    return tuple([index.marks for index in info.indexes])
-
-
 @cython.final
 cdef class Prepared:
-    """How a plan is run."""
+    """How a plan is run, or that it is none that can be."""
 
-    cdef bint is_current(self) except -1:
+    cdef bint is_current(self, object catalog) except -1:
         cdef IndexInfo index
         cdef Py_ssize_t at = 0
+        if self.catalog is not catalog:
+            return False
         for index in self.info.indexes:
             if <uint64_t>self.marks[at] != index.marks:
                 return False
@@ -62,24 +63,48 @@ cdef class Prepared:
 
 @cython.final
 cdef class Unprepared:
-    """A key that was asked for before, and is not known."""
+    """A key that was asked for before, and is not known: what a plan is to be made of."""
 
     @property
     def by_path(self) -> bool:
         """Whether the plan has to hold for every value of one equality."""
         return type(self.key[1]) is str
 
-    def prepare(
-        self, CollectionInfo info not None, *, int index_tree, intervals, bint reverse,
-        bint is_unique, Program program, frozenset names, bint is_kept
-    ) -> None:
-        """Keep how a plan is run; `intervals` are not looked at by_path."""
+    @property
+    def filter(self):
+        """A filter as a dict, or its BSON."""
+        return {self.key[1]: self.value} if self.by_path else self.key[1]
+
+    @property
+    def sort(self):
+        """None, a name, a pair or a tuple of pairs."""
+        return self.key[2]
+
+    @property
+    def has_limit(self) -> bool:
+        return self.key[3]
+
+    @property
+    def projection(self):
+        """Names with 1 or 0, or None."""
+        return None if self.key[4] is None else dict(self.key[4])
+
+    def refuse(self, catalog not None) -> None:
+        """Remember that this is for the general way, as long as the catalog is the same."""
         cdef Prepared prepared = Prepared.__new__(Prepared)
-        cdef PreparedFinds finds = self.finds
-        if self.catalog is not finds.catalog or self.catalog.collections.get(info.name) is not info:
-            return
+        prepared.catalog = catalog
+        self.finds.keep(self.key, prepared)
+
+    def prepare(
+        self, catalog not None, CollectionInfo info not None, tuple marks not None, *,
+        int index_tree, intervals, bint reverse, bint is_unique, Program program, frozenset names,
+        bint is_kept
+    ) -> None:
+        """Keep how a plan is run that was made after `marks` had been those of the indexes."""
+        cdef Prepared prepared = Prepared.__new__(Prepared)
+        prepared.catalog = catalog
         prepared.info = info
-        prepared.marks = marks_of(info)
+        prepared.marks = marks
         prepared.index_tree = index_tree
         prepared.intervals = None if self.by_path else intervals
         prepared.reverse = reverse
@@ -87,9 +112,7 @@ cdef class Unprepared:
         prepared.program = program
         prepared.names = names
         prepared.is_kept = is_kept
-        if len(finds.known) >= PREPARED_MAX:
-            finds.known.clear()
-        finds.known[self.key] = prepared
+        self.finds.keep(self.key, prepared)
 
 
 @cython.final
@@ -114,9 +137,14 @@ cdef class PreparedFinds:
         has run the query; or None: the general way. `stop` has started.
         """
         cdef PyObject *found
+        cdef PyObject *first
+        cdef PyObject *second
+        cdef Py_ssize_t at = 0
+        cdef object path = None
+        cdef object value = None
         cdef object way = None
-        cdef object asked
         cdef object shown = None
+        cdef object asked
         cdef object intervals
         cdef Py_ssize_t limit = 0
         cdef View view
@@ -131,24 +159,29 @@ cdef class PreparedFinds:
                 return None
         if projection is not None:
             shown = flags_of(projection)
-        asked = self.asked(filter)
+        if len(<dict>filter) == 1:
+            # with own references: whatever runs below may change the dict
+            PyDict_Next(filter, &at, &first, &second)
+            path, value = <object>first, <object>second
+        asked = self.asked(filter, path, value)
         if asked is None or shown is NotImplemented:
             return None
-        view = (<Store>self.core.store).view()
-        if view.known is not self.catalog:
-            self.catalog = view.known
-            self.known.clear()
         key = (name, asked, way, limit > 0, shown)
         found = PyDict_GetItem(self.known, key)
         if found == NULL:
-            return self.missed(key)
+            return self.missed(key, value)
         prepared = <Prepared>found
-        if not prepared.is_current():
-            del self.known[key]
+        if prepared.info is None:
+            if prepared.catalog is not (<Store>self.core.store).seen.known:
+                self.known.pop(key, None)
+            return None
+        view = (<Store>self.core.store).view()
+        if not prepared.is_current(view.known):
+            self.known.pop(key, None)
             return None
         intervals = prepared.intervals
         if intervals is None:
-            intervals = interval_of((<dict>filter)[asked])
+            intervals = interval_of(value)
             if intervals is None:
                 return None
         return self.run(view, prepared, intervals, limit, stop)
@@ -160,22 +193,16 @@ cdef class PreparedFinds:
             and get_value(self.scope) is None
         )
 
-    cdef object asked(self, dict filter):
+    cdef object asked(self, dict filter, object path, object value):
         # the filter's part of a key; None: the general way
         cdef Buffer bson
-        cdef Py_ssize_t at = 0
-        cdef PyObject *path
-        cdef PyObject *value
-        cdef object name
-        if not filter:
-            return EMPTY
-        if len(filter) == 1:
-            PyDict_Next(filter, &at, &path, &value)
-            name = <object>path
-            if type(name) is not str or name == "_id":
+        if path is not None:
+            if type(path) is not str or path == "_id":
                 return None
-            if self.is_plain(<object>value) and not (<str>name).startswith("$"):
-                return name
+            if self.is_plain(value) and not (<str>path).startswith("$"):
+                return path if len(<str>path) <= NAME_SIZE_MAX else None
+        elif not filter:
+            return EMPTY
         buffer_init(&bson)
         try:
             fields_encode(&bson, filter, None)
@@ -195,7 +222,7 @@ cdef class PreparedFinds:
             return value == value
         return PySet_Contains(self.plain, kind)
 
-    cdef object missed(self, tuple key):
+    cdef object missed(self, tuple key, object value):
         cdef Unprepared unprepared
         cdef uint64_t mark = <uint64_t><int64_t>hash(key)
         cdef uint64_t *place = &self.seen[mark & (SEEN_COUNT - 1)]
@@ -204,9 +231,15 @@ cdef class PreparedFinds:
             return None
         unprepared = Unprepared.__new__(Unprepared)
         unprepared.finds = self
-        unprepared.catalog = self.catalog
         unprepared.key = key
+        unprepared.value = value
         return unprepared
+
+    cdef int keep(self, tuple key, Prepared prepared) except -1:
+        if len(self.known) >= PREPARED_MAX:
+            self.known.clear()
+        self.known[key] = prepared
+        return 0
 
     cdef list run(
         self, View view, Prepared prepared, object intervals, Py_ssize_t limit, Stop stop
@@ -243,6 +276,10 @@ cdef Py_ssize_t limit_of(dict options) except -2:
     return <Py_ssize_t><object>found
 
 
+cdef bint is_name(object name) except -1:
+    return type(name) is str and len(<str>name) <= NAME_SIZE_MAX
+
+
 cdef object sort_key(dict options):
     # the sort's part of a key; NotImplemented: the general way
     cdef PyObject *found = PyDict_GetItem(options, "sort")
@@ -253,14 +290,16 @@ cdef object sort_key(dict options):
     if found == NULL or <object>found is None:
         return None
     if type(<object>found) is str:
-        return <object>found
+        return <object>found if len(<str>found) <= NAME_SIZE_MAX else NotImplemented
     if type(<object>found) is not list and type(<object>found) is not tuple:
         return NotImplemented
     pairs = tuple(<object>found)
+    if len(pairs) > FIELDS_MAX:
+        return NotImplemented
     for pair in pairs:
         if type(pair) is not tuple or len(<tuple>pair) != 2:
             return NotImplemented
-        if type((<tuple>pair)[0]) is not str or type((<tuple>pair)[1]) is not int:
+        if not is_name((<tuple>pair)[0]) or type((<tuple>pair)[1]) is not int:
             return NotImplemented
     return pairs[0] if len(pairs) == 1 else pairs
 
@@ -268,11 +307,11 @@ cdef object sort_key(dict options):
 cdef object flags_of(object projection):
     # the projection's part of a key; NotImplemented: the general way
     cdef tuple flags
-    if type(projection) is not dict or not 0 < len(<dict>projection) <= FLAGS_MAX:
+    if type(projection) is not dict or not 0 < len(<dict>projection) <= FIELDS_MAX:
         return NotImplemented
     flags = tuple((<dict>projection).items())
     for name, value in flags:
-        if type(name) is not str or (type(value) is not int and type(value) is not bool):
+        if not is_name(name) or (type(value) is not int and type(value) is not bool):
             return NotImplemented
     return flags
 
