@@ -56,5 +56,6 @@ cdef class DirectWrites:
     cdef int replace(
         self, Store store, Batch batch, CollectionInfo info, const RecordHeader *old, Write *write
     ) except -2
+    cdef uint64_t now_ms(self) except? 0
     cdef int settle(self, Store store, uint64_t ordinal) except -1
     cdef int noted(self, str operation, int64_t started, int weight) except -1

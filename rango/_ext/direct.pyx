@@ -31,6 +31,7 @@ from rango._ext.bson_set cimport (
     SET_CHANGED, SET_FIELDS_MAX, SET_NO_MEMORY, SET_SAME, document_set, set_fields,
 )
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init
+from rango._ext.clock cimport system_now
 from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.key cimport key_append_value, key_cap
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
@@ -43,6 +44,7 @@ from rango._ext.view cimport TREE_PREFIX, Found, found_release, prefix_write
 cdef extern from *:
     int count_leading_zeros "__builtin_clzll"(unsigned long long) noexcept nogil
 
+from rango._ext.clock import system_ms
 from rango.errors import InvalidDocument, LimitExceeded, RangoError
 
 
@@ -256,7 +258,7 @@ cdef class DirectWrites:
             return self.change(store, batch, <CollectionInfo>found, write)
         if write.size > self.document_size_max:
             return ELSEWHERE
-        batch.insert_bytes(<CollectionInfo>found, write.bson, write.size, self.core.clock())
+        batch.insert_bytes(<CollectionInfo>found, write.bson, write.size, self.now_ms())
         return CHANGED
 
     cdef int change(self, Store store, Batch batch, CollectionInfo info, Write *write) except -2:
@@ -272,7 +274,7 @@ cdef class DirectWrites:
                 return ELSEWHERE
             if write.op == WRITE_UPDATE:
                 return self.replace(store, batch, info, &old, write)
-            batch.delete_bytes(info, &old, self.core.clock())
+            batch.delete_bytes(info, &old, self.now_ms())
             return CHANGED
         finally:
             found_release(&found)
@@ -292,10 +294,14 @@ cdef class DirectWrites:
         if answer != SET_CHANGED or changed.size > self.document_size_max:
             return ELSEWHERE
         batch.replace_bytes(
-            info, old, changed.data, changed.size, self.core.clock(), &write.fields
+            info, old, changed.data, changed.size, self.now_ms(), &write.fields
         )
         scratch_shrink(changed)
         return CHANGED
+
+    cdef uint64_t now_ms(self) except? 0:
+        cdef object clock = self.core.clock
+        return system_now() if clock is system_ms else clock()
 
     cdef int settle(self, Store store, uint64_t ordinal) except -1:
         # as Core.settle, but for a checkpoint and for the thread of "group"
