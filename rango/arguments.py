@@ -135,6 +135,7 @@ def options_of(
 ) -> OpenOptions:
     """The engine's options, every argument checked."""
     # loaded when a database is opened, so that `import rango` stays cheap for a command line
+    from rango._ext.clock import system_ms
     from rango._ext.seal import Entropy
     from rango._ext.vfs import POSIX
     from rango.engine.core import OpenOptions
@@ -146,7 +147,7 @@ def options_of(
         )
     for name, value in (("clock", clock), ("random", random), ("ids", ids)):
         function_check(name, value)
-    now = _now if clock is None else clock_checked(clock)
+    now = system_ms if clock is None else clock_checked(clock)
     given = dict(zip(_SECRETS, secret, strict=False))
     if given["keyfile"] is not None:
         given["keyfile"] = path_text(given["keyfile"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from rango.metrics import Histogram, bound_ns
+from rango._ext.histogram import Histogram, bound_ns
 
 if TYPE_CHECKING:
     from rango.database import Database

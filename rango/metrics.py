@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-BUCKETS: Final = 54
-"""Bucket n holds what took less than 1.024 us * 2**n; with so many, every time has one."""
+from rango._ext.histogram import Histogram
 
 INSERT_SAMPLE: Final = 64
 """Looks at the clock would be a part of an insert's price."""
@@ -36,50 +35,6 @@ OPERATIONS: Final = (
 
 NEVER: Final = 1 << 63
 """Nanoseconds: no operation is so slow."""
-
-
-class Histogram:
-    """How long operations took."""
-
-    __slots__ = ("buckets", "total_ns")
-
-    def __init__(self) -> None:
-        self.buckets = [0] * BUCKETS
-        self.total_ns = 0
-
-    def observe(self, ns: int, weight: int = 1) -> None:
-        """Count an operation of so many nanoseconds; one that stands for `weight` of its kind."""
-        self.buckets[(ns >> 10).bit_length()] += weight
-        self.total_ns += ns * weight
-
-    @property
-    def count(self) -> int:
-        """How many there were."""
-        return sum(self.buckets)
-
-    def quantile_ms(self, share: float) -> float:
-        """An upper bound of what this share of them took; 0 if there was none."""
-        wanted = share * self.count
-        seen = 0
-        for number, count in enumerate(self.buckets):
-            seen += count
-            if count and seen >= wanted:
-                return bound_ns(number) / 1e6
-        return 0.0
-
-    def as_dict(self) -> dict[str, float]:
-        """Count, and times in milliseconds; p50 and p99 are upper bounds, within a factor of 2."""
-        return {
-            "count": self.count,
-            "total_ms": self.total_ns / 1e6,
-            "p50_ms": self.quantile_ms(0.5),
-            "p99_ms": self.quantile_ms(0.99),
-        }
-
-
-def bound_ns(number: int) -> int:
-    """The upper bound of a bucket, nanoseconds."""
-    return 1024 << number
 
 
 class Metrics:

@@ -10,7 +10,7 @@ Failure     An error says what to change; what was written before it is said by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from rango.bulk import bulk_details, run_requests
 from rango.changes import encoded_many, insert_batches
@@ -54,8 +54,11 @@ from rango.statements import (
 from rango.timing import noted, perf_counter_ns
 from rango.transaction import active_transactions
 
-if TYPE_CHECKING:
-    pass
+UPDATED: Final = (UpdateResult(0, 0), UpdateResult(1, 0), UpdateResult(1, 1))
+"""By what DirectWrites.update answers. A result cannot be changed, so one will do for all."""
+
+DELETED: Final = (DeleteResult(0), DeleteResult(1))
+"""By what DirectWrites.delete answers."""
 
 
 class CollectionWrites(CollectionFoundAndChanged[D]):
@@ -209,7 +212,7 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         ):
             done = direct.update(self._name, filter, update)
             if done >= 0:
-                return UpdateResult(done and 1, done >> 1)
+                return UPDATED[done]
         stop = write_stop(max_time_ms)
         options = (array_filters, collation, hint, let, sort, stop)
         if upsert is False and type(update) is dict:
@@ -327,7 +330,7 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         ):
             done = direct.delete(self._name, filter)
             if done >= 0:
-                return DeleteResult(done)
+                return DELETED[done]
         stop = write_stop(max_time_ms)
         key = point_key(self._handle, filter, (collation, hint, let, stop))
         if key is not None:

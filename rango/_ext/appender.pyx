@@ -28,12 +28,12 @@ from libc.string cimport memcpy, memset
 from rango._ext.buffer cimport buffer_free, buffer_init, buffer_reserve
 from rango._ext.frame cimport (
     FRAME_AAD_SIZE, CommitPlan, FrameHeader, block_end, chain_next, commit_plan, frame_aad_write,
-    frame_align, frame_header_write,
+    frame_align, frame_check_write, frame_header_start,
 )
 from rango._ext.layout cimport (
     BLOCK_SIZE, CHAIN_SIZE, DATABASE_ID_SIZE, FRAME_CLOSED, FRAME_COMMIT, FRAME_HEADER_SIZE,
-    FRAME_OVERHEAD, FRAME_PART, SEGMENT_FIRST_STEP, SEGMENT_FRAMES_MAX, SEGMENT_HEADER_SIZE,
-    SEGMENT_SIZE_MAX, SEGMENT_STEP_MAX, UNIT_SIZE,
+    FRAME_NONCE, FRAME_OVERHEAD, FRAME_PART, SEGMENT_FIRST_STEP, SEGMENT_FRAMES_MAX,
+    SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_STEP_MAX, UNIT_SIZE,
 )
 from rango._ext.log_flush cimport flush_lead
 from rango._ext.seal cimport SealKey
@@ -192,13 +192,11 @@ cdef class Appender:
         header.first_ordinal = self.ordinal + 1
         header.durable = self.shared.load(WORD_DURABLE)
         memcpy(header.previous, self.next_chain, 16)
-        memset(header.nonce, 0, 12)
-        frame_header_write(into, &header)
+        frame_header_start(into, &header)
         frame_aad_write(aad, self.database_id, self.segment_id, offset, into)
         self.key.seal(
-            aad, FRAME_AAD_SIZE, body, size, header.nonce, into + FRAME_HEADER_SIZE)
-        # again, with the nonce, which the check covers
-        frame_header_write(into, &header)
+            aad, FRAME_AAD_SIZE, body, size, into + FRAME_NONCE, into + FRAME_HEADER_SIZE)
+        frame_check_write(into)
         chain_next(self.next_chain, into, size + FRAME_OVERHEAD, self.next_chain)
         return 0
 

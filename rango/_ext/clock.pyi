@@ -6,3 +6,5 @@ from typing import final
 class Clock:
     ms: int
     counter: int
+
+def system_ms() -> int: ...

@@ -1,4 +1,4 @@
-"""The clock of revisions: hybrid logical time of one node.
+"""The clock of revisions: hybrid logical time of one node; and the system's clock.
 
 Terms       revision: see the glossary.
 Invariants  It ticks only under the append lock, and never backwards: what was logged once is a
@@ -8,6 +8,20 @@ Sources     Kulkarni et al., Logical Physical Clocks (2014).
 
 cimport cython
 from libc.stdint cimport uint16_t, uint64_t
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+
+
+cdef uint64_t system_now() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    if now.tv_sec < 0:
+        return 0    # revisions are not negative, and what was logged is a floor
+    return <uint64_t>now.tv_sec * 1000 + <uint64_t>now.tv_nsec // 1000000
+
+
+def system_ms() -> int:
+    """Milliseconds since the epoch. What a core's clock is unless another one is given."""
+    return system_now()
 
 
 @cython.final

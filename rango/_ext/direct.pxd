@@ -1,11 +1,12 @@
 # Writes of one document, each in one call from Python.
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from rango._ext.batch cimport Batch
 from rango._ext.bson_set cimport SetFields
 from rango._ext.buffer cimport Buffer
 from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.core_state cimport CoreState
+from rango._ext.histogram cimport Histogram
 from rango._ext.record cimport RecordHeader
 from rango._ext.store cimport Store
 
@@ -33,6 +34,10 @@ ctypedef struct Write:
 cdef class DirectWrites:
     cdef CoreState core
     cdef object metrics
+    cdef Histogram inserts          # of the metrics: how long they took
+    cdef Histogram updates
+    cdef Histogram deletes
+    cdef Histogram commits          # of the core
     cdef bytes actor
     cdef object catch_up            # of the core, under the append lock
     cdef object transactions        # context variables: what is in the first is running,
@@ -45,6 +50,8 @@ cdef class DirectWrites:
     cdef object catalog             # of the newest commit, when this was last used; what it says:
     cdef dict collections
     cdef size_t document_size_max
+    cdef Buffer room                # for a call to encode into: a document, or operands,
+    cdef Buffer key_room            # and a key
     cdef bint is_free(self) except -1
     cdef int is_id(self, object value) except -1
     cdef int key(self, object filter, Buffer *out) except -1
@@ -56,5 +63,5 @@ cdef class DirectWrites:
     cdef int replace(
         self, Store store, Batch batch, CollectionInfo info, const RecordHeader *old, Write *write
     ) except -2
+    cdef uint64_t now_ms(self) except? 0
     cdef int settle(self, Store store, uint64_t ordinal) except -1
-    cdef int noted(self, str operation, int64_t started, int weight) except -1

@@ -10,7 +10,8 @@ Invariants  A direct write does what the general way does, or answers ELSEWHERE 
             The document is found and changed under the append lock. Nobody can give up a page of
             the newest generation meanwhile, so no lease is needed: a checkpoint is adopted under
             that lock.
-            Arguments are encoded before the lock is taken: that may run the caller's code.
+            Arguments are encoded before the lock is taken: that may run the caller's code. What
+            they are encoded into is lent (scratch.pyx): another call may come meanwhile.
 Failure     What waiting for the lock, following others, the commit or its flush raises. MemoryError
             before the commit: nothing was written.
 Sources     ADR-0041.
@@ -29,17 +30,18 @@ from rango._ext.bson_encode cimport fields_encode
 from rango._ext.bson_set cimport (
     SET_CHANGED, SET_FIELDS_MAX, SET_NO_MEMORY, SET_SAME, document_set, set_fields,
 )
-from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow, buffer_init
+from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow
+from rango._ext.clock cimport system_now
 from rango._ext.collection_info cimport CollectionInfo
-from rango._ext.histogram cimport now_ns, observed
 from rango._ext.key cimport key_append_value, key_cap
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.overlay cimport overlay_bytes, overlay_count
 from rango._ext.record cimport RecordHeader, record_header_read
-from rango._ext.scratch cimport scratch_shrink
+from rango._ext.scratch cimport buffer_lend, buffer_return, scratch_shrink
 from rango._ext.store cimport Store
 from rango._ext.view cimport TREE_PREFIX, Found, found_release, prefix_write
 
+from rango._ext.clock import system_ms
 from rango.errors import InvalidDocument, LimitExceeded, RangoError
 
 
@@ -54,6 +56,10 @@ cdef class DirectWrites:
     ):
         self.core = core
         self.metrics = metrics
+        self.inserts = metrics.times["insert"]
+        self.updates = metrics.times["update"]
+        self.deletes = metrics.times["delete"]
+        self.commits = core.times["commit"]
         self.actor = actor
         self.catch_up = catch_up
         self.transactions = transactions
@@ -63,6 +69,10 @@ cdef class DirectWrites:
         self.calm_entries = calm_entries
         self.calm_bytes = calm_bytes
         self.waits = waits
+
+    def __dealloc__(self):
+        buffer_free(&self.room)
+        buffer_free(&self.key_room)
 
     def insert(self, str name not None, document):
         """Store a new document that has an `_id`, which is returned; None: the general way."""
@@ -82,7 +92,7 @@ cdef class DirectWrites:
         for each in self.reserved:
             if PyDict_Contains(document, each):
                 return None
-        buffer_init(&bson)
+        buffer_lend(&self.room, &bson)
         try:
             try:
                 fields_encode(&bson, document, kept)
@@ -90,7 +100,7 @@ cdef class DirectWrites:
                 return None
             answer = self.insert_bytes(name, bson.data, bson.size)
         finally:
-            buffer_free(&bson)
+            buffer_return(&self.room, &bson)
         return None if answer == ELSEWHERE else kept
 
     def insert_bson(self, str name not None, bytes bson not None) -> bool:
@@ -116,7 +126,7 @@ cdef class DirectWrites:
         if answer != ELSEWHERE:
             metrics.inserts += 1
             if is_timed:
-                self.noted("insert", started, sample)
+                self.inserts.add(now_ns() - started, sample)
         return answer
 
     def update(self, str name not None, filter, update) -> int:
@@ -128,20 +138,20 @@ cdef class DirectWrites:
         cdef int answer = ELSEWHERE
         cdef int64_t started = now_ns()
         write.op = WRITE_UPDATE
-        buffer_init(&write.key)
-        buffer_init(&operands)
+        buffer_lend(&self.key_room, &write.key)
+        buffer_lend(&self.room, &operands)
         try:
             if self.is_free() and self.key(filter, &write.key) and operands_encode(
                 update, &operands
             ) and set_fields(operands.data, operands.size, &write.fields) == 0:
                 answer = self.run(name, &write)
         finally:
-            buffer_free(&write.key)
-            buffer_free(&operands)
+            buffer_return(&self.key_room, &write.key)
+            buffer_return(&self.room, &operands)
         if answer != ELSEWHERE:
             if answer == CHANGED:
                 self.metrics.updates += 1
-            self.noted("update", started, 1)
+            self.updates.add(now_ns() - started, 1)
         return answer
 
     def delete(self, str name not None, filter) -> int:
@@ -151,17 +161,17 @@ cdef class DirectWrites:
         cdef int answer = ELSEWHERE
         cdef int64_t started = now_ns()
         write.op = WRITE_DELETE
-        buffer_init(&write.key)
+        buffer_lend(&self.key_room, &write.key)
         try:
             if self.is_free() and self.key(filter, &write.key):
                 answer = self.run(name, &write)
         finally:
-            buffer_free(&write.key)
+            buffer_return(&self.key_room, &write.key)
         if answer == ELSEWHERE:
             return answer
         if answer == CHANGED:
             self.metrics.deletes += 1
-        self.noted("delete", started, 1)
+        self.deletes.add(now_ns() - started, 1)
         return 1 if answer == CHANGED else 0
 
     # --- what may be written this way
@@ -247,7 +257,7 @@ cdef class DirectWrites:
             return self.change(store, batch, <CollectionInfo>found, write)
         if write.size > self.document_size_max:
             return ELSEWHERE
-        batch.insert_bytes(<CollectionInfo>found, write.bson, write.size, self.core.clock())
+        batch.insert_bytes(<CollectionInfo>found, write.bson, write.size, self.now_ms())
         return CHANGED
 
     cdef int change(self, Store store, Batch batch, CollectionInfo info, Write *write) except -2:
@@ -263,7 +273,7 @@ cdef class DirectWrites:
                 return ELSEWHERE
             if write.op == WRITE_UPDATE:
                 return self.replace(store, batch, info, &old, write)
-            batch.delete_bytes(info, &old, self.core.clock())
+            batch.delete_bytes(info, &old, self.now_ms())
             return CHANGED
         finally:
             found_release(&found)
@@ -283,10 +293,14 @@ cdef class DirectWrites:
         if answer != SET_CHANGED or changed.size > self.document_size_max:
             return ELSEWHERE
         batch.replace_bytes(
-            info, old, changed.data, changed.size, self.core.clock(), &write.fields
+            info, old, changed.data, changed.size, self.now_ms(), &write.fields
         )
         scratch_shrink(changed)
         return CHANGED
+
+    cdef uint64_t now_ms(self) except? 0:
+        cdef object clock = self.core.clock
+        return system_now() if clock is system_ms else clock()
 
     cdef int settle(self, Store store, uint64_t ordinal) except -1:
         # as Core.settle, but for a checkpoint and for the thread of "group"
@@ -304,13 +318,10 @@ cdef class DirectWrites:
             if store.appender.durable < ordinal:
                 started = now_ns()
                 store.appender.wait_durable(ordinal)
-                observed(core.times["commit"], now_ns() - started, 1)
+                self.commits.add(now_ns() - started, 1)
             store.publish()
         core.commits += 1
         return 0
-
-    cdef int noted(self, str operation, int64_t started, int weight) except -1:
-        return observed(self.metrics.times[operation], now_ns() - started, weight)
 
 
 cdef bint operands_encode(object update, Buffer *out) except -1:

@@ -27,6 +27,9 @@ ctypedef struct CommitPlan:
 cdef void commit_plan(uint64_t position, size_t size, CommitPlan *plan) noexcept nogil
 # 68 bytes, check included
 cdef void frame_header_write(uint8_t *into, const FrameHeader *header) noexcept nogil
+# the same in two steps, if the nonce comes between them: all but nonce and check; then the check
+cdef void frame_header_start(uint8_t *into, const FrameHeader *header) noexcept nogil
+cdef void frame_check_write(uint8_t *into) noexcept nogil
 # 1 valid, 0 not a header (magic, kind, size cap, ordinals, check); `size` is what may be read.
 # Whether the whole frame fits into what is left of its block is the caller's question.
 cdef int frame_header_read(const uint8_t *source, size_t size, FrameHeader *out) noexcept nogil

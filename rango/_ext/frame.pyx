@@ -53,6 +53,12 @@ cdef void commit_plan(uint64_t position, size_t size, CommitPlan *plan) noexcept
 
 
 cdef void frame_header_write(uint8_t *into, const FrameHeader *header) noexcept nogil:
+    frame_header_start(into, header)
+    memcpy(into + FRAME_NONCE, header.nonce, 12)
+    frame_check_write(into)
+
+
+cdef void frame_header_start(uint8_t *into, const FrameHeader *header) noexcept nogil:
     store_u32(into + FRAME_MAGIC, <uint32_t>FRAME_MAGIC_VALUE)
     store_u32(into + FRAME_BODY_SIZE, header.body_size)
     into[FRAME_KIND] = header.kind
@@ -62,7 +68,9 @@ cdef void frame_header_write(uint8_t *into, const FrameHeader *header) noexcept 
     store_u64(into + FRAME_FIRST_ORDINAL, header.first_ordinal)
     store_u64(into + FRAME_DURABLE, header.durable)
     memcpy(into + FRAME_PREVIOUS, header.previous, 16)
-    memcpy(into + FRAME_NONCE, header.nonce, 12)
+
+
+cdef void frame_check_write(uint8_t *into) noexcept nogil:
     store_u32(
         into + FRAME_CHECK, crc32(into + FRAME_BODY_SIZE, FRAME_HEADER_SIZE - FRAME_BODY_SIZE))
 

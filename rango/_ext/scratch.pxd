@@ -16,8 +16,9 @@ cdef class Scratch:
     cdef Buffer entry
 
 
+# to whoever asks first, empty; others get one without room
+cdef void buffer_lend(Buffer *place, Buffer *into) noexcept nogil
 # move a buffer that was lent back to its place, unless it is large or another one came first
 cdef void buffer_return(Buffer *place, Buffer *lent) noexcept nogil
-cdef void buffer_lend(Buffer *place, Buffer *into) noexcept nogil
 # give up what one large document left behind
 cdef void scratch_shrink(Buffer *buffer) noexcept nogil

@@ -3,8 +3,9 @@
 Terms       seal, open: glossary. Provider: the library that does AES. Sealed bytes: ciphertext,
             then a tag of 16 bytes.
 Invariants  I-6 (a fresh nonce of 12 random bytes for every seal, from the system or the injected
-            source, never kept in a buffer, so that a fork, a copied machine or a crash cannot
-            repeat one), I-12.
+            source, never kept in a buffer of ours, so that a fork, a copied machine or a crash
+            cannot repeat one; what the kernel draws ahead in its own code it takes back itself:
+            vdso_random.h), I-12.
 Layout      libsodium and OpenSSL: AES-256-GCM, 96-bit nonce, 128-bit tag (NIST SP 800-38D); the
             same bytes from both. plain: the bytes as they are, nonce of zeros, tag = BLAKE2b-128
             (person "rango plain tag") of aad size u64 | aad | nonce | size u64 | bytes. It finds
@@ -13,7 +14,7 @@ Failure     open answers 0 for bytes that are not authentic, whatever is wrong w
             caller knows the place. Unknown or missing provider: InvalidArgument. A source of
             randomness that fails: its own exception. The copy of a key that is kept here is wiped
             when its SealKey goes; OpenSSL's own copy is OpenSSL's to wipe.
-Sources     architecture section 4; RFC 7693 (BLAKE2b); ISO 3309 (CRC-32).
+Sources     architecture section 4; ADR-0044; RFC 7693 (BLAKE2b); ISO 3309 (CRC-32).
 """
 
 import os
@@ -31,20 +32,14 @@ from posix.dlfcn cimport RTLD_NOW, dlopen, dlsym
 from rango._ext.layout cimport KEY_SIZE, NONCE_SIZE, TAG_SIZE
 from rango._ext.span cimport load_u32, store_u64
 
-cdef extern from *:
-    """
-    #include <unistd.h>
-    #if defined(__APPLE__)
-    #include <sys/random.h>
-    #endif
-    """
-    int getentropy(void *into, size_t size) noexcept nogil
+cdef extern from "vdso_random.h":
+    int rango_random(uint8_t *into, size_t size) noexcept nogil
+    bint rango_vdso_switch(bint is_wanted) noexcept nogil
 
 cdef enum:
     KIND_PLAIN = 0
     KIND_LIBSODIUM = 1
     KIND_OPENSSL = 2
-    ENTROPY_STEP = 256          # getentropy gives at most this much in one call
     HASH_STATE_SIZE = 384       # crypto_generichash_blake2b_state, to be aligned at 64
     HASH_STATE_ALIGN = 64
 
@@ -148,6 +143,7 @@ cdef void fill_crc_tables() noexcept nogil:
 nacl.bindings.sodium_init()
 load_functions()
 fill_crc_tables()
+rango_vdso_switch(True)
 
 
 cdef inline void *aligned(uint8_t *room, uintptr_t align) noexcept nogil:
@@ -251,25 +247,26 @@ cdef class Entropy:
         self.source = source
 
     cdef int fill(self, uint8_t *into, size_t size) except -1 nogil:
-        cdef size_t step
         if self.source is not None:
             return source_fill(self.source, into, size)
-        while size:
-            step = size if size < ENTROPY_STEP else <size_t>ENTROPY_STEP
-            if getentropy(into, step) != 0:
-                return entropy_failed()
-            into += step
-            size -= step
-        return 0
+        return 0 if rango_random(into, size) == 0 else entropy_failed()
 
     def bytes(self, size: int) -> bytes:
         """`size` fresh random bytes."""
         cdef bytearray room = bytearray(size)
-        self.fill(room, <size_t>len(room))
+        cdef uint8_t *into = room
+        cdef size_t wanted = <size_t>len(room)
+        with nogil:
+            self.fill(into, wanted)
         return bytes(room)
 
     def __reduce__(self):
         raise TypeError("a source of randomness cannot be pickled")
+
+
+def random_by_vdso(bint is_wanted) -> bool:
+    """For tests: whether to draw without system calls from now on; whether it is done."""
+    return rango_vdso_switch(is_wanted)
 
 
 def nonce_observer_set(object observer) -> None:

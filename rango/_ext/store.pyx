@@ -30,12 +30,11 @@ from rango._ext.clock cimport Clock
 from rango._ext.file_place cimport FilePlace
 from rango._ext.entries cimport ENTRY_ARRAY, INDEX_FIELDS_MAX, MARK_SHORTENED
 from rango._ext.layout cimport (
-    COMMIT_COUNT, COMMIT_HEADER_SIZE, COMMIT_VERSION, COMMIT_VERSION_ACTORS,
-    INDEX_ADD, INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE,
-    INDEX_ENTRY_OP, INDEX_ENTRY_SPLIT, INDEX_ENTRY_TREE, INDEX_PUT, INDEX_REMOVE, INDEX_VALUE_SIZE,
-    MUTATION_DELETE, MUTATION_FORGET, MUTATION_HEADER_SIZE, MUTATION_INDEX_COUNT, MUTATION_INSERT,
-    MUTATION_KEY_SIZE, MUTATION_OP, MUTATION_PURGED, MUTATION_SIZE, MUTATION_TREE,
-    MUTATION_VALUE_SIZE, TREE_CATALOG,
+    COMMIT_COUNT, COMMIT_HEADER_SIZE, COMMIT_VERSION, COMMIT_VERSION_ACTORS, INDEX_ADD,
+    INDEX_ENTRY_HEADER_SIZE, INDEX_ENTRY_KEY_SIZE, INDEX_ENTRY_OP, INDEX_ENTRY_SPLIT,
+    INDEX_ENTRY_TREE, INDEX_PUT, INDEX_REMOVE, INDEX_VALUE_SIZE, MUTATION_DELETE, MUTATION_FORGET,
+    MUTATION_HEADER_SIZE, MUTATION_INDEX_COUNT, MUTATION_INSERT, MUTATION_KEY_SIZE, MUTATION_OP,
+    MUTATION_PURGED, MUTATION_SIZE, MUTATION_TREE, MUTATION_VALUE_SIZE, TREE_CATALOG,
 )
 from rango._ext.overlay cimport (
     CELL_TOMBSTONE, Bloom, overlay_bytes, overlay_count, overlay_owner_next, loans_end,
@@ -128,7 +127,7 @@ cdef class Store:
     cdef uint64_t committed(self, Batch batch) except? 0:
         cdef uint64_t ordinal = 0
         cdef View view = batch.work
-        cdef list entry = [0, view]
+        cdef list entry = None if self.visible_at_once else [0, view]
         if batch.is_broken:
             raise MemoryError("this transaction ran out of memory half-way; abort it")
         if batch.count == 0:
@@ -139,19 +138,20 @@ cdef class Store:
         # whatever may fail for want of memory comes before the append; too wide a plan is not wrong
         for tree, marks in batch.marks.items():
             self._mark(tree, marks)
-        if not self.visible_at_once:
+        if entry is not None:
             self.pending.append(entry)
         try:
             self.appender.append(batch.body.data, batch.body.size, &ordinal)
         except BaseException:
-            if not self.visible_at_once:
+            if entry is not None:
                 self.pending.pop()
             raise
         # before any other thread runs: it would take the commit for that of another process
         self.reached = ordinal
         batch.is_over = True
         view.ordinal = ordinal
-        entry[0] = ordinal
+        if entry is not None:
+            entry[0] = ordinal
         self.head = view
         if batch.body.data[COMMIT_VERSION] == COMMIT_VERSION_ACTORS:
             self.has_actors = True

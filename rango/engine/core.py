@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rango._ext.append_lock import AppendLock
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.core_state import CoreState
+from rango._ext.histogram import Histogram
 from rango._ext.store import Store
 from rango._ext.view import View
 from rango.engine import (
@@ -57,7 +58,6 @@ from rango.errors import (
     ReadOnly,
 )
 from rango.events import ERROR, INFO, WARNING, emit
-from rango.metrics import Histogram
 from rango.storage.follow import Follower
 from rango.storage.keyring import Keyring
 from rango.storage.lock import Work

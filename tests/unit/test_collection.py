@@ -475,3 +475,20 @@ def test_results_say_what_they_are(things: Collection) -> None:
     text = "UpdateResult(matched_count=1, modified_count=1, upserted_id=None)"
     assert repr(things.update_one({}, {"$set": {"a": 1}})) == text
     assert repr(things.delete_many({})) == "DeleteResult(deleted_count=1)"
+
+
+def test_results_that_are_alike_may_be_one_and_do_not_change(things: Collection) -> None:
+    things.insert_many([{"_id": 1, "a": 0}, {"_id": 2}])
+    updates = [things.update_one({"_id": key}, {"$set": {"a": 1}}) for key in (1, 1, 9, 2)]
+    deletes = [things.delete_one({"_id": key}) for key in (1, 1, 2)]
+    assert [(each.matched_count, each.modified_count) for each in updates] == [
+        (1, 1),
+        (1, 0),
+        (0, 0),
+        (1, 1),
+    ]
+    assert [each.deleted_count for each in deletes] == [1, 0, 1]
+    for result in (*updates, *deletes):
+        with pytest.raises(AttributeError):
+            result.matched_count = 5  # type: ignore[misc, union-attr]
+        assert not hasattr(result, "__dict__")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import rango
+from rango._ext.clock import system_ms
 from rango._ext.direct import DirectWrites
 from rango.errors import (
     DatabaseClosed,
@@ -333,3 +334,54 @@ def test_checkpoints_come_when_they_are_due(tmp_path: Path) -> None:
             db["n"].update_one({"_id": number}, SET)
         assert db._handle.core.checkpoints >= 3
         assert db["n"].count_documents({"a": 2}) == 200
+
+
+class Telling(Mapping[str, Any]):
+    """A value whose encoding runs code of the program, which writes meanwhile."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.work = work
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        self.work()
+        return iter(("t",))
+
+    def __getitem__(self, name: str) -> str:
+        return "told " * 100
+
+
+def test_a_write_that_comes_while_another_one_is_encoded(db: rango.Database) -> None:
+    """Each has room of its own to be encoded into."""
+    rows = db["n"]
+
+    def work() -> None:
+        rows.insert_one({"_id": "inner", "text": "i" * 700})
+        rows.update_one({"_id": 1}, {"$set": {"a": "j" * 900, "b": 1}})
+        rows.delete_one({"_id": "inner"})
+
+    outer = {"_id": "outer", "a": "o" * 300, "told": Telling(work), "z": "p" * 300}
+    rows.insert_one(outer)
+    change = {"$set": {"a": "q" * 300, "told": Telling(work), "z": 5}}
+    assert direct_of(db).update("n", {"_id": 2}, change) == 2
+    told = {"t": "told " * 100}
+    assert rows.find_many({}, sort=[("_id", 1)]) == [
+        {"_id": 1, "a": "j" * 900, "b": 1},
+        {"_id": 2, "a": "q" * 300, "told": told, "z": 5},
+        {"_id": "outer", "a": "o" * 300, "told": told, "z": "p" * 300},
+    ]
+    assert list(db.check()) == []
+
+
+def test_without_a_clock_revisions_have_the_time_of_the_system(db: rango.Database) -> None:
+    before = time.time_ns() // 1_000_000
+    assert before <= system_ms() <= time.time_ns() // 1_000_000
+    db["n"].insert_one({"_id": 3})
+    db["n"].update_one({"_id": 1}, SET)
+    db["n"].delete_one({"_id": 2})
+    after = time.time_ns() // 1_000_000
+    for key in (1, 2, 3):
+        at = next(iter(db["n"].history(key)))["at"]
+        assert before <= round(at.timestamp() * 1000) <= after
