@@ -33,6 +33,7 @@ from rango._ext.bson_set cimport (
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_grow
 from rango._ext.clock cimport system_now
 from rango._ext.collection_info cimport CollectionInfo
+from rango._ext.histogram cimport now_ns
 from rango._ext.key cimport key_append_value, key_cap
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.overlay cimport overlay_bytes, overlay_count

@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.core_state cimport CoreState
 from rango._ext.filter cimport Program
+from rango._ext.histogram cimport Histogram
 from rango._ext.stop cimport Stop
 from rango._ext.view cimport View
 
@@ -39,6 +40,7 @@ cdef class Unprepared:
 cdef class PreparedFinds:
     cdef CoreState core
     cdef object metrics
+    cdef Histogram times            # of its finds
     cdef object transactions        # context variables: what is in the first is running,
     cdef object scope               # and what is in the second may cancel
     cdef frozenset plain            # types of values that decide nothing about a plan

@@ -32,7 +32,7 @@ from libc.string cimport memset
 from rango._ext.bson_encode cimport fields_encode
 from rango._ext.buffer cimport Buffer, buffer_free, buffer_init
 from rango._ext.collection_info cimport IndexInfo
-from rango._ext.histogram cimport Histogram, now_ns
+from rango._ext.histogram cimport now_ns
 from rango._ext.key cimport key_append_value
 from rango._ext.points cimport successor
 from rango._ext.scan cimport Scan
@@ -124,6 +124,7 @@ cdef class PreparedFinds:
     ):
         self.core = core
         self.metrics = metrics
+        self.times = metrics.times["find"]
         self.transactions = transactions
         self.scope = scope
         self.plain = plain
@@ -263,7 +264,7 @@ cdef class PreparedFinds:
         finally:
             scan._end()
             if started:
-                (<Histogram>metrics.times["find"]).add(now_ns() - started, sample)
+                self.times.add(now_ns() - started, sample)
 
 
 cdef Py_ssize_t limit_of(dict options) except -2:

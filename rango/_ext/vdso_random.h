@@ -8,6 +8,10 @@
    kernel's own generator, which each call compares; a bumped generation of a virtual machine
    reseeds that. What was given out is erased in the state.
 
+   A process that was written to a file and is restored twice (CRIU) has its state twice. The
+   counter of the processor is put over what is drawn, so that two copies get other bytes unless
+   they draw in the same tick; that takes nothing from what is random already.
+
    Whatever is unusual is getentropy's: another system, an older kernel, a libc that does not show
    the vDSO, a state that is in use, an answer that is not complete. */
 
@@ -82,6 +86,19 @@ static int rango_vdso_switch(int is_wanted)
     return rango_vdso_getrandom != NULL;
 }
 
+static uint64_t rango_ticks(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t ticks;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+#else
+    return 0;
+#endif
+}
+
 /* 0, or -1: the system gives none */
 static int rango_random(uint8_t *into, size_t size)
 {
@@ -90,8 +107,12 @@ static int rango_random(uint8_t *into, size_t size)
     if (call != NULL && !__atomic_exchange_n(&rango_vdso_taken, 1, __ATOMIC_ACQUIRE)) {
         ssize_t given = call(into, size, 0, rango_vdso_state, rango_vdso_state_size);
         __atomic_store_n(&rango_vdso_taken, 0, __ATOMIC_RELEASE);
-        if (given >= 0 && (size_t)given == size)
+        if (given >= 0 && (size_t)given == size) {
+            uint64_t ticks = rango_ticks();
+            for (step = 0; step < size && step < sizeof(ticks); step++)
+                into[step] ^= (uint8_t)(ticks >> (8 * step));
             return 0;
+        }
     }
     for (; size; into += step, size -= step) {
         step = size < RANGO_GETENTROPY_MAX ? size : RANGO_GETENTROPY_MAX;
