@@ -16,13 +16,14 @@ Sources     ADR-0036.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
 from rango._ext.seal import SealKey, blake2b
 from rango._ext.segment import SegmentHeader
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import Vfs
+from rango.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from rango.storage.segment import LogKeys

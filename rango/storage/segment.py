@@ -16,7 +16,7 @@ import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from rango._ext.layout import (
     FRAME_CLOSED,
@@ -32,6 +32,7 @@ from rango._ext.segment_scan import Scanner, frame_header_any
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import VFS_READ, Vfs
 from rango.errors import IoFailed, LogCorrupted, LowDisk, NotFound
+from rango.named_tuple import NamedTuple
 from rango.storage.packed import footer_read, is_packed, packed_keys, view_of, view_tolerant
 
 CHAIN_START: Final = bytes(32)
