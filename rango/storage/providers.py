@@ -23,9 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import Final, NamedTuple, Protocol
-
-from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
+from typing import Final, Protocol
 
 from rango._ext.layout import (
     KEYS_KIND_KEYRING,
@@ -35,6 +33,7 @@ from rango._ext.layout import (
 )
 from rango._ext.seal import blake2b
 from rango.errors import InvalidArgument, KeyRejected
+from rango.named_tuple import NamedTuple
 
 SECRET_SIZE: Final = 32
 CHALLENGE_SIZE: Final = 64
@@ -95,6 +94,9 @@ class Passphrase:
 
     def wrapping_key(self, salt: bytes, kdf: Kdf) -> bytes:
         """Argon2id of the passphrase. Slow on purpose."""
+        # imported here: PyNaCl's bindings are 20 modules, and no other secret needs one of them
+        from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
+
         return crypto_pwhash_alg(
             SECRET_SIZE, self._bytes, salt, kdf.operations, kdf.memory, crypto_pwhash_ALG_ARGON2ID13
         )
