@@ -8,7 +8,7 @@ States      opened --replay to the end--> judged --adopt--> appending. Reading n
 Failure     damage in front of something that was durable: LogCorrupted, nothing is written.
             A torn tail: dropped, copied to oplog/<segment>-<offset>.cut, reported in LogEnd.
             Crashing inside adopt() loses nothing: running it again does the rest.
-Sources     architecture sections 6 to 8; Pillai et al., OSDI 2014 (create, rename, flush the folder).
+Sources     architecture sections 6 to 8; Pillai et al., OSDI 2014 (create, rename, flush folders).
 """
 
 from __future__ import annotations
