@@ -19,9 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
 from bson.objectid import ObjectId
 
 from rango._ext.stop import Stop
-from rango.engine.distinct import distinct_values
-from rango.engine.explain import explained
-from rango.engine.hint import hint_of
 from rango.engine.query import (
     Document,
     ProjectionKeys,
@@ -165,7 +162,7 @@ class Cursor(Generic[D]):
 
         The first fetch raises NotFound if there is none.
         """
-        self._fresh().hint = None if index is None else hint_of(index)
+        self._fresh().hint_with(index)
         return self
 
     def batch_size(self, count: int) -> Self:
@@ -183,7 +180,11 @@ class Cursor(Generic[D]):
         view, _ = self._handle.view()
         info = view.catalog.collections.get(self._name)
         query.start_clock()
-        return [] if info is None else distinct_values(query, view, info, key)
+        if info is None:
+            return []
+        from rango.engine.distinct import distinct_values
+
+        return distinct_values(query, view, info, key)
 
     @overload
     def __getitem__(self, index: int) -> D: ...
@@ -337,6 +338,8 @@ class Cursor(Generic[D]):
         `queryPlanner`   `winningPlan` as a tree of stages under MongoDB's names, `rejectedPlans`
         with their classes; `executionStats` the counters under MongoDB's names
         """
+        from rango.engine.explain import explained
+
         view, _ = self._handle.view()
         info = view.catalog.collections.get(self._name)
         return explained(self._query.copy(), view, info)

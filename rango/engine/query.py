@@ -22,21 +22,14 @@ from rango._ext.entry_scan import EntryScan
 from rango._ext.filter import Program
 from rango._ext.joined_scan import JoinedScan
 from rango._ext.key import key_of
-from rango.engine.collation import Collation, collation_of
-from rango.engine.filters import program_of
-from rango.engine.hint import Hint, hint_of, hinted
+from rango.engine.filters import collation_given, program_of
 from rango.engine.keyed import IndexLike
-from rango.engine.plan import (
-    Plan,
-    is_single,
-)
+from rango.engine.plan import Plan, is_single
 from rango.engine.planned import planned
-from rango.engine.projection import Projection, projection_of
 from rango.engine.returned import returner
 from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
 from rango.engine.stopping import stop_of
 from rango.engine.values import now
-from rango.engine.variables import variables_of
 from rango.errors import InvalidArgument
 from rango.limits import FETCH_COUNT_DEFAULT
 
@@ -45,6 +38,8 @@ if TYPE_CHECKING:
     from rango._ext.scan import Scan
     from rango._ext.stop import Stop
     from rango._ext.view import View
+    from rango.engine.hint import Hint
+    from rango.engine.projection import Projection
 
 Document = dict[str, Any]
 SortKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
@@ -109,8 +104,13 @@ class Query:
         collation: Any = None,
     ) -> None:
         self.filter = filter
-        self.collation: Collation | None = collation_of(collation)
-        self.variables: dict[str, Any] = {} if let is None else variables_of(let, self.collation)
+        # what most queries do not have is imported where it is met
+        self.collation = collation_given(collation)
+        self.variables: dict[str, Any] = {}
+        if let is not None:
+            from rango.engine.variables import variables_of
+
+            self.variables = variables_of(let, self.collation)
         self.program: Program = program_of(
             filter, let=self.variables or None, collation=self.collation
         )
@@ -154,18 +154,26 @@ class Query:
         self.skip = count_check("skip", skip)
         self.limit_to(limit)
         self.max_time_ms = count_check("max_time_ms", max_time_ms or 0)
-        self.hint = None if hint is None else hint_of(hint)
+        self.hint_with(hint)
         self.meta = bool(meta)
         return self
 
     def project(self, projection: ProjectionKeys | None) -> None:
         """Return these fields; None: the whole documents."""
         self.projection_keys = projection
-        self.projection = (
-            None
-            if projection is None
-            else projection_of(projection, self.variables, self.collation)
-        )
+        self.projection = None
+        if projection is not None:
+            from rango.engine.projection import projection_of
+
+            self.projection = projection_of(projection, self.variables, self.collation)
+
+    def hint_with(self, hint: object) -> None:
+        """Use this index; None: what the planner chooses."""
+        self.hint = None
+        if hint is not None:
+            from rango.engine.hint import hint_of
+
+            self.hint = hint_of(hint)
 
     def limit_to(self, limit: object) -> None:
         """Return at most so many; 0: all. A negative limit is PyMongo's for "and in one batch"."""
@@ -179,7 +187,7 @@ class Query:
 
     def collate(self, collation: Any) -> None:
         """Compare strings by this collation; None: by their code points."""
-        self.collation = collation_of(collation)
+        self.collation = collation_given(collation)
         self.program = program_of(self.filter, let=self.variables or None, collation=self.collation)
         self.project(self.projection_keys)
 
@@ -194,6 +202,8 @@ class Query:
         if self.hint is None:
             plan = planned(self.program, self.sort, info, self.skip + self.limit)
         else:
+            from rango.engine.hint import hinted
+
             plan = hinted(self.program, self.sort, self.hint, info)
         self.plan = plan
         return plan

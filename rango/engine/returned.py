@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.filter import Program
 from rango._ext.record import record_bson, record_fields, record_parts
-from rango.engine.projection import Projection
 from rango.ids import node_tag
+
+if TYPE_CHECKING:
+    from rango.engine.projection import Projection
 
 Document = dict[str, Any]
 Returner = Callable[[bytes], Document]
