@@ -35,7 +35,7 @@ from rango.undo import Undo
 if TYPE_CHECKING:
     from rango._ext.vfs import Vfs
     from rango.aggregation import CommandCursor
-    from rango.engine.core import Finding
+    from rango.engine.check import Finding
     from rango.keys import Keys
     from rango.proof import Anchor
     from rango.snapshot import Snapshot

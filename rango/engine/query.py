@@ -13,7 +13,6 @@ Sources     rango.engine.plan; ADR-0011.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -250,8 +249,10 @@ class Query:
             seen: set[bytes] = set()
             scans = [self._scan(view, info, branch, seen) for branch in plan.branches]
             if plan.is_merged:
+                from heapq import merge
+
                 streams = [self._stream(scan) for scan in scans]
-                merged = heapq.merge(*streams, key=sort_key(self.sort))
+                merged = merge(*streams, key=sort_key(self.sort))
                 while batch := list(islice(merged, self._wanted(plan))):
                     yield batch
                 return

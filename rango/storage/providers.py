@@ -18,10 +18,8 @@ Sources     RFC 9106 (Argon2id; its second recommended choice is the default her
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from types import ModuleType
 from typing import Final, Protocol
 
@@ -85,8 +83,10 @@ class Passphrase:
             raise InvalidArgument(
                 "the passphrase is empty; leave passphrase= out for a database without a key"
             )
+        from unicodedata import normalize
+
         try:
-            self._bytes = unicodedata.normalize("NFC", text).encode()
+            self._bytes = normalize("NFC", text).encode()
         except UnicodeEncodeError:
             raise InvalidArgument(
                 "the passphrase holds a lone surrogate, which is not text"
@@ -274,6 +274,8 @@ class OsKeyring:
 @contextmanager
 def os_keyring_named() -> Iterator[ModuleType]:
     """The library, loaded; what it refuses becomes KeyRejected."""
+    from importlib import import_module
+
     try:
         library = import_module("keyring")
         errors = import_module("keyring.errors")

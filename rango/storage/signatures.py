@@ -57,8 +57,8 @@ KEY_SIZE: Final = 32
 Kind = Literal["head", "base", "purge"]
 KINDS_BY_WORD: Final[dict[str, Kind]] = {"head": "head", "base": "base", "purge": "purge"}
 KINDS: Final = {"head": b"rango head", "base": b"rango base", "purge": b"rango purge"}
-WORDS: Final = re.compile(r"[a-z]+( [0-9a-z]+)+")
-NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,19}")
+WORDS: Final = r"[a-z]+( [0-9a-z]+)+"
+NUMBER: Final = r"0|[1-9][0-9]{0,19}"
 
 
 class Signature(NamedTuple):
@@ -157,7 +157,7 @@ def signed(
 
 def line_read(text: str) -> Signature | Link | None:
     """What a line says, its signatures not checked; None if it is not one of ours."""
-    if len(text) > LINE_SIZE_MAX or not WORDS.fullmatch(text):
+    if len(text) > LINE_SIZE_MAX or not re.fullmatch(WORDS, text):
         return None
     kind, version, *words = text.split(" ")
     if version != "1":
@@ -202,7 +202,7 @@ def bytes_of(word: str, size: int) -> bytes | None:
 
 def number_of(word: str) -> int | None:
     """An unsigned integer of 64 bits, in decimal."""
-    return int(word) if NUMBER.fullmatch(word) and int(word) < 1 << 64 else None
+    return int(word) if re.fullmatch(NUMBER, word) and int(word) < 1 << 64 else None
 
 
 # --- the file
