@@ -28,7 +28,6 @@ from rango._ext.store import Store
 from rango._ext.view import View
 from rango.engine import attach, checkpoint, expiry, index, point, recovery, shrink, signing
 from rango.engine.catalog import collection_dropped, collection_renamed
-from rango.engine.flusher import Flusher
 from rango.engine.gone import gone
 from rango.engine.options import OpenOptions, identity
 from rango.engine.settings import apply_cache_size, is_purging
@@ -51,6 +50,7 @@ from rango.storage.lock import Work
 if TYPE_CHECKING:
     from rango._ext.view import Generation
     from rango.engine.check import Finding
+    from rango.engine.flusher import Flusher
     from rango.storage.superblock import Slot
 
 __all__ = ["CollectionInfo", "Core", "IndexInfo", "OpenOptions", "Txn"]
@@ -179,6 +179,8 @@ class Core(CoreState):
 
             purge.resume(self)
         if self.durability == "group":
+            from rango.engine.flusher import Flusher
+
             self.flusher = Flusher(self, self.options.group_delay_ms)
         self.expirer.start()
 

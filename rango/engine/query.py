@@ -17,9 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from rango._ext.entry_scan import EntryScan
 from rango._ext.filter import Program
-from rango._ext.joined_scan import JoinedScan
 from rango._ext.key import key_of
 from rango.engine.filters import collation_given, program_of
 from rango.engine.keyed import IndexLike
@@ -34,6 +32,8 @@ from rango.limits import FETCH_COUNT_DEFAULT
 
 if TYPE_CHECKING:
     from rango._ext.collection_info import CollectionInfo
+    from rango._ext.entry_scan import EntryScan
+    from rango._ext.joined_scan import JoinedScan
     from rango._ext.scan import Scan
     from rango._ext.stop import Stop
     from rango._ext.view import View
@@ -236,6 +236,8 @@ class Query:
         )
         other.end_with(self.stop)
         self.scans.append(other)
+        from rango._ext.joined_scan import JoinedScan
+
         return JoinedScan(own, other, self.program, plan.reverse, JOIN_AFTER)
 
     def _found(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[bytes]]:
@@ -437,11 +439,7 @@ class Query:
         )
 
     def _of_entries(
-        self,
-        scan: Scan,
-        plan: Plan,
-        shown: tuple[str | None, ...] = (),
-        with_id: bool = False,
+        self, scan: Scan, plan: Plan, shown: tuple[str | None, ...] = (), with_id: bool = False
     ) -> EntryScan:
         """A scan of a plan that asks its entries first."""
         assert plan.index is not None
@@ -452,6 +450,8 @@ class Query:
             path if path in shown or (program is not None and "." not in path) else None
             for path in paths
         )
+        from rango._ext.entry_scan import EntryScan
+
         return EntryScan(scan, names, shown, with_id, program)
 
     def count(self, view: View, info: CollectionInfo) -> int:

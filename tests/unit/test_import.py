@@ -31,15 +31,17 @@ SELDOM = {
     "selectors", "socket", "ssl", "subprocess", "tempfile", "unicodedata", "yaml", "zoneinfo",
 }  # fmt: skip
 SELDOM_OWN = {
-    "rango.aggregation", "rango.aio", "rango.bulk", "rango.cli", "rango.compat", "rango.doctor",
-    "rango.engine.aggregate", "rango.engine.backup", "rango.engine.check",
-    "rango.engine.collation", "rango.engine.distinct", "rango.engine.explain",
-    "rango.engine.expression", "rango.engine.figures", "rango.engine.hint",
-    "rango.engine.json_schema", "rango.engine.projection", "rango.engine.purge",
-    "rango.engine.regex", "rango.engine.rekey", "rango.engine.salvage", "rango.engine.update",
-    "rango.exporters", "rango.extended_json", "rango.keys", "rango.log", "rango.model_fields",
-    "rango.option_types", "rango.proof", "rango.rescue", "rango.storage.packed",
-    "rango.storage.purge", "rango.storage.reseal", "rango.transfer", "rango.watch",
+    "rango._ext.entry_scan", "rango._ext.joined_scan", "rango._ext.jump",
+    "rango._ext.relocate", "rango.aggregation", "rango.aio", "rango.bulk", "rango.cli",
+    "rango.compat", "rango.doctor", "rango.engine.aggregate", "rango.engine.backup",
+    "rango.engine.check", "rango.engine.collation", "rango.engine.distinct",
+    "rango.engine.explain", "rango.engine.expression", "rango.engine.figures",
+    "rango.engine.flusher", "rango.engine.hint", "rango.engine.json_schema",
+    "rango.engine.projection", "rango.engine.purge", "rango.engine.regex", "rango.engine.rekey",
+    "rango.engine.salvage", "rango.engine.update", "rango.exporters", "rango.extended_json",
+    "rango.keys", "rango.log", "rango.model_fields", "rango.option_types", "rango.proof",
+    "rango.rescue", "rango.storage.packed", "rango.storage.purge", "rango.storage.reseal",
+    "rango.transfer", "rango.watch",
 }  # fmt: skip
 # `nacl._sodium` alone is libsodium: the bindings are 20 modules more.
 SELDOM_PARTS = {"nacl.bindings", "nacl.exceptions"}
