@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango.errors import InvalidArgument, KeyRejected
-from rango.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from rango.engine.core import Core

@@ -1,8 +1,8 @@
-"""The NamedTuple of typing, made in a twentieth of the time.
+"""The NamedTuple of typing, made in a tenth of the time: for the classes that an open loads.
 
 typing's asks the compiler for a constructor and for what every annotation says, 0.2 to 0.3 ms a
-class: of the classes that an open needs, a tenth of the whole first import. Here all classes share
-one constructor, and nobody looks at what an annotation says. Type checkers see typing's.
+class. Here all classes share one constructor, which takes 0.3 to 1 us longer, and nobody looks at
+what an annotation says. Type checkers see typing's.
 """
 
 from __future__ import annotations

@@ -11,10 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango.errors import InvalidArgument, NotADatabase, NotFound
-from rango.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from rango.storage.signatures import Signature

@@ -18,6 +18,7 @@ from rango._ext.key import key_of
 from rango._ext.record import decode_trusted, encode, record_parts
 from rango.cursor import POINT_TYPES, filter_check
 from rango.engine.query import Document, ProjectionKeys, Query, SortKeys, count_check
+from rango.engine.returned import projecting
 from rango.engine.stopping import stop_check, stop_of
 from rango.engine.values import now
 from rango.errors import DuplicateKey, InvalidArgument, InvalidDocument, LimitExceeded
@@ -301,9 +302,7 @@ class Projected:
         self._query = query
         self._projection: Projection | None = None
         if projection is not None:
-            from rango.engine.projection import projection_of
-
-            self._projection = projection_of(projection, query.variables, query.collation)
+            self._projection = projecting()(projection, query.variables, query.collation)
 
     def __call__(self, bson: bytes | None) -> Document | None:
         if bson is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rango.changes import encoded_many, insert_batches
 from rango.cursor import filter_check
 from rango.engine.query import Query, SortKeys
 from rango.errors import (
@@ -155,8 +156,6 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         if not given:
             raise InvalidArgument("documents must have at least one document")
         ids: list[Any] = []
-        from rango.changes import encoded_many, insert_batches
-
         encoded = encoded_many(self._handle, given, ids)
         errors = insert_batches(self._handle, self._name, encoded, ordered)
         if errors:
@@ -215,10 +214,7 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         if upsert is False and type(update) is dict:
             key = point_key(self._handle, filter, options)
             if key is not None:
-                from rango.engine.update import compile_update
-
-                changer = compile_update(update)
-                return _updated(changed_by_id(self._handle, self._name, key, changer))
+                return self._updated_by_id(key, update)
         statement = updating(
             self._handle,
             self._name,
@@ -233,6 +229,12 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
             stop=stop,
         )
         return _updated(executed(self._handle, statement))
+
+    def _updated_by_id(self, key: bytes, update: dict[str, Any]) -> UpdateResult:
+        # imported here: whoever only sets plain fields by `_id` never comes this way
+        from rango.engine.update import compile_update
+
+        return _updated(changed_by_id(self._handle, self._name, key, compile_update(update)))
 
     def update_many(
         self,

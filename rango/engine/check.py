@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rango._ext import layout
 from rango._ext.generation import (
@@ -24,7 +24,6 @@ from rango._ext.layout import RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.record import record_actor, record_parts, validate
 from rango.engine import checkpoint
 from rango.errors import Corrupted, RangoError
-from rango.named_tuple import NamedTuple
 from rango.storage.oplog import Oplog
 from rango.storage.segment import LogFinding, io_named
 from rango.storage.superblock import (

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bson.code import Code
 from bson.dbref import DBRef
@@ -24,7 +24,6 @@ from bson.dbref import DBRef
 from rango._ext.record import decode_trusted, encode
 from rango.engine.values import order_key, shown
 from rango.errors import InvalidArgument
-from rango.named_tuple import NamedTuple
 
 LOCALES: Final = ("de", "en", "en_GB", "en_US", "fr", "id", "it", "ms", "nl", "pt", "root")
 """Locales whose order of letters is the root order, so that no table of a language is needed."""

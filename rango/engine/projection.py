@@ -20,14 +20,13 @@ Sources     MongoDB manual, "Project Fields to Return from Query", "$ (projectio
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango._ext.filter import Program
 from rango._ext.record import encode
 from rango.engine.projection_spec import Entry, entries_of
 from rango.engine.values import MISSING, fields_of
 from rango.errors import InvalidFilter
-from rango.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from rango.engine.expression import Expression

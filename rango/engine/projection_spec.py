@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from bson.code import Code
 
@@ -18,7 +18,6 @@ from rango._ext.normal import HEADER_NAMES, path_check
 from rango.engine.filters import program_of
 from rango.engine.values import is_integer, is_number, shown, truth
 from rango.errors import InvalidFilter
-from rango.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from rango.engine.expression import Expression

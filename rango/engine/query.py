@@ -23,7 +23,7 @@ from rango.engine.filters import collation_given, program_of
 from rango.engine.keyed import IndexLike
 from rango.engine.plan import Plan, is_single
 from rango.engine.planned import planned
-from rango.engine.returned import returner
+from rango.engine.returned import projecting, returner, scanning_entries
 from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
 from rango.engine.stopping import stop_of
 from rango.engine.values import now
@@ -162,9 +162,7 @@ class Query:
         self.projection_keys = projection
         self.projection = None
         if projection is not None:
-            from rango.engine.projection import projection_of
-
-            self.projection = projection_of(projection, self.variables, self.collation)
+            self.projection = projecting()(projection, self.variables, self.collation)
 
     def hint_with(self, hint: object) -> None:
         """Use this index; None: what the planner chooses."""
@@ -450,9 +448,7 @@ class Query:
             path if path in shown or (program is not None and "." not in path) else None
             for path in paths
         )
-        from rango._ext.entry_scan import EntryScan
-
-        return EntryScan(scan, names, shown, with_id, program)
+        return scanning_entries()(scan, names, shown, with_id, program)
 
     def count(self, view: View, info: CollectionInfo) -> int:
         """How many documents match, after skip and up to limit."""

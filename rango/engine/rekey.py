@@ -24,7 +24,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango._ext.record import encode
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
@@ -37,7 +37,6 @@ from rango.errors import (
     LowDisk,
     ReadOnly,
 )
-from rango.named_tuple import NamedTuple
 from rango.storage.base_segment import all_headers, all_limits
 from rango.storage.directory import LOG, refuse_link, remove_tree
 from rango.storage.keyring import Keyring, Secret, signature_is_valid

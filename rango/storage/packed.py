@@ -16,14 +16,13 @@ Sources     ADR-0036.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.seal import SealKey, blake2b
 from rango._ext.segment import SegmentHeader
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import Vfs
-from rango.named_tuple import NamedTuple
 from rango.storage.segment import LogKeys, is_packed
 
 FOOTER: Final = struct.Struct("<Q4I3Q32s32s32s64s8s")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.frame import aad_pack, header_pack, header_unpack
@@ -26,7 +26,6 @@ from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.segment_scan import Scanner, purge_table
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import LogCorrupted
-from rango.named_tuple import NamedTuple
 from rango.storage.segment import (
     LogKeys,
     file_view,

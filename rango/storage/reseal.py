@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.frame import chain_step, header_unpack
@@ -24,7 +24,6 @@ from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.segment_scan import purge_table
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_WRITE, Vfs
 from rango.errors import LogCorrupted
-from rango.named_tuple import NamedTuple
 from rango.storage.keys_file import SALT_SIZE
 from rango.storage.purge import PlacedFrame, frame_sealed, frames_of
 from rango.storage.segment import (

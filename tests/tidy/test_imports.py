@@ -17,7 +17,14 @@ from tests.tidy.sources import ROOT, code_files, code_only, listed, name_of, tex
 
 # from the bottom; a module may import its own line and those before it
 LAYERS = (
-    ("rango.errors", "rango.events", "rango.limits", "rango.ids", "rango.metrics"),
+    (
+        "rango.errors",
+        "rango.events",
+        "rango.ids",
+        "rango.limits",
+        "rango.metrics",
+        "rango.named_tuple",
+    ),
     ("rango._ext",),
     ("rango.storage",),
     ("rango.engine",),
