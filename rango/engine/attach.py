@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from rango._ext.log_follow import appender_follow, appender_mend
 from rango._ext.near import follow_commit
 from rango._ext.pins import Lease, lease
 from rango._ext.vfs import VFS_WRITE
@@ -284,9 +285,6 @@ def catch_up(core: Core) -> None:
     if is_elsewhere or store.is_behind() or store.head.catalog is not core.catalog:
         follow(core)
     if core.lock.shared.is_appending:
-        # imported here, as all that only other processes bring about
-        from rango._ext.log_follow import appender_mend
-
         appender_mend(store.appender)
 
 
@@ -361,8 +359,6 @@ def read_on(core: Core) -> None:
             path = core.log.path(headers[-1].id)
             with io_named(f"opening {path}"):
                 fd = core.vfs.open(path, VFS_WRITE)
-        from rango._ext.log_follow import appender_follow
-
         appender_follow(
             appender,
             headers,
@@ -410,6 +406,7 @@ def jump(core: Core) -> list[SegmentHeader]:
     generation, definitions = slot_load(store.pager, slot)
     files = read_segments(core.vfs, core.log.directory, core.keyring)
     begun = [each for each in files.headers if each.id == slot.log_segment]
+    # imported here: only other processes bring it about
     from rango._ext.jump import store_jump
 
     store_jump(store, generation, lambda marks: Catalog(dict(definitions), marks, slot.tree_next))

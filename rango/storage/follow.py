@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rango._ext.appender import Appender
+from rango._ext.log_follow import appender_follow
 from rango._ext.near import Near
 from rango._ext.segment import SegmentHeader
 from rango._ext.segment_scan import Scanner
@@ -143,8 +144,6 @@ def appender_behind(log: Oplog, mark: LogMark, shared: Shared, *, is_closed: boo
             segment_size_max=log.segment_size_max,
             shared=shared,
         )
-        from rango._ext.log_follow import appender_follow
-
         appender_follow(made, [], -1, mark.offset, mark.ordinal, mark.chain, is_closed)
     except BaseException:
         log.vfs.close(fd)
