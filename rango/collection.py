@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rango.aggregation import CommandCursor, aggregate
 from rango.indexes import CollectionIndexes
 from rango.models import D
 from rango.names import collection_name_check
 from rango.reads import CollectionReads
-from rango.watch import CollectionWatch
 from rango.writes import CollectionWrites
 
 if TYPE_CHECKING:
+    from rango.aggregation import CommandCursor
     from rango.transaction import Handle
+    from rango.watch import ChangeStream
 
 
-class Collection(CollectionReads[D], CollectionWrites[D], CollectionIndexes, CollectionWatch):
+class Collection(CollectionReads[D], CollectionWrites[D], CollectionIndexes):
     """The documents of one name. Made by `db["name"]`, need not exist yet, shared by threads.
 
     Documents are dicts with an `_id`; those of a `Collection[M]`, made by db.collection(name,
@@ -75,8 +75,35 @@ class Collection(CollectionReads[D], CollectionWrites[D], CollectionIndexes, Col
         `$out` or `$merge` has run when this returns. Raises InvalidPipeline, InvalidFilter,
         InvalidExpression now; ExpressionFailed, LimitExceeded, Timeout while the cursor is read.
         """
+        # imported here: what only some programs do is no part of a first import
+        from rango.aggregation import aggregate
+
         given = {"let": let, **options}
         return aggregate(self._handle, self._name, pipeline, given)
+
+    def watch(
+        self, pipeline: Sequence[Mapping[str, Any]] | None = None, **options: Any
+    ) -> ChangeStream:
+        """The changes of this collection from now on, as events, in order, each once.
+
+        `pipeline`      stages for the events: $match, $project, $set, $addFields, $unset,
+                        $replaceRoot, $replaceWith, $redact; they must leave `_id` as it is
+        `resume_after`  go on behind the event, or resume_token, of an earlier stream
+        `start_after`   the same, also behind an "invalidate" event
+        `start_at`      begin with the commit of this ordinal; 1: all that the log has
+        `full_document` "updateLookup", "whenAvailable" or "required": an update has fullDocument,
+                        as that very commit left it (there is no later lookup)
+        `full_document_before_change`  "whenAvailable" or "required": with the document before it
+        `max_await_time_ms`  how long try_next() waits
+        `show_expanded_events`  also create, createIndexes, dropIndexes and modify
+
+        It ends with an "invalidate" event when the collection is dropped or renamed. Raises
+        InvalidPipeline and its kin, TokenRejected, TokenDiverged, HistoryLost, and TransactionError
+        inside a transaction.
+        """
+        from rango.watch import watched
+
+        return watched(self._handle, self._name, pipeline, options)
 
     def drop(self) -> None:
         """Delete the collection with its documents and indexes, if it exists.

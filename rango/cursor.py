@@ -19,10 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
 from bson.objectid import ObjectId
 
 from rango._ext.stop import Stop
-from rango.engine.distinct import distinct_values
-from rango.engine.explain import explained
-from rango.engine.hint import hint_of
-from rango.engine.preparing import prepare
 from rango.engine.query import (
     Document,
     ProjectionKeys,
@@ -71,6 +67,15 @@ def asked_of(filter: Mapping[str, Any]) -> dict[str, Any] | None:
     if any([type(value) not in POINT_TYPES for value in filter.values()]):
         return None
     return filter.copy()
+
+
+def is_one_batch(query: Query) -> bool:
+    """Whether it is a filter, a sort and a limit only, and one fetch gives all of it."""
+    return (
+        0 < query.limit <= query.fetch_count
+        and (query.hint, query.collation, query.projection) == (None, None, None)
+        and not (query.skip or query.meta or query.variables)
+    )
 
 
 class Cursor(Generic[D]):
@@ -178,7 +183,7 @@ class Cursor(Generic[D]):
 
         The first fetch raises NotFound if there is none.
         """
-        self._fresh().hint = None if index is None else hint_of(index)
+        self._fresh().hint_with(index)
         return self
 
     def batch_size(self, count: int) -> Self:
@@ -196,7 +201,11 @@ class Cursor(Generic[D]):
         view, _ = self._handle.view()
         info = view.catalog.collections.get(self._name)
         query.start_clock()
-        return [] if info is None else distinct_values(query, view, info, key)
+        if info is None:
+            return []
+        from rango.engine.distinct import distinct_values
+
+        return distinct_values(query, view, info, key)
 
     @overload
     def __getitem__(self, index: int) -> D: ...
@@ -226,7 +235,7 @@ class Cursor(Generic[D]):
 
     def _start(self) -> Iterator[list[Document]]:
         finds, query = self._handle.prepared_finds, self._query
-        if finds is None or self._asked is None or not query.is_one_batch:
+        if finds is None or self._asked is None or not is_one_batch(query):
             return self._general(None)
         query.start_clock(self._stop)
         options = {"sort": query.sort, "limit": query.limit}
@@ -248,6 +257,8 @@ class Cursor(Generic[D]):
             return iter(())
         batches = self._query.batches(view, info)
         if unprepared is not None:
+            from rango.engine.preparing import prepare
+
             prepare(unprepared, view.catalog, info)
         return batches
 
@@ -365,6 +376,8 @@ class Cursor(Generic[D]):
         `queryPlanner`   `winningPlan` as a tree of stages under MongoDB's names, `rejectedPlans`
         with their classes; `executionStats` the counters under MongoDB's names
         """
+        from rango.engine.explain import explained
+
         view, _ = self._handle.view()
         info = view.catalog.collections.get(self._name)
         return explained(self._query.copy(), view, info)

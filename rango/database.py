@@ -14,7 +14,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from rango.aggregation import CommandCursor, aggregate
 from rango.arguments import (
     TTL_INTERVAL_S_DEFAULT,
     Durability,
@@ -26,21 +25,22 @@ from rango.arguments import (
 )
 from rango.collection import Collection
 from rango.errors import InvalidArgument, TransactionError
-from rango.keys import Keys
 from rango.models import M
 from rango.names import actor_bytes, collection_name_check, listed_names
-from rango.proof import Provable
 from rango.retention import Retention
 from rango.time_travel import TimeTravel
 from rango.transaction import Handle, Transaction
 from rango.undo import Undo
-from rango.watch import DatabaseWatch
 
 if TYPE_CHECKING:
     from rango._ext.vfs import Vfs
-    from rango.engine.core import Finding
+    from rango.aggregation import CommandCursor
+    from rango.engine.check import Finding
+    from rango.keys import Keys
+    from rango.proof import Anchor
     from rango.snapshot import Snapshot
     from rango.storage.keyring import Token
+    from rango.watch import ChangeStream
 
 
 def open(
@@ -110,7 +110,7 @@ def connect(path: StrPath, node_id: str | None = None, **options: Any) -> Databa
     return open(path, node_id=node_id, **options)
 
 
-class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
+class Database(Retention, Undo, TimeTravel):
     """One open database. Share it by threads, but open it anew in a forked child (ForkedHandle).
 
     `db["name"]` is a collection; it comes into being with its first document or index.
@@ -184,7 +184,20 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
 
         Arguments and errors are those of Collection.aggregate.
         """
+        from rango.aggregation import aggregate
+
         return aggregate(self._handle, None, pipeline, options)
+
+    def watch(
+        self, pipeline: Sequence[Mapping[str, Any]] | None = None, **options: Any
+    ) -> ChangeStream:
+        """The changes of all collections from now on, as events; see Collection.watch().
+
+        Drops and renames are events, and the stream goes on.
+        """
+        from rango.watch import watched
+
+        return watched(self._handle, None, pipeline, options)
 
     def transaction(self, *, actor: str | None = None) -> Transaction:
         """Several statements as one: `with db.transaction(): ...`; Transaction says how.
@@ -226,7 +239,29 @@ class Database(Retention, Undo, TimeTravel, Provable, DatabaseWatch):
     @property
     def keys(self) -> Keys:
         """The secrets that open this database: list, add, remove, change; and rotate()."""
+        from rango.keys import Keys
+
         return Keys(self._handle)
+
+    def anchor(self) -> Anchor:
+        """Sign the head of the history as of now. Keep what is returned where nobody who can write
+        the database can write: verify(path, anchor=...) holds a database against it.
+
+        Everything up to it is on disk then. Raises TransactionError inside a transaction, ReadOnly
+        (read_anchor() gives the last one), DatabaseBusy, IoFailed.
+        """
+        from rango.engine.signing import sign_now
+        from rango.proof import shown
+
+        return shown(sign_now(self._handle.outside("anchor()")))
+
+    def digest(self) -> str:
+        """A hash of all documents, tombstones, revisions, collections and indexes, in hex.
+
+        It depends on the history only: not on checkpoints, caches, keys, sizes of pages, or the
+        machine. What Rango keeps itself (`system.`) is left out. Reads everything.
+        """
+        return self._handle.core.digest()
 
     def stats(self) -> dict[str, Any]:
         """Figures about the database, for people and monitors. Sizes are bytes.

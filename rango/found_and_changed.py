@@ -7,7 +7,7 @@ Failure     That of update_one, replace_one and delete_one. ModelMismatch comes 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from rango.engine.query import Document, ProjectionKeys, SortKeys
 from rango.errors import InvalidArgument
@@ -24,20 +24,14 @@ from rango.statements import (
 )
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from rango.option_types import ChangeOptions
     from rango.transaction import Handle
+
 
 UpdateKeys = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """Operators, or the stages of a pipeline."""
-
-
-class ChangeOptions(TypedDict, total=False):
-    """Options that all of them have; CollectionWrites says what they mean."""
-
-    let: Mapping[str, Any] | None
-    collation: object
-    max_time_ms: int | None
-    comment: object
-    session: None
 
 
 class CollectionFoundAndChanged(Generic[D]):

@@ -9,16 +9,85 @@ Failure     ModelMismatch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
+
+from bson.decimal128 import Decimal128
 
 from rango.collection import Collection
 from rango.cursor import Cursor
 from rango.engine.query import Document, ProjectionKeys, Query
-from rango.models import M, Model
+from rango.errors import InvalidArgument, ModelMismatch
+from rango.model_fields import Misfit, fitting_of
+from rango.models import M, is_dataclass, is_pydantic
 from rango.reads import query_of
 
 if TYPE_CHECKING:
     from rango.transaction import Handle
+
+
+class Model(Generic[M]):
+    """A class whose objects are made of documents."""
+
+    __slots__ = ("_fitting", "kind")
+
+    def __init__(self, kind: type[M]) -> None:
+        """Raises InvalidArgument if it is no model."""
+        given: Any = kind
+        if not isinstance(given, type) or not (is_dataclass(given) or is_pydantic(given)):
+            raise InvalidArgument(
+                f"a model is a dataclass or a subclass of pydantic.BaseModel, not {kind!r:.100}"
+            )
+        self.kind = kind
+        self._fitting = None if is_pydantic(kind) else fitting_of(given, is_top=True)
+
+    def read(self, document: dict[str, Any], collection: str) -> M:
+        """The object of a document. Raises ModelMismatch."""
+        cause: BaseException | None = None
+        try:
+            if self._fitting is None:
+                return self._validated(document)
+            made: M = self._fitting(document)
+        except Misfit as misfit:
+            findings = [(misfit.path, misfit.reason)]
+            cause = misfit.__cause__
+        except ValueError as error:
+            findings = _findings(error)
+        else:
+            return made
+        id_value = document.get("_id")
+        # the cause is what the program's own class raised; pydantic's error would show the values
+        raise ModelMismatch(collection, id_value, self.kind.__name__, findings) from cause
+
+    def _validated(self, document: dict[str, Any]) -> M:
+        kind: Any = self.kind
+        try:
+            made: M = kind.model_validate(document)
+        except ValueError:
+            # pydantic knows Decimal only; looked at now, so that others do not pay for it
+            changed = _with_decimals(document)
+            if changed == document:
+                raise
+            made = kind.model_validate(changed)
+        return made
+
+
+def _with_decimals(value: Any) -> Any:
+    if type(value) is Decimal128:
+        return value.to_decimal()
+    if type(value) is dict:
+        return {name: _with_decimals(each) for name, each in value.items()}
+    return [_with_decimals(each) for each in value] if type(value) is list else value
+
+
+def _findings(error: ValueError) -> list[tuple[str, str]]:
+    """What pydantic found, without the values."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors):
+        return [("", str(error))]
+    return [
+        (".".join(map(str, each["loc"])), str(each["msg"]))
+        for each in errors(include_url=False, include_input=False, include_context=False)
+    ]
 
 
 class ModelCollection(Collection[M]):

@@ -35,6 +35,7 @@ from typing import (
 from bson.decimal128 import Decimal128
 
 from rango.errors import InvalidArgument
+from rango.models import is_dataclass
 
 if TYPE_CHECKING:
     from dataclasses import Field
@@ -58,11 +59,6 @@ class Misfit(ValueError):
         other = Misfit(self.reason, f"{name}.{self.path}" if self.path else str(name))
         other.__cause__ = self.__cause__
         return other
-
-
-def is_dataclass(kind: type) -> bool:
-    """Whether a class is a dataclass."""
-    return hasattr(kind, "__dataclass_fields__")
 
 
 def fields_of(model: Any) -> tuple[Field[Any], ...]:

@@ -22,12 +22,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from bson.decimal128 import Decimal128
 
-from rango.errors import InvalidArgument, InvalidDocument, ModelMismatch
-from rango.model_fields import Misfit, fields_of, fitting_of, id_field_of, is_dataclass
+from rango.errors import InvalidDocument
 
 if TYPE_CHECKING:
     # its default makes a plain `Collection` one of dictionaries; type checkers have it built in
@@ -64,6 +63,11 @@ KEPT_BY_RANGO: Final = ("_rev", "_updated_at", "_source_node")
 _PLAIN: Final = frozenset((str, int, float, bool, bytes, type(None)))
 
 
+def is_dataclass(kind: type) -> bool:
+    """Whether a class is a dataclass."""
+    return hasattr(kind, "__dataclass_fields__")
+
+
 def is_pydantic(kind: type) -> bool:
     """Whether a class is a pydantic model."""
     pydantic = sys.modules.get("pydantic")
@@ -81,6 +85,8 @@ def document_of(model: Any) -> dict[str, Any]:
         if is_pydantic(type(model)):
             document = _plain(model.model_dump(by_alias=True))
         else:
+            from rango.model_fields import id_field_of
+
             name = id_field_of(type(model))
             values = _fields(model)
             document = {"_id" if key == name else key: value for key, value in values}
@@ -103,6 +109,8 @@ def id_put(model: Any, id_value: Any) -> None:
         aliases = {field.serialization_alias or field.alias: name for name, field in fields}
         name = aliases.get("_id")
     else:
+        from rango.model_fields import id_field_of
+
         name = id_field_of(kind)
     if name is not None:
         try:
@@ -112,6 +120,8 @@ def id_put(model: Any, id_value: Any) -> None:
 
 
 def _fields(model: Any) -> Iterator[tuple[str, Any]]:
+    from rango.model_fields import fields_of
+
     for field in fields_of(model):
         yield field.name, _plain(getattr(model, field.name))
 
@@ -134,68 +144,3 @@ def _plain(value: Any) -> Any:
     else:
         found = dict(_fields(value))
     return found
-
-
-class Model(Generic[M]):
-    """A class whose objects are made of documents."""
-
-    __slots__ = ("_fitting", "kind")
-
-    def __init__(self, kind: type[M]) -> None:
-        """Raises InvalidArgument if it is no model."""
-        given: Any = kind
-        if not isinstance(given, type) or not (is_dataclass(given) or is_pydantic(given)):
-            raise InvalidArgument(
-                f"a model is a dataclass or a subclass of pydantic.BaseModel, not {kind!r:.100}"
-            )
-        self.kind = kind
-        self._fitting = None if is_pydantic(kind) else fitting_of(given, is_top=True)
-
-    def read(self, document: dict[str, Any], collection: str) -> M:
-        """The object of a document. Raises ModelMismatch."""
-        cause: BaseException | None = None
-        try:
-            if self._fitting is None:
-                return self._validated(document)
-            made: M = self._fitting(document)
-        except Misfit as misfit:
-            findings = [(misfit.path, misfit.reason)]
-            cause = misfit.__cause__
-        except ValueError as error:
-            findings = _findings(error)
-        else:
-            return made
-        id_value = document.get("_id")
-        # the cause is what the program's own class raised; pydantic's error would show the values
-        raise ModelMismatch(collection, id_value, self.kind.__name__, findings) from cause
-
-    def _validated(self, document: dict[str, Any]) -> M:
-        kind: Any = self.kind
-        try:
-            made: M = kind.model_validate(document)
-        except ValueError:
-            # pydantic knows Decimal only; looked at now, so that others do not pay for it
-            changed = _with_decimals(document)
-            if changed == document:
-                raise
-            made = kind.model_validate(changed)
-        return made
-
-
-def _with_decimals(value: Any) -> Any:
-    if type(value) is Decimal128:
-        return value.to_decimal()
-    if type(value) is dict:
-        return {name: _with_decimals(each) for name, each in value.items()}
-    return [_with_decimals(each) for each in value] if type(value) is list else value
-
-
-def _findings(error: ValueError) -> list[tuple[str, str]]:
-    """What pydantic found, without the values."""
-    errors = getattr(error, "errors", None)
-    if not callable(errors):
-        return [("", str(error))]
-    return [
-        (".".join(map(str, each["loc"])), str(each["msg"]))
-        for each in errors(include_url=False, include_input=False, include_context=False)
-    ]

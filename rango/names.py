@@ -20,7 +20,7 @@ RESERVED_NAMES: Final = frozenset(("_rev", "_updated_at", "_source_node", "_dele
 """Fields that Rango keeps itself: no document, replacement or update may name one at its top."""
 
 _DBREF_NAMES: Final = frozenset(("$ref", "$id", "$db"))
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL: Final = r"[\x00-\x1f\x7f-\x9f]"
 _ID_TYPES_REFUSED: Final = (list, tuple, re.Pattern, Regex)
 
 
@@ -64,7 +64,7 @@ def actor_bytes(actor: object) -> bytes:
         raise InvalidArgument(
             f"actor must be a str of at least one character, or None, not {actor!r:.40}"
         )
-    if _CONTROL.search(actor):
+    if re.search(_CONTROL, actor):
         raise InvalidArgument(f"actor {actor!r:.60} must not have a control character")
     try:
         data = actor.encode()

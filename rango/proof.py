@@ -18,7 +18,6 @@ from rango.errors import InvalidArgument, NotADatabase, NotFound
 if TYPE_CHECKING:
     from rango.storage.signatures import Signature
     from rango.storage.verification import Verification
-    from rango.transaction import Handle
 
 StrPath = str | os.PathLike[str]
 ANCHOR_FILE_SIZE_MAX: Final = 16 * 1024 * 1024
@@ -196,30 +195,3 @@ def path_text(path: StrPath) -> str:
     from rango.arguments import path_text
 
     return os.path.abspath(path_text(path))
-
-
-class Provable:
-    """What of a Database has to do with proof."""
-
-    __slots__ = ()
-
-    _handle: Handle
-
-    def anchor(self) -> Anchor:
-        """Sign the head of the history as of now. Keep what is returned where nobody who can write
-        the database can write: verify(path, anchor=...) holds a database against it.
-
-        Everything up to it is on disk then. Raises TransactionError inside a transaction, ReadOnly
-        (read_anchor() gives the last one), DatabaseBusy, IoFailed.
-        """
-        from rango.engine.signing import sign_now
-
-        return shown(sign_now(self._handle.outside("anchor()")))
-
-    def digest(self) -> str:
-        """A hash of all documents, tombstones, revisions, collections and indexes, in hex.
-
-        It depends on the history only: not on checkpoints, caches, keys, sizes of pages, or the
-        machine. What Rango keeps itself (`system.`) is left out. Reads everything.
-        """
-        return self._handle.core.digest()

@@ -7,18 +7,14 @@ Failure     Arguments are checked before anything is read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 from rango._ext.point_reads import PointReader
 from rango.cursor import POINT_TYPES, Cursor, filter_of
-from rango.engine.distinct import distinct_values
-from rango.engine.explain import OPERATIONS, Operation, explained
-from rango.engine.preparing import prepare
 from rango.engine.query import (
     Document,
     ProjectionKeys,
     Query,
-    SortKeys,
     count_check,
 )
 from rango.engine.sort import sort_of
@@ -28,52 +24,12 @@ from rango.names import path_check
 from rango.timing import noted, perf_counter_ns
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from rango._ext.prepared import Unprepared
+    from rango.engine.explain import Operation
+    from rango.option_types import CountOptions, FindOptions
     from rango.transaction import Handle
-
-
-class CountOptions(TypedDict, total=False):
-    """Options of reads that return no documents."""
-
-    hint: Any
-    """The name or the keys of the index to use."""
-    collation: Any
-    """How strings compare: {"locale": "en", "strength": 2}."""
-    let: Mapping[str, Any] | None
-    """Variables for $expr, as "$$name"."""
-    max_time_ms: int | None
-    """Stop with Timeout after so long; None or 0: never."""
-    comment: Any
-    """Ignored."""
-    session: None
-    """Ignored: a transaction is that of the block, see Database.transaction."""
-
-
-class FindOptions(CountOptions, total=False):
-    """Options of find() and its kin, in PyMongo's spelling."""
-
-    sort: SortKeys | None
-    """`[("a", 1), ("b", -1)]`; without it the order is that of `_id` or of the index used."""
-    skip: int
-    """How many documents to leave out."""
-    limit: int
-    """How many documents to return at most; 0 means all. A negative one counts as its value."""
-    batch_size: int
-    """How many documents are fetched at a time; 0 means the default."""
-    meta: bool
-    """Also return `_rev`, `_updated_at` and `_source_node`."""
-    allow_disk_use: bool | None
-    """Ignored: a sort in memory is bounded by SORT_SIZE_BYTES_MAX."""
-    no_cursor_timeout: bool
-    """Ignored: cursors have no time-out."""
-    allow_partial_results: bool
-    """Ignored: there are no shards."""
-    max: Any
-    """Refused, as are `min`, `return_key` and `show_record_id`: use a filter, or a projection."""
-    min: Any
-    return_key: Any
-    show_record_id: Any
-
 
 REFUSED: Final[Mapping[str, str]] = {
     "min": 'bounds of an index are given by the filter: {"a": {"$gte": 1}}',
@@ -85,6 +41,14 @@ REFUSED: Final[Mapping[str, str]] = {
     "snapshot": "every cursor reads a snapshot",
 }
 
+
+KNOWN: Final = frozenset(
+    {
+        "allow_disk_use", "allow_partial_results", "batch_size", "collation", "comment", "hint",
+        "let", "limit", "max_time_ms", "meta", "no_cursor_timeout", "session", "skip", "sort",
+    }
+)  # fmt: skip
+"""The names of FindOptions, without those that are refused."""
 
 PLAIN: Final = frozenset({"sort", "limit"})
 
@@ -166,6 +130,8 @@ class CollectionReads(PointReader, Generic[D]):
             for scan in query.scans:
                 scan.close()
         if unprepared is not None:
+            from rango.engine.preparing import prepare
+
             prepare(unprepared, view.catalog, info)
         return documents
 
@@ -267,6 +233,8 @@ class CollectionReads(PointReader, Generic[D]):
         are those of find(), the answer that of Cursor.explain(). Raises InvalidFilter,
         InvalidArgument.
         """
+        from rango.engine.explain import OPERATIONS, explained
+
         if command not in OPERATIONS:
             raise InvalidArgument(
                 f"explain() has no command {command!r:.100}; known are {', '.join(OPERATIONS)}"
@@ -291,6 +259,8 @@ class CollectionReads(PointReader, Generic[D]):
         query.start_clock()
         if info is None:
             return []
+        from rango.engine.distinct import distinct_values
+
         started = perf_counter_ns()
         values = distinct_values(query, view, info, key)
         noted(self._handle, "distinct", perf_counter_ns() - started, self._name, query)
@@ -331,7 +301,7 @@ def query_of(filter: Any, projection: ProjectionKeys | None, options: Mapping[st
     for name, value in options.items():
         if name in REFUSED and value not in (None, False):
             raise InvalidArgument(f"find() has no {name}: {REFUSED[name]}")
-        if name not in REFUSED and name not in FindOptions.__annotations__:
+        if name not in REFUSED and name not in KNOWN:
             raise InvalidArgument(f"find() has no option {name!r}")
     query = Query(
         filter_of(filter), let=options.get("let"), collation=options.get("collation")

@@ -27,7 +27,7 @@ def salvage(
     The original is not touched. Returns a report: what was kept, what was lost and where. Raises
     KeyRejected, or InvalidArgument if `to` exists.
     """
-    from rango.engine.core import salvage as engine_salvage
+    from rango.engine.salvage import salvage as engine_salvage
 
     secret = (passphrase, key, keyfile, token, keyring)
     options = options_of(path, secret, read_only=True, create=False)

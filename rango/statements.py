@@ -17,12 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rango._ext.key import key_of
 from rango._ext.record import decode_trusted, encode, record_parts
 from rango.cursor import POINT_TYPES, filter_check
-from rango.engine.projection import Projection, projection_of
 from rango.engine.query import Document, ProjectionKeys, Query, SortKeys, count_check
+from rango.engine.returned import projecting
 from rango.engine.stopping import stop_check, stop_of
-from rango.engine.update import compile_update
-from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
-from rango.engine.update.upsert import seed_of, upsert_check
 from rango.engine.values import now
 from rango.errors import DuplicateKey, InvalidArgument, InvalidDocument, LimitExceeded
 from rango.metrics import NEVER
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
     from rango._ext.stop import Stop
     from rango.engine.core import CollectionInfo, Txn
     from rango.engine.point import Point
+    from rango.engine.projection import Projection
     from rango.transaction import Handle
 
 
@@ -77,6 +75,8 @@ class Replacement:
             return dict(given)
         id_value = document["_id"]
         if "_id" in given and key_of(given["_id"]) != key_of(id_value):
+            from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
+
             raise refusal(
                 IMMUTABLE_FIELD,
                 f"the replacement has the '_id' {given['_id']!r:.60}, but the document has "
@@ -243,15 +243,16 @@ class Alteration:
         before = outcome.before = outcome.after = record_parts(record)[6]
         position = self.query.program.position(before) if changer.needs_position else None
         data = changed_bson(changer, before, position, now_ms)
-        if data == before:
-            return
-        stored(txn, info, record, data)
-        outcome.modified += 1
-        outcome.after = data
+        if data != before:
+            stored(txn, info, record, data)
+            outcome.modified += 1
+            outcome.after = data
 
     def _insert(
         self, txn: Txn, filter: Mapping[str, Any], outcome: Outcome, now_ms: Instant
     ) -> None:
+        from rango.engine.update.upsert import seed_of
+
         seed = seed_of(filter, is_replacement=isinstance(self._changer, Replacement))
         document = self._changer.apply(seed, is_insert=True, now_ms=now_ms)
         id_value, data = encoded(self._handle, document)
@@ -301,7 +302,7 @@ class Projected:
         self._query = query
         self._projection: Projection | None = None
         if projection is not None:
-            self._projection = projection_of(projection, query.variables, query.collation)
+            self._projection = projecting()(projection, query.variables, query.collation)
 
     def __call__(self, bson: bytes | None) -> Document | None:
         if bson is None:
@@ -363,15 +364,13 @@ def updating(
     flag_check("upsert", upsert)
     conditions = filter_check(filter)
     query = query_of(conditions, is_many, **options)
-    if upsert:
-        upsert_check(conditions)
+    seed = conditions_of(upsert, conditions)
+    from rango.engine.update import compile_update
+
     changer = compile_update(
-        update,
-        array_filters=array_filters,
-        variables=query.variables,
-        collation=query.collation,
+        update, array_filters=array_filters, variables=query.variables, collation=query.collation
     )
-    return Alteration(handle, name, query, changer, conditions if upsert else None, is_many)
+    return Alteration(handle, name, query, changer, seed, is_many)
 
 
 def replacing(
@@ -388,9 +387,18 @@ def replacing(
     conditions = filter_check(filter)
     changer = Replacement(replacement_check(replacement))
     query = query_of(conditions, False, **options)
-    if upsert:
-        upsert_check(conditions)
-    return Alteration(handle, name, query, changer, conditions if upsert else None, False)
+    seed = conditions_of(upsert, conditions)
+    return Alteration(handle, name, query, changer, seed, False)
+
+
+def conditions_of(upsert: bool, conditions: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The filter that what is inserted begins with, or None. Raises InvalidFilter."""
+    if not upsert:
+        return None
+    from rango.engine.update.upsert import upsert_check
+
+    upsert_check(conditions)
+    return conditions
 
 
 def flag_check(name: str, value: object) -> None:

@@ -407,49 +407,8 @@ class ChangeStream:
         self.close()
 
 
-class CollectionWatch:
-    """Change streams of a collection."""
-
-    __slots__ = ()
-
-    _handle: Handle
-    _name: str
-
-    def watch(
-        self, pipeline: Sequence[Mapping[str, Any]] | None = None, **options: Any
-    ) -> ChangeStream:
-        """The changes of this collection from now on, as events, in order, each once.
-
-        `pipeline`      stages for the events: $match, $project, $set, $addFields, $unset,
-                        $replaceRoot, $replaceWith, $redact; they must leave `_id` as it is
-        `resume_after`  go on behind the event, or resume_token, of an earlier stream
-        `start_after`   the same, also behind an "invalidate" event
-        `start_at`      begin with the commit of this ordinal; 1: all that the log has
-        `full_document` "updateLookup", "whenAvailable" or "required": an update has fullDocument,
-                        as that very commit left it (there is no later lookup)
-        `full_document_before_change`  "whenAvailable" or "required": with the document before it
-        `max_await_time_ms`  how long try_next() waits
-        `show_expanded_events`  also create, createIndexes, dropIndexes and modify
-
-        It ends with an "invalidate" event when the collection is dropped or renamed. Raises
-        InvalidPipeline and its kin, TokenRejected, TokenDiverged, HistoryLost, and TransactionError
-        inside a transaction.
-        """
-        return ChangeStream(self._handle, self._name, pipeline, options)._place()
-
-
-class DatabaseWatch:
-    """Change streams of a database."""
-
-    __slots__ = ()
-
-    _handle: Handle
-
-    def watch(
-        self, pipeline: Sequence[Mapping[str, Any]] | None = None, **options: Any
-    ) -> ChangeStream:
-        """The changes of all collections from now on, as events; see Collection.watch().
-
-        Drops and renames are events, and the stream goes on.
-        """
-        return ChangeStream(self._handle, None, pipeline, options)._place()
+def watched(
+    handle: Handle, name: str | None, pipeline: object, options: Mapping[str, Any]
+) -> ChangeStream:
+    """The stream of one collection, or of all, at its place. Collection.watch says how."""
+    return ChangeStream(handle, name, pipeline, options)._place()

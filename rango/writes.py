@@ -12,12 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rango.bulk import bulk_details, run_requests
 from rango.changes import encoded_many, insert_batches
 from rango.cursor import filter_check
-from rango.engine.purge import purge as engine_purge
 from rango.engine.query import Query, SortKeys
-from rango.engine.update import compile_update
 from rango.errors import (
     BulkWriteError,
     DuplicateKey,
@@ -165,6 +162,8 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         encoded = encoded_many(self._handle, given, ids)
         errors = insert_batches(self._handle, self._name, encoded, ordered)
         if errors:
+            from rango.bulk import bulk_details
+
             for entry in errors:
                 entry["op"] = given[entry["index"]]
             stored = errors[0]["index"] if ordered else len(given) - len(errors)
@@ -218,8 +217,7 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         if upsert is False and type(update) is dict:
             key = point_key(self._handle, filter, options)
             if key is not None:
-                changer = compile_update(update)
-                return _updated(changed_by_id(self._handle, self._name, key, changer))
+                return self._updated_by_id(key, update)
         statement = updating(
             self._handle,
             self._name,
@@ -234,6 +232,12 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
             stop=stop,
         )
         return _updated(executed(self._handle, statement))
+
+    def _updated_by_id(self, key: bytes, update: dict[str, Any]) -> UpdateResult:
+        # imported here: whoever only sets plain fields by `_id` never comes this way
+        from rango.engine.update import compile_update
+
+        return _updated(changed_by_id(self._handle, self._name, key, compile_update(update)))
 
     def update_many(
         self,
@@ -382,6 +386,8 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         `max_time_ms` is for all of them: Timeout says how many were committed before, the others
         did nothing.
         """
+        from rango.bulk import run_requests
+
         started = perf_counter_ns()
         details = run_requests(
             self._handle, self._name, requests, ordered, let, write_stop(max_time_ms)
@@ -412,6 +418,8 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         """
         core = self._handle.outside("purge()")
         query = Query(filter_check(filter)).options(hint=hint)
+        from rango.engine.purge import purge as engine_purge
+
         done = engine_purge(core, self._name, query, progress, self._handle.actor)
         self._handle.metrics.deletes += done["documents"]
         return PurgeResult(done["documents"], done["commits"], done["segments"])

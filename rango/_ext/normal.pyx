@@ -55,7 +55,7 @@ cdef dict REFUSED = {
     "$geoWithin": "there is no geographical index",
     "$geoIntersects": "there is no geographical index",
 }
-cdef object REVISION = re.compile(r"([0-9]{1,20})-([0-9]{1,5})-([0-9a-f]{4})")
+cdef str REVISION = r"([0-9]{1,20})-([0-9]{1,5})-([0-9a-f]{4})"
 cdef str KNOWN = (
     "$eq $ne $in $nin $gt $gte $lt $lte $exists $type $mod $regex $options $all $elemMatch $size "
     "$bitsAllSet $bitsAnySet $bitsAllClear $bitsAnyClear $not"
@@ -70,7 +70,7 @@ def filter_parse(filter):
 
 def revision_parse(text):
     """(ms, counter, tag) of a revision in text form, or None when it is not one."""
-    found = REVISION.fullmatch(text)
+    found = re.fullmatch(REVISION, text)
     if found is None:
         return None
     ms = int(found[1])

@@ -19,7 +19,6 @@ Sources     architecture section 4; ADR-0044; RFC 7693 (BLAKE2b); ISO 3309 (CRC-
 
 import os
 
-import nacl.bindings
 from nacl import _sodium
 from rango.errors import InvalidArgument
 
@@ -139,8 +138,10 @@ cdef void fill_crc_tables() noexcept nogil:
             crc_tables[lane][i] = (crc >> 8) ^ crc_tables[0][crc & 0xff]
 
 
-# without it libsodium says that it has no AES-GCM; calling it again does nothing
-nacl.bindings.sodium_init()
+# without it libsodium says that it has no AES-GCM; calling it again does nothing. Not through
+# nacl.bindings: its modules take as long to load as ten of these
+if _sodium.lib.sodium_init() < 0:
+    raise ImportError("libsodium cannot be initialised on this machine; reinstall PyNaCl")
 load_functions()
 fill_crc_tables()
 rango_vdso_switch(True)

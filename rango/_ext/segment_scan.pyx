@@ -120,10 +120,13 @@ cdef class Scanner:
         if self.is_near and self.limit - offset < size:
             size = self.limit - offset if offset < self.limit else 0
         if start < self.window_offset or start >= self.window_offset + self.window_size:
-            self.window_size = 0
             status = vfs_read_all(self.vfs, self.fd, self.window, size, start)
             if status < 0:
+                self.window_size = 0
                 return raise_read(self.vfs, self.segment_id, start, status)
+            if status == 0:
+                # behind the end of the file; the walk goes back to the window that it has
+                return 0
             self.window_offset = start
             self.window_size = <uint64_t>status
         if end > self.window_offset + self.window_size:

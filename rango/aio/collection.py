@@ -10,13 +10,13 @@ from rango.aio.delegate import changing, completed, documented, reading, returni
 from rango.aio.watch import AsyncChangeStream, watched
 from rango.collection import Collection
 from rango.engine.query import Document, ProjectionKeys, SortKeys
-from rango.found_and_changed import ChangeOptions, UpdateKeys
+from rango.found_and_changed import UpdateKeys
 from rango.models import D, Storable
-from rango.reads import FindOptions
 from rango.results import ReturnDocument
 
 if TYPE_CHECKING:
     from rango.aio.database import AsyncDatabase
+    from rango.option_types import ChangeOptions, FindOptions
 
 
 _find_one: Any = reading(Collection.find_one)

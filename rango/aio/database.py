@@ -28,7 +28,7 @@ from rango.proof import verify as proof_verify
 
 if TYPE_CHECKING:
     from rango.difference import Change, Rollback
-    from rango.engine.core import Finding
+    from rango.engine.check import Finding
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from rango.doctor.examination import Examination
-from rango.engine.recovery import OWN_NAMES
-from rango.engine.rekey import HALF, KEPT
-from rango.storage.segment import SEGMENT_NAME
+from rango.engine.recovery import HALF, OWN_NAMES
+from rango.engine.rekey import KEPT
+from rango.storage.segment import segment_id_in
 from rango.storage.signatures import SIGNATURES
 
 FOLDERS: Final = frozenset({"oplog"})
@@ -94,7 +94,7 @@ def log_names(case: Examination) -> Iterator[str]:
                     "nothing: it holds nothing that counts, and the next open for writing "
                     "removes it",
                 )
-        elif name != SIGNATURES and not SEGMENT_NAME.fullmatch(name):
+        elif name != SIGNATURES and segment_id_in(name) is None:
             case.find("unknown-file", where, "this file is not Rango's", "leave it if it is yours")
             continue
         yield name

@@ -15,7 +15,8 @@ from rango._ext.layout import (
 )
 from rango._ext.seal import Entropy, provider_choose
 from rango.doctor.examination import Examination
-from rango.engine.rekey import HALF, order_read
+from rango.engine.recovery import HALF
+from rango.engine.rekey import order_read
 from rango.errors import (
     Corrupted,
     FormatTooNew,

@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from rango._ext.jump import store_jump
 from rango._ext.log_follow import appender_follow, appender_mend
 from rango._ext.near import follow_commit
 from rango._ext.pins import Lease, lease
@@ -407,6 +406,9 @@ def jump(core: Core) -> list[SegmentHeader]:
     generation, definitions = slot_load(store.pager, slot)
     files = read_segments(core.vfs, core.log.directory, core.keyring)
     begun = [each for each in files.headers if each.id == slot.log_segment]
+    # imported here: only other processes bring it about
+    from rango._ext.jump import store_jump
+
     store_jump(store, generation, lambda marks: Catalog(dict(definitions), marks, slot.tree_next))
     store.floor(slot.hlc_ms, slot.hlc_counter)
     # the appender holds the same list

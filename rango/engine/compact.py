@@ -35,6 +35,7 @@ from rango.engine import checkpoint, kept_state, packing, purge, recovery
 from rango.engine.catalog import Catalog
 from rango.engine.mutation import mutations, updated_of
 from rango.engine.named import names_between, ordinal_named
+from rango.engine.settings import is_purging
 from rango.engine.shrink import shrink
 from rango.engine.signing import sign_base
 from rango.errors import HistoryGone, IoFailed, LowDisk
@@ -104,7 +105,7 @@ def compact(
     core: Core, keep: Keep, *, dry_run: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Give up the history before a point; see the module and Database.compact()."""
-    if purge.is_purging(core) and not dry_run:
+    if is_purging(core) and not dry_run:
         purge.finish(core)
     with core.history_lock:
         if keep.name is not None:

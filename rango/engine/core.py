@@ -27,26 +27,11 @@ from rango._ext.core_state import CoreState
 from rango._ext.histogram import Histogram
 from rango._ext.store import Store
 from rango._ext.view import View
-from rango.engine import (
-    attach,
-    check,
-    checkpoint,
-    expiry,
-    index,
-    point,
-    purge,
-    recovery,
-    shrink,
-    signing,
-)
+from rango.engine import attach, checkpoint, expiry, index, point, recovery, shrink, signing
 from rango.engine.catalog import collection_dropped, collection_renamed
-from rango.engine.check import Finding
-from rango.engine.figures import figures
-from rango.engine.flusher import Flusher
 from rango.engine.gone import gone
 from rango.engine.options import OpenOptions, identity
-from rango.engine.salvage import salvage
-from rango.engine.settings import apply_cache_size
+from rango.engine.settings import apply_cache_size, is_purging
 from rango.engine.txn import Txn
 from rango.errors import (
     DatabaseBusy,
@@ -64,9 +49,11 @@ from rango.storage.lock import Work
 
 if TYPE_CHECKING:
     from rango._ext.view import Generation
+    from rango.engine.check import Finding
+    from rango.engine.flusher import Flusher
     from rango.storage.superblock import Slot
 
-__all__ = ["CollectionInfo", "Core", "Finding", "IndexInfo", "OpenOptions", "Txn", "salvage"]
+__all__ = ["CollectionInfo", "Core", "IndexInfo", "OpenOptions", "Txn"]
 
 APPEND_WAIT_S: Final = 30.0
 """How long a writer waits for another thread's transaction before DatabaseBusy."""
@@ -187,8 +174,13 @@ class Core(CoreState):
         if self.is_read_only:
             return
         index.drop_all_unfinished(self)
-        purge.resume(self)
+        if is_purging(self):
+            from rango.engine import purge
+
+            purge.resume(self)
         if self.durability == "group":
+            from rango.engine.flusher import Flusher
+
             self.flusher = Flusher(self, self.options.group_delay_ms)
         self.expirer.start()
 
@@ -464,18 +456,26 @@ class Core(CoreState):
 
     def stats(self) -> dict[str, Any]:
         """Numbers about files, memory and work so far."""
+        from rango.engine.figures import figures
+
         return figures(self)
 
     def check(self) -> Iterator[Finding]:
         """Everything that is wrong with the database; nothing when all is well."""
+        from rango.engine import check
+
         return check.check(self)
 
     def digest(self) -> str:
         """A hash of all documents with their revisions and of all definitions."""
+        from rango.engine import check
+
         return check.digest(self.view())
 
     def salvage(self, to: str) -> dict[str, Any]:
         """Write what is intact in the oplog to a new database. The original is not changed."""
+        from rango.engine.salvage import salvage
+
         return salvage(self.options, to, keyring=self.keyring)
 
 

@@ -28,7 +28,7 @@ from bson.datetime_ms import DatetimeMS
 
 from rango._ext.collection_info import CollectionInfo, IndexInfo
 from rango._ext.key import key_of
-from rango.engine import purge
+from rango.engine.settings import is_purging
 from rango.errors import (
     Corrupted,
     DatabaseBusy,
@@ -156,7 +156,7 @@ class Expirer:
         core = self._core()
         if core is None or not self._interval_s:
             return
-        if has_expiring(core) or purge.is_purging(core):
+        if has_expiring(core) or is_purging(core):
             with self._lock:
                 if self._thread is None:
                     self._launch()
@@ -213,6 +213,9 @@ class Expirer:
                 finally:
                     core.expiry_lock.drop()
             if not self._stopping.is_set():
+                # imported here: few databases ever purge
+                from rango.engine import purge
+
                 purge.resume(core, self._go_on)
         except (DatabaseClosed, ForkedHandle):
             return False

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rango._ext.filter import Program, compile_filter
 from rango._ext.record import decode_trusted, encode
-from rango.engine.collation import Collation, collation_of
 from rango.engine.following import following
 from rango.engine.values import now, truth
 from rango.errors import InvalidDocument, LimitExceeded
 from rango.limits import NESTING_DEPTH_MAX
 
 if TYPE_CHECKING:
+    from rango.engine.collation import Collation
     from rango.engine.regex import Kind, Test
 
 PROGRAMS_KEPT_MAX: Final = 256
@@ -74,6 +74,15 @@ class Hooks:
         return compile_schema(spec)
 
 
+def collation_given(collation: object) -> Collation | None:
+    """collation_of, imported where there is one."""
+    if collation is None:
+        return None
+    from rango.engine.collation import collation_of
+
+    return collation_of(collation)
+
+
 def program_of(
     filter: Mapping[str, Any],
     *,
@@ -88,7 +97,7 @@ def program_of(
     Raises InvalidFilter, which names the operator and the operand, LimitExceeded, or
     InvalidArgument for the collation.
     """
-    found = collation_of(collation)
+    found = collation_given(collation)
     if let or _is_by_id(filter):
         return _compiled(filter, let, found)
     try:

@@ -11,15 +11,17 @@ Sources     MongoDB manual, "$expr"; ADR-0019.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
 from rango._ext.normal import HEADER_NAMES
-from rango.engine.collation import Collation
 from rango.engine.values import MISSING
+
+if TYPE_CHECKING:
+    from rango.engine.collation import Collation
 
 Filter = dict[str, Any]
 

@@ -27,12 +27,12 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rango._ext.generation import generation_units, generation_units_only
 from rango._ext.pins import lease, pinned_by_others, pinned_here
-from rango.engine import named
 from rango.errors import Corrupted, IoFailed
+from rango.named_tuple import NamedTuple
 from rango.storage.segment import io_named
 from rango.storage.superblock import (
     DATA_FILE,
@@ -314,6 +314,8 @@ def names_of(view: View) -> list[int]:
     """The commits of the newest named snapshots; none if they cannot be read, which is no reason
     to go without a checkpoint.
     """
+    from rango.engine import named
+
     try:
         return [each["ordinal"] for each in named.listed(view)[-NAMES_MAX:]]
     except (Corrupted, IoFailed):

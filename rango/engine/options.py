@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from rango._ext.seal import Entropy
 from rango._ext.vfs import Vfs
+from rango.named_tuple import NamedTuple
 from rango.storage.keyring import Secret
 
 

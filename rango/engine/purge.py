@@ -35,6 +35,7 @@ from rango._ext.record import decode, encode, record_parts
 from rango.engine import checkpoint, kept, signing
 from rango.engine.catalog import DATABASE_ID, database_changed
 from rango.engine.mutation import MUTATION, mutations
+from rango.engine.settings import is_purging
 from rango.errors import DatabaseBusy, IoFailed, LowDisk
 from rango.events import INFO, WARNING, emit
 from rango.storage.base_segment import all_headers, all_limits, base_commits
@@ -90,11 +91,6 @@ def purge(
         if not documents and not is_purging(core):
             return {"documents": 0, "commits": 0, "segments": 0}
         return {"documents": documents, **finish(core, progress, documents)}
-
-
-def is_purging(core: Core) -> bool:
-    """Whether a purge was begun and is not complete."""
-    return bool(core.store.head.catalog.settings.get("is_purging"))
 
 
 def forget_batch(core: Core, name: str, query: Query, actor: bytes = b"") -> int:

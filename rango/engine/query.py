@@ -13,38 +13,32 @@ Sources     rango.engine.plan; ADR-0011.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from rango._ext.entry_scan import EntryScan
 from rango._ext.filter import Program
-from rango._ext.joined_scan import JoinedScan
 from rango._ext.key import key_of
-from rango.engine.collation import Collation, collation_of
-from rango.engine.filters import program_of
-from rango.engine.hint import Hint, hint_of, hinted
+from rango.engine.filters import collation_given, program_of
 from rango.engine.keyed import IndexLike
-from rango.engine.plan import (
-    Plan,
-    is_single,
-)
+from rango.engine.plan import Plan, is_single
 from rango.engine.planned import planned
-from rango.engine.projection import Projection, projection_of
-from rango.engine.returned import returner
+from rango.engine.returned import projecting, returner, scanning_entries
 from rango.engine.sort import Sort, sort_key, sort_of, sorter_of
 from rango.engine.stopping import stop_of
 from rango.engine.values import now
-from rango.engine.variables import variables_of
 from rango.errors import InvalidArgument
 from rango.limits import FETCH_COUNT_DEFAULT
 
 if TYPE_CHECKING:
     from rango._ext.collection_info import CollectionInfo
+    from rango._ext.entry_scan import EntryScan
+    from rango._ext.joined_scan import JoinedScan
     from rango._ext.scan import Scan
     from rango._ext.stop import Stop
     from rango._ext.view import View
+    from rango.engine.hint import Hint
+    from rango.engine.projection import Projection
 
 Document = dict[str, Any]
 SortKeys = str | Sequence[str | tuple[str, int]] | Mapping[str, int]
@@ -109,8 +103,13 @@ class Query:
         collation: Any = None,
     ) -> None:
         self.filter = filter
-        self.collation: Collation | None = collation_of(collation)
-        self.variables: dict[str, Any] = {} if let is None else variables_of(let, self.collation)
+        # what most queries do not have is imported where it is met
+        self.collation = collation_given(collation)
+        self.variables: dict[str, Any] = {}
+        if let is not None:
+            from rango.engine.variables import variables_of
+
+            self.variables = variables_of(let, self.collation)
         self.program: Program = program_of(
             filter, let=self.variables or None, collation=self.collation
         )
@@ -126,15 +125,6 @@ class Query:
         self.stop: Stop | None = None
         self.plan: Plan | None = None
         self.scans: list[Scan] = []
-
-    @property
-    def is_one_batch(self) -> bool:
-        """Whether it is a filter, a sort and a limit only, and one fetch gives all of it."""
-        return (
-            0 < self.limit <= self.fetch_count
-            and (self.hint, self.collation, self.projection) == (None, None, None)
-            and not (self.skip or self.meta or self.variables)
-        )
 
     def copy(self) -> Query:
         """The same query, not run yet."""
@@ -163,18 +153,24 @@ class Query:
         self.skip = count_check("skip", skip)
         self.limit_to(limit)
         self.max_time_ms = count_check("max_time_ms", max_time_ms or 0)
-        self.hint = None if hint is None else hint_of(hint)
+        self.hint_with(hint)
         self.meta = bool(meta)
         return self
 
     def project(self, projection: ProjectionKeys | None) -> None:
         """Return these fields; None: the whole documents."""
         self.projection_keys = projection
-        self.projection = (
-            None
-            if projection is None
-            else projection_of(projection, self.variables, self.collation)
-        )
+        self.projection = None
+        if projection is not None:
+            self.projection = projecting()(projection, self.variables, self.collation)
+
+    def hint_with(self, hint: object) -> None:
+        """Use this index; None: what the planner chooses."""
+        self.hint = None
+        if hint is not None:
+            from rango.engine.hint import hint_of
+
+            self.hint = hint_of(hint)
 
     def limit_to(self, limit: object) -> None:
         """Return at most so many; 0: all. A negative limit is PyMongo's for "and in one batch"."""
@@ -188,7 +184,7 @@ class Query:
 
     def collate(self, collation: Any) -> None:
         """Compare strings by this collation; None: by their code points."""
-        self.collation = collation_of(collation)
+        self.collation = collation_given(collation)
         self.program = program_of(self.filter, let=self.variables or None, collation=self.collation)
         self.project(self.projection_keys)
 
@@ -203,6 +199,8 @@ class Query:
         if self.hint is None:
             plan = planned(self.program, self.sort, info, self.skip + self.limit)
         else:
+            from rango.engine.hint import hinted
+
             plan = hinted(self.program, self.sort, self.hint, info)
         self.plan = plan
         return plan
@@ -236,6 +234,8 @@ class Query:
         )
         other.end_with(self.stop)
         self.scans.append(other)
+        from rango._ext.joined_scan import JoinedScan
+
         return JoinedScan(own, other, self.program, plan.reverse, JOIN_AFTER)
 
     def _found(self, view: View, info: CollectionInfo, plan: Plan) -> Iterator[list[bytes]]:
@@ -249,8 +249,10 @@ class Query:
             seen: set[bytes] = set()
             scans = [self._scan(view, info, branch, seen) for branch in plan.branches]
             if plan.is_merged:
+                from heapq import merge
+
                 streams = [self._stream(scan) for scan in scans]
-                merged = heapq.merge(*streams, key=sort_key(self.sort))
+                merged = merge(*streams, key=sort_key(self.sort))
                 while batch := list(islice(merged, self._wanted(plan))):
                     yield batch
                 return
@@ -435,11 +437,7 @@ class Query:
         )
 
     def _of_entries(
-        self,
-        scan: Scan,
-        plan: Plan,
-        shown: tuple[str | None, ...] = (),
-        with_id: bool = False,
+        self, scan: Scan, plan: Plan, shown: tuple[str | None, ...] = (), with_id: bool = False
     ) -> EntryScan:
         """A scan of a plan that asks its entries first."""
         assert plan.index is not None
@@ -450,7 +448,7 @@ class Query:
             path if path in shown or (program is not None and "." not in path) else None
             for path in paths
         )
-        return EntryScan(scan, names, shown, with_id, program)
+        return scanning_entries()(scan, names, shown, with_id, program)
 
     def count(self, view: View, info: CollectionInfo) -> int:
         """How many documents match, after skip and up to limit."""

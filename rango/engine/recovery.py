@@ -22,14 +22,14 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from rango._ext import layout
 from rango._ext.generation import generation_empty
 from rango._ext.pager import Pager
 from rango._ext.store import Store
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
-from rango.engine import attach, checkpoint, kept, kept_state, rekey
+from rango.engine import attach, checkpoint, kept, kept_state
 from rango.engine.catalog import DATABASE_ID, Catalog, database_definition
 from rango.engine.options import OpenOptions
 from rango.errors import (
@@ -42,6 +42,7 @@ from rango.errors import (
 )
 from rango.events import WARNING, emit
 from rango.ids import generate_node_id
+from rango.named_tuple import NamedTuple
 from rango.storage.keyring import Keyring, keys_exist
 from rango.storage.lock import LOCK_FILE, DatabaseLock
 from rango.storage.oplog import Commit, LogMark, Oplog
@@ -59,6 +60,9 @@ from rango.storage.superblock import (
 OWN_NAMES: Final = frozenset(
     {LOCK_FILE, DATA_FILE, f"{DATA_FILE}.new", "keys", "keys.new", "oplog"}
 )
+HALF: Final = "rekey"
+"""Where a change of the root key (rekey.py) makes its files, and leaves them when interrupted."""
+
 REPLAY_ENTRIES_MAX: Final = 400_000
 """Overlay entries at which a replay stops for a checkpoint, so that a rebuild needs bounded
 memory.
@@ -138,7 +142,7 @@ def _open(options: OpenOptions, vfs: Vfs, undo: list[Callable[[], Any]]) -> Open
     )
     undo.append(lock.release)
     if lock.is_alone:
-        rekey.resume(vfs, options.path, read_only=options.read_only)
+        resume_rekey(vfs, options.path, read_only=options.read_only)
     if is_new and lock.is_alone and not keys_exist(vfs, options.path):
         keyring = Keyring.create(vfs, options.path, options.secret, options.entropy)
     else:
@@ -218,13 +222,21 @@ def begin_words(store: Store, lock: DatabaseLock, slot: Slot | None, keyring: Ke
     store.known_generation = generation
 
 
+def resume_rekey(vfs: Vfs, path: str, *, read_only: bool) -> None:
+    """What an open does first, if there is anything to do: rekey.resume."""
+    if vfs.exists(os.path.join(path, HALF)):
+        from rango.engine import rekey
+
+        rekey.resume(vfs, path, read_only=read_only)
+
+
 def keys_read(options: OpenOptions) -> Keyring:
     """The keys for who reads the files without opening the database, and without its lock.
 
     Raises NotADatabase, ReadOnly (a change of the root key was interrupted), KeyRejected,
     KeysCorrupted, IoFailed.
     """
-    rekey.resume(options.vfs, options.path, read_only=True)
+    resume_rekey(options.vfs, options.path, read_only=True)
     if not keys_exist(options.vfs, options.path):
         raise NotADatabase(f"{options.path} holds no database; give another path")
     with io_named(f"reading the keys of {options.path}"):
@@ -265,7 +277,7 @@ def prepare_directory(options: OpenOptions, vfs: Vfs) -> bool:
             raise NotADatabase(f"{path} is a file; a database is a directory") from error
         raise
     # keys are out of their place while other ones move in
-    if "keys" in names or rekey.HALF in names:
+    if "keys" in names or HALF in names:
         return False
     # a creation that a crash cut off has not written its keys yet, and no log either
     if names & {"oplog", DATA_FILE} or not names <= OWN_NAMES:

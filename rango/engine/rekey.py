@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rango._ext.record import encode
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
+from rango.engine.recovery import HALF
 from rango.engine.signing import links_carried
 from rango.errors import (
     Corrupted,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from rango.engine.core import Core
     from rango.engine.options import OpenOptions
 
-HALF: Final = "rekey"
 KEPT: Final = "replaced"
 KEPT_NAME: Final = rf"{KEPT}(-[1-9][0-9]*)?"
 READY: Final = "ready"
@@ -319,13 +319,10 @@ def order_read(vfs: Vfs, half: str) -> tuple[Order, bool] | None:
 
 
 def resume(vfs: Vfs, path: str, *, read_only: bool) -> None:
-    """What an open does first: finish an exchange, or remove what was never decided."""
-    half = os.path.join(path, HALF)
-    if not vfs.exists(half):
-        return
+    """Finish an exchange, or remove what was never decided. An open does it if there is HALF."""
     if not read_only:
         finish(vfs, path)
-    elif order_read(vfs, half) is not None:
+    elif order_read(vfs, os.path.join(path, HALF)) is not None:
         raise ReadOnly(
             f"a change of the keys of {path} was interrupted while files moved; open it once for "
             "writing"

@@ -28,7 +28,8 @@ from rango._ext.record import record_parts
 from rango.engine import diff
 from rango.engine.catalog import READY, collection_definition, index_definition
 from rango.engine.index import copy_of, identity_of
-from rango.engine.purge import FACTS, is_purging
+from rango.engine.purge import FACTS
+from rango.engine.settings import is_purging
 from rango.engine.stopping import stop_check, stop_of
 from rango.errors import Conflict, DatabaseBusy, DuplicateKey, LimitExceeded, RangoError
 

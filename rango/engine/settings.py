@@ -76,3 +76,8 @@ def document_check(catalog: Catalog, size: int) -> None:
             f"the document has {size} bytes; this database takes at most "
             f"{catalog.document_size_bytes_max} (Database.set_limits); split it",
         )
+
+
+def is_purging(core: Core) -> bool:
+    """Whether a purge was begun and is not complete."""
+    return bool(core.store.head.catalog.settings.get("is_purging"))

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 
 from rango._ext import layout
 from rango._ext.generation import generation_slot
-from rango._ext.relocate import generation_relocated
 from rango.engine import checkpoint, kept, signing
 from rango.errors import Corrupted, IoFailed, LowDisk, RangoError
 from rango.events import WARNING, emit
@@ -186,6 +185,9 @@ def step(core: Core, path: str) -> int:
     if not kept.protect(core).is_whole:
         # the next slot would list what this build may write over
         return 0
+    # imported here: few files are ever shrunk
+    from rango._ext.relocate import generation_relocated
+
     try:
         old, definitions = slot_load(store.pager, slot)
         generation, moved = generation_relocated(

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bson.code import Code
 
@@ -28,10 +28,12 @@ from rango._ext.normal import HEADER_NAMES, path_check
 from rango._ext.order import Sorter, SortField
 from rango._ext.record import encode, record_fields, record_parts
 from rango._ext.stop import Stop
-from rango.engine.collation import Collation
 from rango.engine.values import fields_of, shown
 from rango.errors import InvalidFilter
 from rango.limits import SORT_SIZE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from rango.engine.collation import Collation
 
 Sort = tuple[tuple[str, int], ...]
 SortKey = Callable[[bytes], bytes]

@@ -26,7 +26,6 @@ from rango._ext.record import decode, encode
 from rango._ext.segment import SegmentHeader, segment_path
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import LogCorrupted, NotFound, RangoError
-from rango.storage.purge import PlacedFrame, frame_sealed
 from rango.storage.segment import (
     BASE_ORDINAL,
     CHAIN_START,
@@ -114,6 +113,8 @@ class BaseWriter:
             at += room
 
     def _frame(self, kind: int, body: bytes, first: int) -> None:
+        from rango.storage.purge import PlacedFrame, frame_sealed
+
         self._ordinal += 1
         frame = PlacedFrame(self._at, kind, self._ordinal, first, 0, body, 0)
         sealed = frame_sealed(self._key, self._keyring, self._header.id, frame, self._chain[:16])

@@ -25,11 +25,6 @@ Sources     architecture section 4; RFC 7693 (BLAKE2b); RFC 8032 (Ed25519).
 
 from __future__ import annotations
 
-from typing import Final
-
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair, sodium_memcmp
-from nacl.exceptions import BadSignatureError
-
 from rango._ext.layout import (
     DATABASE_ID_SIZE,
     FILE_KIND_KEYS,
@@ -56,6 +51,7 @@ from rango.errors import (
     NotFound,
 )
 from rango.events import INFO, emit
+from rango.storage import ed25519
 from rango.storage.keys_file import (
     EMPTY_SLOT,
     SALT_SIZE,
@@ -110,8 +106,6 @@ __all__ = [
     "signature_is_valid",
 ]
 
-SIGNATURE_SIZE: Final = 64
-
 
 def subkey(parent: bytes | bytearray, purpose: bytes, ids: bytes = b"") -> bytes:
     """A key of 32 bytes for one purpose. `ids` have fixed sizes, so no two lists look the same."""
@@ -127,13 +121,7 @@ def salted(segment_id: int, salt: bytes) -> bytes:
 
 def signature_is_valid(verify_key: bytes, data: bytes, signature: bytes) -> bool:
     """Whether `signature` (64 bytes) of `data` was made by the owner of `verify_key`."""
-    if len(signature) != SIGNATURE_SIZE:
-        return False
-    try:
-        crypto_sign_open(signature + data, verify_key)
-    except BadSignatureError:
-        return False
-    return True
+    return ed25519.is_valid(signature, data, verify_key)
 
 
 def sign_aad(database_id: bytes, verify_key: bytes) -> bytes:
@@ -190,7 +178,7 @@ class Keyring:
             raise FileExistsError(f"{keys_path(directory)} is there already; nothing was changed")
         root = None if secret is None else entropy.bytes(KEY_SIZE)
         seed = entropy.bytes(KEY_SIZE)
-        verify_key, signing = crypto_sign_seed_keypair(seed)
+        verify_key, signing = ed25519.pair(seed)
         state = KeysState(
             database_id=database_id or entropy.bytes(DATABASE_ID_SIZE),
             generation=1,
@@ -308,7 +296,7 @@ class Keyring:
     def sign(self, data: bytes) -> bytes:
         """The Ed25519 signature of `data`, 64 bytes."""
         self._live_root()
-        return crypto_sign(data, self._signing)[:SIGNATURE_SIZE]
+        return ed25519.sign(data, self._signing)
 
     def close(self) -> None:
         """Wipe the root key. Subkeys already handed out work until they go; nothing else does."""
@@ -433,7 +421,7 @@ class Keyring:
         path = keys_path(self._directory)
         mac_key = self._mac_key()
         expected = bytes(KEY_SIZE) if mac_key is None else keys_mac(copy, mac_key)
-        if not sodium_memcmp(copy[KEYS_MAC:KEYS_CHECK], expected):
+        if not ed25519.is_same(copy[KEYS_MAC:KEYS_CHECK], expected):
             raise KeysCorrupted(
                 path, "changed by somebody without the key; restore this file from a backup"
             )
@@ -444,7 +432,7 @@ class Keyring:
         seed = self._seed_key().open_bytes(
             sign_aad(state.database_id, state.verify_key), state.sign_nonce, state.sign_seed
         )
-        verify_key, signing = (b"", b"") if seed is None else crypto_sign_seed_keypair(seed)
+        verify_key, signing = (b"", b"") if seed is None else ed25519.pair(seed)
         if verify_key != state.verify_key:
             raise KeysCorrupted(
                 keys_path(self._directory),

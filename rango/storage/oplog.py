@@ -8,8 +8,7 @@ States      opened --replay to the end--> judged --adopt--> appending. Reading n
 Failure     damage in front of something that was durable: LogCorrupted, nothing is written.
             A torn tail: dropped, copied to oplog/<segment>-<offset>.cut, reported in LogEnd.
             Crashing inside adopt() loses nothing: running it again does the rest.
-Sources     architecture sections 6 to 8; "All File Systems Are Not Created Equal" (Pillai et al.,
-            OSDI 2014) for the order of creation, rename and directory flush.
+Sources     architecture sections 6 to 8; Pillai et al., OSDI 2014 (create, rename, flush folders).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from rango._ext.appender import Appender
 from rango._ext.layout import (
@@ -35,6 +34,7 @@ from rango._ext.segment_scan import Scanner
 from rango._ext.shared import Shared
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import HistoryGivenUp, LogCorrupted, NotFound
+from rango.named_tuple import NamedTuple
 from rango.storage.base_segment import base_verify, remove_given_up
 from rango.storage.segment import (
     CHAIN_START,

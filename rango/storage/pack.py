@@ -32,7 +32,6 @@ from rango.storage.packed import (
     TABLE,
     TAIL_MAX,
     Footer,
-    is_packed,
     packed_keys,
     signed_message,
     view_of,
@@ -43,6 +42,7 @@ from rango.storage.segment import (
     first_mark,
     header_with,
     io_named,
+    is_packed,
     opened,
     place_name,
 )

@@ -16,16 +16,14 @@ Sources     ADR-0036.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.seal import SealKey, blake2b
 from rango._ext.segment import SegmentHeader
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import Vfs
-
-if TYPE_CHECKING:
-    from rango.storage.segment import LogKeys
+from rango.storage.segment import LogKeys, is_packed
 
 FOOTER: Final = struct.Struct("<Q4I3Q32s32s32s64s8s")
 TABLE: Final = struct.Struct("<IQ32s")
@@ -80,12 +78,6 @@ class Footer(NamedTuple):
         """Bytes behind the pieces."""
         lists = self.marks * layout.MARK_SIZE + self.purged * 8
         return self.table_size + lists + layout.PACKED_FOOTER_SIZE
-
-
-def is_packed(vfs: Vfs, fd: int) -> bool:
-    """Whether the header of this file says that it is packed."""
-    features = vfs.read(fd, 4, layout.SEGMENT_FEATURES)
-    return bool(int.from_bytes(features, "little") & layout.SEGMENT_PACKED)
 
 
 def footer_read(vfs: Vfs, fd: int) -> Footer | None:

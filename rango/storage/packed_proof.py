@@ -24,11 +24,10 @@ from rango.storage.packed import (
     Footer,
     PackedKeys,
     footer_read,
-    is_packed,
     signed_message,
     view_of,
 )
-from rango.storage.segment import io_named
+from rango.storage.segment import io_named, is_packed
 from rango.storage.segment_walk import Broken, FindingKind, Outcome, Place, walk_twice
 
 READ_SIZE: Final = 1024 * 1024

@@ -18,14 +18,10 @@ Sources     RFC 9106 (Argon2id; its second recommended choice is the default her
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from types import ModuleType
-from typing import Final, NamedTuple, Protocol
-
-from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
+from typing import Final, Protocol
 
 from rango._ext.layout import (
     KEYS_KIND_KEYRING,
@@ -35,6 +31,7 @@ from rango._ext.layout import (
 )
 from rango._ext.seal import blake2b
 from rango.errors import InvalidArgument, KeyRejected
+from rango.named_tuple import NamedTuple
 
 SECRET_SIZE: Final = 32
 CHALLENGE_SIZE: Final = 64
@@ -86,8 +83,10 @@ class Passphrase:
             raise InvalidArgument(
                 "the passphrase is empty; leave passphrase= out for a database without a key"
             )
+        from unicodedata import normalize
+
         try:
-            self._bytes = unicodedata.normalize("NFC", text).encode()
+            self._bytes = normalize("NFC", text).encode()
         except UnicodeEncodeError:
             raise InvalidArgument(
                 "the passphrase holds a lone surrogate, which is not text"
@@ -95,6 +94,9 @@ class Passphrase:
 
     def wrapping_key(self, salt: bytes, kdf: Kdf) -> bytes:
         """Argon2id of the passphrase. Slow on purpose."""
+        # imported here: PyNaCl's bindings are 20 modules, and no other secret needs one of them
+        from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
+
         return crypto_pwhash_alg(
             SECRET_SIZE, self._bytes, salt, kdf.operations, kdf.memory, crypto_pwhash_ALG_ARGON2ID13
         )
@@ -272,6 +274,8 @@ class OsKeyring:
 @contextmanager
 def os_keyring_named() -> Iterator[ModuleType]:
     """The library, loaded; what it refuses becomes KeyRejected."""
+    from importlib import import_module
+
     try:
         library = import_module("keyring")
         errors = import_module("keyring.errors")

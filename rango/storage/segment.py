@@ -12,17 +12,17 @@ Sources     storage-notes scenario 10.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from rango._ext.layout import (
     FRAME_CLOSED,
     FRAME_PART,
     PACKED_FOOTER_SIZE,
     SEGMENT_BASE,
+    SEGMENT_FEATURES,
     SEGMENT_HEADER_SIZE,
     SEGMENT_PACKED,
 )
@@ -32,7 +32,7 @@ from rango._ext.segment_scan import Scanner, frame_header_any
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import VFS_READ, Vfs
 from rango.errors import IoFailed, LogCorrupted, LowDisk, NotFound
-from rango.storage.packed import footer_read, is_packed, packed_keys, view_of, view_tolerant
+from rango.named_tuple import NamedTuple
 
 CHAIN_START: Final = bytes(32)
 """H(0): the chain value before the first commit of a database."""
@@ -42,8 +42,6 @@ BASE_ORDINAL: Final = 1 << 63
 
 FOLLOW_TRIES: Final = 20
 """Readings of the names before a segment that is gone counts as missing: somebody removes them."""
-
-SEGMENT_NAME: Final = re.compile(r"(\d{16})\.rgo")
 
 
 class LogKeys(Protocol):
@@ -122,11 +120,18 @@ def opened(vfs: Vfs, path: str, flags: int = VFS_READ) -> Iterator[int]:
         vfs.close(fd)
 
 
+def segment_id_in(name: str) -> int | None:
+    """The number of the segment that a file with this name is; None: it is none."""
+    digits = name.removesuffix(".rgo")
+    is_name = len(digits) == 16 and len(name) == 20 and digits.isascii() and digits.isdigit()
+    return int(digits) if is_name else None
+
+
 def segment_ids(vfs: Vfs, directory: str) -> list[int]:
     """The ids that file names say, in order. `directory` is that of the segments."""
     with io_named(f"listing {directory}"):
         names = vfs.list_directory(directory)
-    return sorted(int(match[1]) for name in names if (match := SEGMENT_NAME.fullmatch(name)))
+    return sorted(each for name in names if (each := segment_id_in(name)) is not None)
 
 
 def header_bytes(vfs: Vfs, directory: str, segment_id: int) -> bytes:
@@ -258,6 +263,12 @@ def first_mark(header: SegmentHeader) -> LogMark:
     return LogMark(header.id, SEGMENT_HEADER_SIZE, header.first_ordinal - 1, header.chain)
 
 
+def is_packed(vfs: Vfs, fd: int) -> bool:
+    """Whether the header of this file says that it is packed."""
+    features = vfs.read(fd, 4, SEGMENT_FEATURES)
+    return bool(int.from_bytes(features, "little") & SEGMENT_PACKED)
+
+
 def file_view(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> Vfs:
     """What reads this file as it was before it was packed, if it was: `vfs`, or a view through it.
 
@@ -268,6 +279,9 @@ def file_view(vfs: Vfs, fd: int, keyring: LogKeys, header: SegmentHeader) -> Vfs
     with io_named("reading the oplog"):
         if not is_packed(vfs, fd):
             return vfs
+        # imported here: few logs are packed
+        from rango.storage.packed import packed_keys, view_of
+
         view = view_of(vfs, fd, packed_keys(keyring, header))
     if view is None:
         raise LogCorrupted(place_name(header.id, 0), "the end of this packed segment is damaged")
@@ -307,6 +321,8 @@ def holds_frames(vfs: Vfs, fd: int, ordinal_min: int) -> int | None:
     """Where a file without a header has something that an honest crash does not leave in one: a
     frame of this ordinal or a later one, or the end of a packed segment. None: nothing.
     """
+    from rango.storage.packed import footer_read
+
     with io_named("reading the oplog"):
         if footer_read(vfs, fd) is not None:
             return vfs.size(fd) - PACKED_FOOTER_SIZE
@@ -330,6 +346,8 @@ def salvage(
     where opening the log fails; a commit is intact if the tags of all its frames are. `directory`
     is that of the database. Commits of a base segment have ordinals from BASE_ORDINAL on.
     """
+    from rango.storage.packed import packed_keys, view_tolerant
+
     folder = os.path.join(directory, "oplog")
     expected = 1
     ids = segment_ids(vfs, folder)

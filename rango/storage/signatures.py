@@ -35,11 +35,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from rango._ext.layout import CHAIN_SIZE, DATABASE_ID_SIZE
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
-from rango.storage.keyring import SIGNATURE_SIZE, signature_is_valid
+from rango.named_tuple import NamedTuple
+from rango.storage.ed25519 import SIGNATURE_SIZE
+from rango.storage.keyring import signature_is_valid
 
 SIGNATURES: Final = "signatures"
 """The file's name in the directory of the log."""
@@ -55,8 +57,8 @@ KEY_SIZE: Final = 32
 Kind = Literal["head", "base", "purge"]
 KINDS_BY_WORD: Final[dict[str, Kind]] = {"head": "head", "base": "base", "purge": "purge"}
 KINDS: Final = {"head": b"rango head", "base": b"rango base", "purge": b"rango purge"}
-WORDS: Final = re.compile(r"[a-z]+( [0-9a-z]+)+")
-NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,19}")
+WORDS: Final = r"[a-z]+( [0-9a-z]+)+"
+NUMBER: Final = r"0|[1-9][0-9]{0,19}"
 
 
 class Signature(NamedTuple):
@@ -155,7 +157,7 @@ def signed(
 
 def line_read(text: str) -> Signature | Link | None:
     """What a line says, its signatures not checked; None if it is not one of ours."""
-    if len(text) > LINE_SIZE_MAX or not WORDS.fullmatch(text):
+    if len(text) > LINE_SIZE_MAX or not re.fullmatch(WORDS, text):
         return None
     kind, version, *words = text.split(" ")
     if version != "1":
@@ -200,7 +202,7 @@ def bytes_of(word: str, size: int) -> bytes | None:
 
 def number_of(word: str) -> int | None:
     """An unsigned integer of 64 bits, in decimal."""
-    return int(word) if NUMBER.fullmatch(word) and int(word) < 1 << 64 else None
+    return int(word) if re.fullmatch(NUMBER, word) and int(word) < 1 << 64 else None
 
 
 # --- the file

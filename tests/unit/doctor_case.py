@@ -20,7 +20,7 @@ from rango._ext.shared import TABLE_OFFSET
 from rango._ext.vfs import POSIX
 from rango.doctor import Report, examine, log
 from rango.doctor.surroundings import Surroundings, measure
-from rango.engine import purge, rekey
+from rango.engine import purge, recovery, rekey
 from rango.storage.keys_file import copy_is_whole, keys_check
 
 KEY: Final = b"k" * 32
@@ -206,11 +206,11 @@ def _(folder: Path) -> Report:
 @provokes("rekey-unfinished")
 def _(folder: Path) -> Report:
     healthy(folder)
-    (folder / rekey.HALF).mkdir(mode=0o700)
+    (folder / recovery.HALF).mkdir(mode=0o700)
     assert looked(folder).severity == "note"
-    rekey.give_order(POSIX, str(folder / rekey.HALF), rekey.Order(rekey.KEPT, removes=False))
+    rekey.give_order(POSIX, str(folder / recovery.HALF), rekey.Order(rekey.KEPT, removes=False))
     # the files are elsewhere, and that is no reason to ask for a backup
-    (folder / "keys").rename(folder / rekey.HALF / "keys")
+    (folder / "keys").rename(folder / recovery.HALF / "keys")
     report = looked(folder)
     assert report.severity == "warning"
     return report

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rango.engine.core import salvage
+from rango.engine.salvage import salvage
 from rango.errors import InvalidArgument, LogCorrupted, LowDisk, RangoError
 from tests.unit.engine_case import DB, asked, documents_of, insert, opened, options_of, replace
 from tests.unit.memory_disk import MemoryDisk

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rango._ext import layout
+from rango._ext import layout, relocate
 from rango._ext.generation import generation_trees
 from rango._ext.key import key_of
 from rango.engine import checkpoint, kept, recovery, shrink
@@ -253,7 +253,9 @@ def test_a_damaged_page_does_not_stop_close(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_close_does_little_where_nothing_can_move(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shrink, "LOOSE_UNITS", 64)
-    monkeypatch.setattr(shrink, "generation_relocated", lambda _builder, old, *_arguments: (old, 0))
+    monkeypatch.setattr(
+        relocate, "generation_relocated", lambda _builder, old, *_arguments: (old, 0)
+    )
     disk = MemoryDisk()
     core = loose(disk)
     assert core.slot is not None
