@@ -20,11 +20,10 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from rango.errors import InvalidArgument, InvalidName, LimitExceeded
 from rango.limits import CLOCK_DRIFT_MS_MAX, NODE_ID_SIZE_BYTES_MAX
-from rango.named_tuple import NamedTuple
 
 COUNTER_MAX: Final = 0xFFFF
 MILLISECONDS_MAX: Final = (1 << 64) - 1

@@ -27,12 +27,11 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from rango._ext.generation import generation_units, generation_units_only
 from rango._ext.pins import lease, pinned_by_others, pinned_here
 from rango.errors import Corrupted, IoFailed
-from rango.named_tuple import NamedTuple
 from rango.storage.segment import io_named
 from rango.storage.superblock import (
     DATA_FILE,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from rango._ext.seal import Entropy
 from rango._ext.vfs import Vfs
-from rango.named_tuple import NamedTuple
 from rango.storage.keyring import Secret
 
 

@@ -31,14 +31,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from rango._ext.filter import NO_VALUE, Program
 from rango.engine.bounds import EVERYTHING, Intervals, Node, range_class
 from rango.engine.implication import conjuncts_of
 from rango.engine.keyed import Conjuncts, FieldBounds, IndexLike, Keyed, is_usable, keyed_by
 from rango.engine.sort import Sort
-from rango.named_tuple import NamedTuple
 
 __all__ = ["IndexLike", "Plan", "candidates", "choose", "index_plan", "scan_everything"]
 

@@ -22,7 +22,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.generation import generation_empty
@@ -42,7 +42,6 @@ from rango.errors import (
 )
 from rango.events import WARNING, emit
 from rango.ids import generate_node_id
-from rango.named_tuple import NamedTuple
 from rango.storage.keyring import Keyring, keys_exist
 from rango.storage.lock import LOCK_FILE, DatabaseLock
 from rango.storage.oplog import Commit, LogMark, Oplog

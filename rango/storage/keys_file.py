@@ -56,7 +56,7 @@ Sources     architecture section 4; RFC 7693 (BLAKE2b); RFC 9106 (Argon2id).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from rango._ext.layout import (
     FILE_KIND_KEYS,
@@ -95,7 +95,6 @@ from rango._ext.layout import (
 from rango._ext.seal import Entropy, Provider, blake2b
 from rango._ext.vfs import VFS_CREATE, VFS_EXCLUSIVE, VFS_READ, VFS_WRITE, Vfs
 from rango.errors import FormatTooNew, KeyRejected, KeysCorrupted
-from rango.named_tuple import NamedTuple
 from rango.storage.providers import KDF_CEILING, Kdf, OsKeyring, Secret
 
 MAGIC: Final = b"RANGOKEY"

@@ -26,7 +26,7 @@ import struct
 import time
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from rango._ext.file_place import FilePlace
 from rango._ext.process_lock import ProcessLock
@@ -49,7 +49,6 @@ from rango._ext.vfs import (
     Vfs,
 )
 from rango.errors import DatabaseBusy, IoFailed, ReadOnly
-from rango.named_tuple import NamedTuple
 
 LOCK_FILE: Final = "lock"
 ALIVE_BYTE: Final = 0

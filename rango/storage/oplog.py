@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from rango._ext.appender import Appender
 from rango._ext.layout import (
@@ -34,7 +34,6 @@ from rango._ext.segment_scan import Scanner
 from rango._ext.shared import Shared
 from rango._ext.vfs import VFS_CREATE, VFS_WRITE, Vfs
 from rango.errors import HistoryGivenUp, LogCorrupted, NotFound
-from rango.named_tuple import NamedTuple
 from rango.storage.base_segment import base_verify, remove_given_up
 from rango.storage.segment import (
     CHAIN_START,

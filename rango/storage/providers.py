@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from rango._ext.layout import (
     KEYS_KIND_KEYRING,
@@ -31,7 +31,6 @@ from rango._ext.layout import (
 )
 from rango._ext.seal import blake2b
 from rango.errors import InvalidArgument, KeyRejected
-from rango.named_tuple import NamedTuple
 
 SECRET_SIZE: Final = 32
 CHALLENGE_SIZE: Final = 64

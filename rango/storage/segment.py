@@ -15,7 +15,7 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from rango._ext.layout import (
     FRAME_CLOSED,
@@ -32,7 +32,6 @@ from rango._ext.segment_scan import Scanner, frame_header_any
 from rango._ext.unpacked import UnpackedVfs
 from rango._ext.vfs import VFS_READ, Vfs
 from rango.errors import IoFailed, LogCorrupted, LowDisk, NotFound
-from rango.named_tuple import NamedTuple
 
 CHAIN_START: Final = bytes(32)
 """H(0): the chain value before the first commit of a database."""

@@ -35,11 +35,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from rango._ext.layout import CHAIN_SIZE, DATABASE_ID_SIZE
 from rango._ext.vfs import VFS_CREATE, VFS_READ, VFS_WRITE, Vfs
-from rango.named_tuple import NamedTuple
 from rango.storage.ed25519 import SIGNATURE_SIZE
 from rango.storage.keyring import signature_is_valid
 

@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rango._ext import layout
 from rango._ext.generation import generation_load, roots_page
 from rango._ext.vfs import Vfs
 from rango.errors import FormatTooNew, PageCorrupted
-from rango.named_tuple import NamedTuple
 from rango.storage.keyring import Keyring
 from rango.storage.segment import io_named
 

@@ -17,7 +17,7 @@ from tests.tidy.sources import ROOT, code_files, code_only, listed, name_of, tex
 
 # from the bottom; a module may import its own line and those before it
 LAYERS = (
-    ("rango.errors", "rango.events", "rango.limits", "rango.ids", "rango.named_tuple"),
+    ("rango.errors", "rango.events", "rango.limits", "rango.ids"),
     ("rango._ext", "rango.metrics"),
     ("rango.storage",),
     ("rango.engine",),
