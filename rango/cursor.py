@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
 
 from bson.objectid import ObjectId
 
+from rango._ext.scan import Scan
 from rango._ext.stop import Stop
 from rango.engine.query import (
     Document,
@@ -69,12 +70,10 @@ def asked_of(filter: Mapping[str, Any]) -> dict[str, Any] | None:
     return filter.copy()
 
 
-def is_one_batch(query: Query) -> bool:
-    """Whether it is a filter, a sort and a limit only, and one fetch gives all of it."""
-    return (
-        0 < query.limit <= query.fetch_count
-        and (query.hint, query.collation, query.projection) == (None, None, None)
-        and not (query.skip or query.meta or query.variables)
+def is_simple(query: Query) -> bool:
+    """Whether it is a filter, a sort and a limit only."""
+    return (query.hint, query.collation, query.projection) == (None, None, None) and not (
+        query.skip or query.meta or query.variables
     )
 
 
@@ -234,25 +233,28 @@ class Cursor(Generic[D]):
         return found[0]
 
     def _start(self) -> Iterator[list[Document]]:
-        finds, query = self._handle.prepared_finds, self._query
-        if finds is None or self._asked is None or not is_one_batch(query):
-            return self._general(None)
-        query.start_clock(self._stop)
-        options = {"sort": query.sort, "limit": query.limit}
-        found = finds.find(self._name, self._asked, None, options, query.stop)
-        return iter((found,)) if isinstance(found, list) else self._general(found)
-
-    def _general(self, unprepared: Unprepared | None) -> Iterator[list[Document]]:
-        """The batches of a plan made anew, which may be kept."""
-        view, self._transaction = self._handle.view()
-        metrics = self._handle.metrics
+        query, metrics = self._query, self._handle.metrics
+        query.scans.clear()
         if not metrics.queries % metrics.find_sample:
             self._weight = metrics.find_sample
             self._started_ns = perf_counter_ns()
-        metrics.queries += 1
+        query.start_clock(self._stop)
+        finds, unprepared = self._handle.prepared_finds, None
+        if finds is not None and self._asked is not None and is_simple(query):
+            options = {"sort": query.sort or None, "limit": query.limit}
+            found = finds.scan(self._name, self._asked, options, query.stop)
+            if isinstance(found, Scan):
+                metrics.queries += 1
+                query.scans.append(found)
+                return query.fetched(found)
+            unprepared = found
+        return self._planned(unprepared)
+
+    def _planned(self, unprepared: Unprepared | None) -> Iterator[list[Document]]:
+        """The batches of a plan made now, which may be kept."""
+        view, self._transaction = self._handle.view()
+        self._handle.metrics.queries += 1
         info = view.catalog.collections.get(self._name)
-        self._query.scans.clear()
-        self._query.start_clock(self._stop)
         if info is None:
             return iter(())
         batches = self._query.batches(view, info)
@@ -313,7 +315,8 @@ class Cursor(Generic[D]):
                 raise StopIteration
             batch.reverse()
             self._buffer = buffer = batch
-        return cast("D", buffer.pop())
+        # a cast would be a call for each document
+        return buffer.pop()  # type: ignore[return-value]
 
     def next(self) -> D:
         """The next document. Raises StopIteration at the end."""

@@ -5,8 +5,6 @@ from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.core_state cimport CoreState
 from rango._ext.filter cimport Program
 from rango._ext.histogram cimport Histogram
-from rango._ext.stop cimport Stop
-from rango._ext.view cimport View
 
 cdef enum:
     PREPARED_MAX = 256              # some 100 KiB
@@ -51,6 +49,6 @@ cdef class PreparedFinds:
     cdef bint is_plain(self, object value) except -1
     cdef object missed(self, tuple key, object value)
     cdef int keep(self, tuple key, Prepared prepared) except -1
-    cdef list run(
-        self, View view, Prepared prepared, object intervals, Py_ssize_t limit, Stop stop
+    cdef object started(
+        self, str name, object filter, object projection, dict options, Py_ssize_t *limit
     )

@@ -8,6 +8,7 @@ from rango._ext.collection_info import CollectionInfo
 from rango._ext.core_state import CoreState
 from rango._ext.filter import Program
 from rango._ext.points import Points
+from rango._ext.scan import Scan
 from rango._ext.stop import Stop
 from rango.metrics import Metrics
 
@@ -54,10 +55,8 @@ class PreparedFinds:
         plain: frozenset[type],
     ) -> None: ...
     def find(
-        self,
-        name: str,
-        filter: object,
-        projection: object,
-        options: Mapping[str, object],
-        stop: Stop | None = None,
+        self, name: str, filter: object, projection: object, options: Mapping[str, object]
     ) -> list[dict[str, Any]] | Unprepared | None: ...
+    def scan(
+        self, name: str, filter: object, options: Mapping[str, object], stop: Stop | None
+    ) -> Scan | Unprepared | None: ...

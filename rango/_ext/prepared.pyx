@@ -38,6 +38,7 @@ from rango._ext.points cimport successor
 from rango._ext.scan cimport Scan
 from rango._ext.stop cimport Stop
 from rango._ext.store cimport Store
+from rango._ext.view cimport View
 
 from rango.errors import InvalidDocument, LimitExceeded
 
@@ -131,12 +132,45 @@ cdef class PreparedFinds:
         self.known = {}
         memset(self.seen, 0, sizeof(self.seen))
 
-    def find(
-        self, str name not None, filter, projection, dict options not None, Stop stop=None
-    ):  # hot
+    def find(self, str name not None, filter, projection, dict options not None):  # hot
         """The documents as a list; or an Unprepared, which the general way should prepare when it
-        has run the query; or None: the general way. `stop` has started.
+        has run the query; or None: the general way.
         """
+        cdef object metrics = self.metrics
+        cdef uint64_t queries
+        cdef int sample
+        cdef int64_t started
+        cdef Py_ssize_t limit = 0
+        cdef Scan scan
+        cdef object found = self.started(name, filter, projection, options, &limit)
+        if type(found) is not Scan:
+            return found
+        scan = <Scan>found
+        queries = metrics.queries
+        sample = metrics.find_sample
+        started = now_ns() if queries % sample == 0 else 0
+        metrics.queries = queries + 1
+        try:
+            return scan.next_documents(limit if limit else LIMIT_MAX)
+        finally:
+            scan._end()
+            if started:
+                self.times.add(now_ns() - started, sample)
+
+    def scan(self, str name not None, filter, dict options not None, Stop stop):
+        """The scan of the documents, `limit` aside, for a caller that fetches, counts and times
+        them itself; or as find(). `stop` has started.
+        """
+        cdef Py_ssize_t limit = 0
+        cdef object found = self.started(name, filter, None, options, &limit)
+        if type(found) is Scan:
+            (<Scan>found).end_with(stop)
+        return found
+
+    cdef object started(
+        self, str name, object filter, object projection, dict options, Py_ssize_t *limit
+    ):
+        # what is to be run, or as find()
         cdef PyObject *found
         cdef PyObject *first
         cdef PyObject *second
@@ -147,16 +181,15 @@ cdef class PreparedFinds:
         cdef object shown = None
         cdef object asked
         cdef object intervals
-        cdef Py_ssize_t limit = 0
         cdef View view
         cdef Prepared prepared
         cdef tuple key
         if type(filter) is not dict or not self.is_free():
             return None
         if options:
-            limit = limit_of(options)
+            limit[0] = limit_of(options)
             way = sort_key(options)
-            if limit < 0 or way is NotImplemented:
+            if limit[0] < 0 or way is NotImplemented:
                 return None
         if projection is not None:
             shown = flags_of(projection)
@@ -167,7 +200,7 @@ cdef class PreparedFinds:
         asked = self.asked(filter, path, value)
         if asked is None or shown is NotImplemented:
             return None
-        key = (name, asked, way, limit > 0, shown)
+        key = (name, asked, way, limit[0] > 0, shown)
         found = PyDict_GetItem(self.known, key)
         if found == NULL:
             return self.missed(key, value)
@@ -185,7 +218,7 @@ cdef class PreparedFinds:
             intervals = interval_of(value)
             if intervals is None:
                 return None
-        return self.run(view, prepared, intervals, limit, stop)
+        return scan_of(view, prepared, intervals)
 
     cdef bint is_free(self) except -1:
         # nothing is around this find that it had to obey
@@ -242,29 +275,16 @@ cdef class PreparedFinds:
         self.known[key] = prepared
         return 0
 
-    cdef list run(
-        self, View view, Prepared prepared, object intervals, Py_ssize_t limit, Stop stop
-    ):
-        cdef object metrics = self.metrics
-        cdef uint64_t queries = metrics.queries
-        cdef int sample = metrics.find_sample
-        cdef int64_t started = now_ns() if queries % sample == 0 else 0
-        cdef set seen = set() if prepared.is_unique else None
-        cdef Scan scan = Scan.__new__(
-            Scan, view, prepared.info.tree_id, prepared.index_tree, intervals, prepared.reverse,
-            prepared.program, seen
-        )
-        scan.names = prepared.names
-        scan.is_kept = prepared.is_kept
-        scan.stop = stop
-        scan.may_stop = stop is not None
-        metrics.queries = queries + 1
-        try:
-            return scan.next_documents(limit if limit else LIMIT_MAX)
-        finally:
-            scan._end()
-            if started:
-                self.times.add(now_ns() - started, sample)
+
+cdef Scan scan_of(View view, Prepared prepared, object intervals):
+    cdef set seen = set() if prepared.is_unique else None
+    cdef Scan scan = Scan.__new__(
+        Scan, view, prepared.info.tree_id, prepared.index_tree, intervals, prepared.reverse,
+        prepared.program, seen
+    )
+    scan.names = prepared.names
+    scan.is_kept = prepared.is_kept
+    return scan
 
 
 cdef Py_ssize_t limit_of(dict options) except -2:

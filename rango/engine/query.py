@@ -364,22 +364,25 @@ class Query:
         self, view: View, info: CollectionInfo, plan: Plan, variables: dict[str, Any]
     ) -> Iterator[list[Document]]:
         """Documents in the plan's order, found and decoded without a step of Python each."""
-        left = self.limit or -1
         own = self._scan(view, info, plan)
         projection = self.projection
-        is_whole = projection is None or projection.is_flat
         if projection is not None:
             own.names, own.is_kept = projection.names, projection.is_inclusion
-        scan = self._fetching(own, view, info, plan)
+        batches = self.fetched(self._fetching(own, view, info, plan))
+        if projection is None or projection.is_flat:
+            return batches
+        return ([projection.apply(each, None, variables) for each in batch] for batch in batches)
+
+    def fetched(self, scan: Scan | JoinedScan | EntryScan) -> Iterator[list[Document]]:
+        """The documents of a scan up to the limit, in batches."""
+        left = self.limit or -1
         while left:
             wanted = self.fetch_count if left < 0 else min(left, self.fetch_count)
             batch = scan.next_documents(wanted)
             if not batch:
-                break
+                return
             if left > 0:
                 left -= len(batch)
-            if projection is not None and not is_whole:
-                batch = [projection.apply(each, None, variables) for each in batch]
             yield batch
 
     def is_covered(self, plan: Plan) -> bool:

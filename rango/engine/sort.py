@@ -62,11 +62,14 @@ def sort_of(spec: object, direction: object = None) -> Sort:
     """
     if spec is None:
         return ()
+    pair: Any = None
     if type(spec) is list and len(spec) == 1 and direction is None:
         pair = spec[0]
-        # exact types: True is 1 as a key of what is kept, and no direction
-        if type(pair) is tuple and [*map(type, pair)] == [str, int] and len(pair[0]) < KEPT_SIZE:
-            return _sort_of_one(pair)
+    elif direction is not None:
+        pair = (spec, direction)
+    # exact types: True is 1 as a key of what is kept, and no direction
+    if type(pair) is tuple and [*map(type, pair)] == [str, int] and len(pair[0]) < KEPT_SIZE:
+        return _sort_of_one(pair)
     return _sort_of(spec, direction)
 
 
