@@ -227,7 +227,7 @@ class Cursor(Generic[D]):
             raise IndexError("a cursor has no negative indexes; reverse the sort")
         other = query.copy()
         other.skip, other.limit = query.skip + index, 1
-        found = self._like(other).to_list()
+        found = self._copy(other).to_list()
         if not found:
             raise IndexError(f"the cursor has no document {index}")
         return found[0]
@@ -355,7 +355,13 @@ class Cursor(Generic[D]):
 
     def clone(self) -> Self:
         """A new cursor with the same options, not started."""
-        return self._like(self._query.copy())
+        return self._copy(self._query.copy())
+
+    def _copy(self, query: Query) -> Self:
+        """A cursor for a copy of the query, whose filter the caller may have changed since."""
+        other = self._like(query)
+        other._asked = self._asked
+        return other
 
     def _like(self, query: Query) -> Self:
         """A cursor of the same kind."""

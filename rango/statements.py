@@ -75,7 +75,7 @@ class Replacement:
             return dict(given)
         id_value = document["_id"]
         if "_id" in given and key_of(given["_id"]) != key_of(id_value):
-            from rango.engine.update.refusal import IMMUTABLE_FIELD, refusal
+            from rango.engine.update import IMMUTABLE_FIELD, refusal
 
             raise refusal(
                 IMMUTABLE_FIELD,
@@ -251,9 +251,9 @@ class Alteration:
     def _insert(
         self, txn: Txn, filter: Mapping[str, Any], outcome: Outcome, now_ms: Instant
     ) -> None:
-        from rango.engine.update.upsert import seed_of
+        from rango.engine.update import upsert
 
-        seed = seed_of(filter, is_replacement=isinstance(self._changer, Replacement))
+        seed = upsert.seed_of(filter, is_replacement=isinstance(self._changer, Replacement))
         document = self._changer.apply(seed, is_insert=True, now_ms=now_ms)
         id_value, data = encoded(self._handle, document)
         inserted(txn, self.name, data)
@@ -395,9 +395,9 @@ def conditions_of(upsert: bool, conditions: Mapping[str, Any]) -> Mapping[str, A
     """The filter that what is inserted begins with, or None. Raises InvalidFilter."""
     if not upsert:
         return None
-    from rango.engine.update.upsert import upsert_check
+    from rango.engine.update import upsert as upserts
 
-    upsert_check(conditions)
+    upserts.upsert_check(conditions)
     return conditions
 
 

@@ -15,7 +15,7 @@ cdef extern from *:
 
 def bound_ns(int number) -> int:
     """The upper bound of a bucket, nanoseconds."""
-    return 1024 << number
+    return <uint64_t>1024 << number
 
 
 @cython.final

@@ -65,6 +65,7 @@ cdef class PointReads:
     def close(self) -> None:
         """Leave everything to the general way from now on."""
         self.is_closed = True
+        self.core = None
 
 
 cdef class PointReader:

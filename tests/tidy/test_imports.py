@@ -29,6 +29,7 @@ LAYERS = (
     ("rango.cli", "rango.__main__", "rango_server"),  # programs, which use the package as others do
 )
 PUBLIC_PACKAGES = {"doctor", "extended_json", "transfer"}
+LATE = "rango.engine.update."
 SIBLINGS_APART = ("rango.memory", "rango.sync", "rango.compat")
 CIMPORT = re.compile(
     r"^\s*(?:from\s+(rango[\w.]*)\s+c?import\s+(\(?[\w, ]*)|c?import\s+(rango[\w.]*))", re.MULTILINE
@@ -120,3 +121,16 @@ def test_no_layer_imports_what_is_not_its_business(folder: str) -> None:
         if target.split(".")[0] in FOREIGN_LAYERS[folder]
     ]
     assert not findings, listed(findings)
+
+
+def test_parts_of_a_package_that_loads_late_come_after_it() -> None:
+    # `from package.part import name` takes the part's lock before the package's; a thread that
+    # comes from another part waits the other way round, and CPython shows one of them half a module
+    findings = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "rango").rglob("*.py"))
+        if "update" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(LATE)
+    ]
+    assert not findings, findings

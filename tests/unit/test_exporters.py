@@ -27,6 +27,13 @@ def test_a_histogram_bounds_what_it_counts() -> None:
     assert histogram.buckets[-1] == 1
     assert 5_000 < bound_ns(3) <= 10_000 and histogram.buckets[3] == 1
     assert histogram.quantile_ms(0.5) == bound_ns(1) / 1e6
+
+
+def test_bounds_of_buckets_double_up_to_all_times() -> None:
+    assert [bound_ns(place) for place in range(54)] == [1024 << place for place in range(54)]
+    histogram = Histogram()
+    histogram.observe(3 * 10**9)
+    assert histogram.as_dict()["p50_ms"] == 4294.967296
     assert Histogram().quantile_ms(0.5) == 0
 
 

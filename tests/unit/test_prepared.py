@@ -172,6 +172,8 @@ def test_a_cursor_asks_what_the_filter_was_when_it_was_made(db: rango.Database) 
     cursor = rows.find(filter, limit=1)
     filter["kind"] = "a"
     assert ids(cursor) == [1]
+    assert ids(cursor.clone()) == [1]
+    assert cursor.clone()[0]["_id"] == 1
     deep: dict[str, Any] = {"n": {"$gte": 3}}
     for _ in range(3):
         rows.find(deep, limit=1).to_list()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rango.engine.update.compiled import KNOWN, PlainSet, Update, compile_operators
-from rango.engine.update.refusal import FAILED_TO_PARSE, refusal
+from rango.engine.update.refusal import FAILED_TO_PARSE, IMMUTABLE_FIELD, refusal
 from rango.engine.update.tree import ARRAY_PADDING_COUNT_MAX
 from rango.engine.values import shown
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARRAY_PADDING_COUNT_MAX",
+    "IMMUTABLE_FIELD",
     "KNOWN",
     "Update",
     "apply_update",
     "compile_update",
+    "refusal",
 ]
 
 
