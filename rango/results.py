@@ -196,3 +196,10 @@ class PurgeResult(_Result):
     def segments(self) -> int:
         """How many segments of the oplog were rewritten."""
         return self._segments
+
+
+UPDATED: Final = (UpdateResult(0, 0), UpdateResult(1, 0), UpdateResult(1, 1))
+"""By what DirectWrites.update answers. A result cannot be changed, so one will do for all."""
+
+DELETED: Final = (DeleteResult(0), DeleteResult(1))
+"""By what DirectWrites.delete answers."""

@@ -27,6 +27,7 @@ from rango.cursor import POINT_TYPES
 from rango.errors import Conflict, DatabaseClosed, TransactionError
 from rango.metrics import NEVER, Metrics
 from rango.names import RESERVED_NAMES
+from rango.results import DELETED, UPDATED
 
 if TYPE_CHECKING:
     from rango._ext.direct import DirectWrites
@@ -97,6 +98,8 @@ class Handle:
             transactions=active_transactions,
             reserved=RESERVED_NAMES,
             id_types=POINT_TYPES,
+            updated=UPDATED,
+            deleted=DELETED,
         )
         # and of reads by `_id`
         self.point_reads: PointReads | None = core.point_reads(

@@ -10,8 +10,9 @@ Failure     An error says what to change; what was written before it is said by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
+from rango._ext.direct import DirectWriter
 from rango.changes import encoded_many, insert_batches
 from rango.cursor import filter_check
 from rango.engine.query import Query, SortKeys
@@ -51,14 +52,8 @@ from rango.statements import (
 from rango.timing import noted, perf_counter_ns
 from rango.transaction import active_transactions
 
-UPDATED: Final = (UpdateResult(0, 0), UpdateResult(1, 0), UpdateResult(1, 1))
-"""By what DirectWrites.update answers. A result cannot be changed, so one will do for all."""
 
-DELETED: Final = (DeleteResult(0), DeleteResult(1))
-"""By what DirectWrites.delete answers."""
-
-
-class CollectionWrites(CollectionFoundAndChanged[D]):
+class CollectionWrites(DirectWriter, CollectionFoundAndChanged[D]):
     """The methods of a Collection that write.
 
     Arguments that several of them have, all PyMongo's:
@@ -174,44 +169,47 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
             )
         return InsertManyResult(ids)
 
-    def update_one(
+    if TYPE_CHECKING:
+        # The methods themselves are DirectWriter's: what is usual is one compiled call.
+        def update_one(
+            self,
+            filter: Mapping[str, Any],
+            update: UpdateKeys,
+            upsert: bool = False,
+            bypass_document_validation: object = None,
+            *,
+            array_filters: Sequence[Mapping[str, Any]] | None = None,
+            collation: object = None,
+            hint: object = None,
+            let: Mapping[str, Any] | None = None,
+            sort: SortKeys | None = None,
+            max_time_ms: int | None = None,
+            comment: object = None,
+            session: None = None,
+        ) -> UpdateResult: ...
+
+        def delete_one(
+            self,
+            filter: Mapping[str, Any],
+            collation: object = None,
+            hint: object = None,
+            *,
+            let: Mapping[str, Any] | None = None,
+            max_time_ms: int | None = None,
+            comment: object = None,
+            session: None = None,
+        ) -> DeleteResult: ...
+
+    def _update_one(
         self,
         filter: Mapping[str, Any],
         update: UpdateKeys,
-        upsert: bool = False,
-        bypass_document_validation: object = None,  # noqa: ARG002
-        *,
-        array_filters: Sequence[Mapping[str, Any]] | None = None,
-        collation: object = None,
-        hint: object = None,
-        let: Mapping[str, Any] | None = None,
-        sort: SortKeys | None = None,
-        max_time_ms: int | None = None,
-        comment: object = None,  # noqa: ARG002
-        session: None = None,  # noqa: ARG002
+        upsert: bool,
+        more: tuple[Any, ...],
+        max_time_ms: int | None,
     ) -> UpdateResult:
-        """Change the first document that matches, by operators or by a pipeline.
-
-        With `upsert`, one is inserted if none matches. An upserted document starts from the
-        equalities of the filter. A filter that also names `_rev` is a compare-and-set:
-        matched_count is 0 when the document has changed since. Raises InvalidFilter,
-        InvalidUpdate, InvalidPipeline, InvalidExpression, ExpressionFailed, DuplicateKey (a unique
-        index), LimitExceeded, NotFound (`hint`); then nothing was written.
-        """
-        direct = self._handle.direct
-        if (
-            direct is not None
-            and upsert is False
-            and array_filters is None
-            and collation is None
-            and hint is None
-            and let is None
-            and sort is None
-            and max_time_ms is None
-        ):
-            done = direct.update(self._name, filter, update)
-            if done >= 0:
-                return UPDATED[done]
+        """update_one() where it is not direct; `more` are the options that follow."""
+        array_filters, collation, hint, let, sort = more
         stop = write_stop(max_time_ms)
         options = (array_filters, collation, hint, let, sort, stop)
         if upsert is False and type(update) is dict:
@@ -312,29 +310,15 @@ class CollectionWrites(CollectionFoundAndChanged[D]):
         )
         return _updated(executed(self._handle, statement))
 
-    def delete_one(
+    def _delete_one(
         self,
         filter: Mapping[str, Any],
-        collation: object = None,
-        hint: object = None,
-        *,
-        let: Mapping[str, Any] | None = None,
-        max_time_ms: int | None = None,
-        comment: object = None,  # noqa: ARG002
-        session: None = None,  # noqa: ARG002
+        collation: object,
+        hint: object,
+        let: Mapping[str, Any] | None,
+        max_time_ms: int | None,
     ) -> DeleteResult:
-        """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
-        direct = self._handle.direct
-        if (
-            direct is not None
-            and collation is None
-            and hint is None
-            and let is None
-            and max_time_ms is None
-        ):
-            done = direct.delete(self._name, filter)
-            if done >= 0:
-                return DELETED[done]
+        """delete_one() where it is not direct."""
         stop = write_stop(max_time_ms)
         key = point_key(self._handle, filter, (collation, hint, let, stop))
         if key is not None:

@@ -7,6 +7,7 @@ from rango._ext.buffer cimport Buffer
 from rango._ext.collection_info cimport CollectionInfo
 from rango._ext.core_state cimport CoreState
 from rango._ext.histogram cimport Histogram
+from rango._ext.point_reads cimport PointReader
 from rango._ext.record cimport RecordHeader
 from rango._ext.store cimport Store
 
@@ -47,11 +48,15 @@ cdef class DirectWrites:
     cdef uint64_t calm_entries      # up to here an overlay asks for no checkpoint, whoever is there
     cdef uint64_t calm_bytes
     cdef bint waits                 # a commit is answered when it is durable
+    cdef tuple updated              # what update_one returns of each answer
+    cdef tuple deleted
     cdef object catalog             # of the newest commit, when this was last used; what it says:
     cdef dict collections
     cdef size_t document_size_max
     cdef Buffer room                # for a call to encode into: a document, or operands,
     cdef Buffer key_room            # and a key
+    cdef int update_named(self, str name, object filter, object update) except -2
+    cdef int delete_named(self, str name, object filter) except -2
     cdef bint is_free(self) except -1
     cdef int is_id(self, object value) except -1
     cdef int key(self, object filter, Buffer *out) except -1
@@ -65,3 +70,7 @@ cdef class DirectWrites:
     ) except -2
     cdef uint64_t now_ms(self) except? 0
     cdef int settle(self, Store store, uint64_t ordinal) except -1
+
+
+cdef class DirectWriter(PointReader):
+    pass

@@ -5,6 +5,7 @@ from contextvars import ContextVar
 from typing import Any, final
 
 from rango._ext.core_state import CoreState
+from rango._ext.point_reads import PointReader
 from rango.metrics import Metrics
 
 @final
@@ -23,8 +24,39 @@ class DirectWrites:
         calm_entries: int,
         calm_bytes: int,
         waits: bool,
+        updated: tuple[Any, ...],
+        deleted: tuple[Any, ...],
     ) -> None: ...
     def insert(self, name: str, document: object) -> Any: ...
     def insert_bson(self, name: str, bson: bytes) -> bool: ...
     def update(self, name: str, filter: object, update: object) -> int: ...
     def delete(self, name: str, filter: object) -> int: ...
+
+class DirectWriter(PointReader):
+    def update_one(
+        self,
+        filter: Any,
+        update: Any,
+        upsert: bool = False,
+        bypass_document_validation: object = None,
+        *,
+        array_filters: Any = None,
+        collation: object = None,
+        hint: object = None,
+        let: Any = None,
+        sort: Any = None,
+        max_time_ms: int | None = None,
+        comment: object = None,
+        session: None = None,
+    ) -> Any: ...
+    def delete_one(
+        self,
+        filter: Any,
+        collation: object = None,
+        hint: object = None,
+        *,
+        let: Any = None,
+        max_time_ms: int | None = None,
+        comment: object = None,
+        session: None = None,
+    ) -> Any: ...

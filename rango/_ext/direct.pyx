@@ -37,6 +37,7 @@ from rango._ext.histogram cimport now_ns
 from rango._ext.key cimport key_append_value, key_cap
 from rango._ext.layout cimport RECORD_FLAG_TOMBSTONE, RECORD_FLAGS
 from rango._ext.overlay cimport overlay_bytes, overlay_count
+from rango._ext.point_reads cimport PointReader
 from rango._ext.record cimport RecordHeader, record_header_read
 from rango._ext.scratch cimport buffer_lend, buffer_return, scratch_shrink
 from rango._ext.store cimport Store
@@ -53,7 +54,7 @@ cdef class DirectWrites:
     def __init__(
         self, CoreState core not None, metrics, bytes actor not None, *, catch_up, transactions,
         scope, tuple reserved not None, frozenset id_types not None, uint64_t calm_entries,
-        uint64_t calm_bytes, bint waits
+        uint64_t calm_bytes, bint waits, tuple updated not None, tuple deleted not None
     ):
         self.core = core
         self.metrics = metrics
@@ -70,6 +71,8 @@ cdef class DirectWrites:
         self.calm_entries = calm_entries
         self.calm_bytes = calm_bytes
         self.waits = waits
+        self.updated = updated
+        self.deleted = deleted
 
     def __dealloc__(self):
         buffer_free(&self.room)
@@ -134,6 +137,9 @@ cdef class DirectWrites:
         """Update the document that the filter names: 0 none, 1 as it was, 2 changed; -1: the
         general way.
         """
+        return self.update_named(name, filter, update)
+
+    cdef int update_named(self, str name, object filter, object update) except -2:  # hot
         cdef Write write
         cdef Buffer operands
         cdef int answer = ELSEWHERE
@@ -158,6 +164,9 @@ cdef class DirectWrites:
     def delete(self, str name not None, filter) -> int:
         """Delete the document that the filter names; how many there were, or -1: the general way.
         """
+        return self.delete_named(name, filter)
+
+    cdef int delete_named(self, str name, object filter) except -2:  # hot
         cdef Write write
         cdef int answer = ELSEWHERE
         cdef int64_t started = now_ns()
@@ -347,3 +356,48 @@ cdef bint operands_encode(object update, Buffer *out) except -1:
     except (InvalidDocument, LimitExceeded):
         return False
     return True
+
+
+cdef class DirectWriter(PointReader):
+    """The usual writes of a collection: methods of compiled code, as find_one is."""
+
+    def update_one(
+        self, filter, update, upsert=False, bypass_document_validation=None, *, array_filters=None,
+        collation=None, hint=None, let=None, sort=None, max_time_ms=None, comment=None, session=None
+    ):  # hot
+        """Change the first document that matches, by operators or by a pipeline.
+
+        With `upsert`, one is inserted if none matches. An upserted document starts from the
+        equalities of the filter. A filter that also names `_rev` is a compare-and-set:
+        matched_count is 0 when the document has changed since. Raises InvalidFilter,
+        InvalidUpdate, InvalidPipeline, InvalidExpression, ExpressionFailed, DuplicateKey (a unique
+        index), LimitExceeded, NotFound (`hint`); then nothing was written.
+        """
+        cdef object direct = self._handle.direct
+        cdef int done
+        if (
+            type(direct) is DirectWrites and upsert is False and array_filters is None
+            and collation is None and hint is None and let is None and sort is None
+            and max_time_ms is None
+        ):
+            done = (<DirectWrites>direct).update_named(self._name, filter, update)
+            if done >= 0:
+                return (<DirectWrites>direct).updated[done]
+        return self._update_one(
+            filter, update, upsert, (array_filters, collation, hint, let, sort), max_time_ms)
+
+    def delete_one(
+        self, filter, collation=None, hint=None, *, let=None, max_time_ms=None, comment=None,
+        session=None
+    ):  # hot
+        """Delete the first document that matches; with `_rev` in the filter a compare-and-set."""
+        cdef object direct = self._handle.direct
+        cdef int done
+        if (
+            type(direct) is DirectWrites and collation is None and hint is None and let is None
+            and max_time_ms is None
+        ):
+            done = (<DirectWrites>direct).delete_named(self._name, filter)
+            if done >= 0:
+                return (<DirectWrites>direct).deleted[done]
+        return self._delete_one(filter, collation, hint, let, max_time_ms)

@@ -98,8 +98,13 @@ def direct_writes(
     transactions: ContextVar[Any],
     reserved: frozenset[str],
     id_types: frozenset[type],
+    updated: tuple[Any, ...],
+    deleted: tuple[Any, ...],
 ) -> DirectWrites | None:
-    """The shorter way of a handle's usual writes; None if what is slow is logged."""
+    """The shorter way of a handle's usual writes; None if what is slow is logged.
+
+    `updated` and `deleted` are what they return, by what became of the document.
+    """
     if metrics.slow_ns != NEVER:
         return None
     return DirectWrites(
@@ -114,6 +119,8 @@ def direct_writes(
         calm_entries=SHARED_ENTRIES_MAX,
         calm_bytes=SHARED_BYTES_MAX,
         waits=core.durability == "commit",
+        updated=updated,
+        deleted=deleted,
     )
 
 
