@@ -27,7 +27,7 @@ from rango.cursor import POINT_TYPES
 from rango.errors import Conflict, DatabaseClosed, TransactionError
 from rango.metrics import NEVER, Metrics
 from rango.names import RESERVED_NAMES
-from rango.results import DELETED, UPDATED
+from rango.results import DELETED, UPDATED, InsertOneResult
 
 if TYPE_CHECKING:
     from rango._ext.direct import DirectWrites
@@ -98,6 +98,7 @@ class Handle:
             transactions=active_transactions,
             reserved=RESERVED_NAMES,
             id_types=POINT_TYPES,
+            inserted=InsertOneResult,
             updated=UPDATED,
             deleted=DELETED,
         )

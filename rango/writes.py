@@ -52,6 +52,9 @@ from rango.statements import (
 from rango.timing import noted, perf_counter_ns
 from rango.transaction import active_transactions
 
+if TYPE_CHECKING:
+    from rango._ext.direct import DirectWrites
+
 
 class CollectionWrites(DirectWriter, CollectionFoundAndChanged[D]):
     """The methods of a Collection that write.
@@ -71,26 +74,10 @@ class CollectionWrites(DirectWriter, CollectionFoundAndChanged[D]):
 
     __slots__ = ()
 
-    def insert_one(
-        self,
-        document: Storable,
-        bypass_document_validation: object = None,  # noqa: ARG002
-        *,
-        comment: object = None,  # noqa: ARG002
-        session: None = None,  # noqa: ARG002
-    ) -> InsertOneResult:
-        """Store a new document. One without an `_id` gets one, which is also put into `document`.
-
-        Returns when it is durable per the durability mode. Raises DuplicateKey, InvalidDocument,
-        LimitExceeded.
-        """
+    def _insert_one(self, document: Storable, direct: DirectWrites | None) -> InsertOneResult:
+        """insert_one() where it is not direct; perhaps it is when the document is encoded."""
         handle = self._handle
-        metrics, direct = handle.metrics, handle.direct
-        if direct is not None and type(document) is dict and "_id" in document:
-            id_value = direct.insert(self._name, document)
-            if id_value is not None:
-                return InsertOneResult(id_value)
-            direct = None
+        metrics = handle.metrics
         statement = inserting(handle, self._name, document)
         if direct is not None and direct.insert_bson(self._name, statement.data):
             return InsertOneResult(statement.id_value)
@@ -171,6 +158,15 @@ class CollectionWrites(DirectWriter, CollectionFoundAndChanged[D]):
 
     if TYPE_CHECKING:
         # The methods themselves are DirectWriter's: what is usual is one compiled call.
+        def insert_one(
+            self,
+            document: Storable,
+            bypass_document_validation: object = None,
+            *,
+            comment: object = None,
+            session: None = None,
+        ) -> InsertOneResult: ...
+
         def update_one(
             self,
             filter: Mapping[str, Any],

@@ -48,6 +48,7 @@ cdef class DirectWrites:
     cdef uint64_t calm_entries      # up to here an overlay asks for no checkpoint, whoever is there
     cdef uint64_t calm_bytes
     cdef bint waits                 # a commit is answered when it is durable
+    cdef object inserted            # makes what insert_one returns, of an `_id`
     cdef tuple updated              # what update_one returns of each answer
     cdef tuple deleted
     cdef object catalog             # of the newest commit, when this was last used; what it says:
@@ -55,6 +56,7 @@ cdef class DirectWrites:
     cdef size_t document_size_max
     cdef Buffer room                # for a call to encode into: a document, or operands,
     cdef Buffer key_room            # and a key
+    cdef object insert_new(self, str name, object document)
     cdef int update_named(self, str name, object filter, object update) except -2
     cdef int delete_named(self, str name, object filter) except -2
     cdef bint is_free(self) except -1

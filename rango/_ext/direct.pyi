@@ -24,6 +24,7 @@ class DirectWrites:
         calm_entries: int,
         calm_bytes: int,
         waits: bool,
+        inserted: Callable[[Any], Any],
         updated: tuple[Any, ...],
         deleted: tuple[Any, ...],
     ) -> None: ...
@@ -33,6 +34,14 @@ class DirectWrites:
     def delete(self, name: str, filter: object) -> int: ...
 
 class DirectWriter(PointReader):
+    def insert_one(
+        self,
+        document: Any,
+        bypass_document_validation: object = None,
+        *,
+        comment: object = None,
+        session: None = None,
+    ) -> Any: ...
     def update_one(
         self,
         filter: Any,

@@ -54,7 +54,8 @@ cdef class DirectWrites:
     def __init__(
         self, CoreState core not None, metrics, bytes actor not None, *, catch_up, transactions,
         scope, tuple reserved not None, frozenset id_types not None, uint64_t calm_entries,
-        uint64_t calm_bytes, bint waits, tuple updated not None, tuple deleted not None
+        uint64_t calm_bytes, bint waits, inserted, tuple updated not None,
+        tuple deleted not None
     ):
         self.core = core
         self.metrics = metrics
@@ -71,6 +72,7 @@ cdef class DirectWrites:
         self.calm_entries = calm_entries
         self.calm_bytes = calm_bytes
         self.waits = waits
+        self.inserted = inserted
         self.updated = updated
         self.deleted = deleted
 
@@ -80,6 +82,9 @@ cdef class DirectWrites:
 
     def insert(self, str name not None, document):
         """Store a new document that has an `_id`, which is returned; None: the general way."""
+        return self.insert_new(name, document)
+
+    cdef object insert_new(self, str name, object document):  # hot
         cdef Buffer bson
         cdef PyObject *id_value
         cdef object kept
@@ -360,6 +365,21 @@ cdef bint operands_encode(object update, Buffer *out) except -1:
 
 cdef class DirectWriter(PointReader):
     """The usual writes of a collection: methods of compiled code, as find_one is."""
+
+    def insert_one(self, document, bypass_document_validation=None, *, comment=None, session=None):
+        """Store a new document. One without an `_id` gets one, which is also put into `document`.
+
+        Returns when it is durable per the durability mode. Raises DuplicateKey, InvalidDocument,
+        LimitExceeded.
+        """
+        cdef object direct = self._handle.direct
+        cdef object id_value
+        cdef bint has_id = type(document) is dict and "_id" in <dict>document
+        if has_id and type(direct) is DirectWrites:
+            id_value = (<DirectWrites>direct).insert_new(self._name, document)
+            if id_value is not None:
+                return (<DirectWrites>direct).inserted(id_value)
+        return self._insert_one(document, None if has_id else direct)
 
     def update_one(
         self, filter, update, upsert=False, bypass_document_validation=None, *, array_filters=None,

@@ -98,12 +98,14 @@ def direct_writes(
     transactions: ContextVar[Any],
     reserved: frozenset[str],
     id_types: frozenset[type],
+    inserted: Callable[[Any], Any],
     updated: tuple[Any, ...],
     deleted: tuple[Any, ...],
 ) -> DirectWrites | None:
     """The shorter way of a handle's usual writes; None if what is slow is logged.
 
-    `updated` and `deleted` are what they return, by what became of the document.
+    `inserted` makes what an insert returns; `updated` and `deleted` are what the others return, by
+    what became of the document.
     """
     if metrics.slow_ns != NEVER:
         return None
@@ -119,6 +121,7 @@ def direct_writes(
         calm_entries=SHARED_ENTRIES_MAX,
         calm_bytes=SHARED_BYTES_MAX,
         waits=core.durability == "commit",
+        inserted=inserted,
         updated=updated,
         deleted=deleted,
     )
