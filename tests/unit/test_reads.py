@@ -21,6 +21,8 @@ from rango.errors import (
     NotFound,
     Timeout,
 )
+from rango.option_types import FindOptions
+from rango.reads import KNOWN, REFUSED
 
 CASELESS = {"locale": "en", "strength": 2}
 
@@ -220,3 +222,7 @@ def test_distinct_takes_equal_values_for_one(things: Collection) -> None:
     ]
     assert things.distinct("v.$id") == [7]
     assert things.distinct("v.a") == [1]
+
+
+def test_the_options_that_are_taken_are_those_that_type_checkers_know() -> None:
+    assert set(FindOptions.__annotations__) - REFUSED.keys() == KNOWN
